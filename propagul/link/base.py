@@ -10,6 +10,7 @@ Two transports implement `Transport`: `propagul.link.tcp.TcpTransport` and the i
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ class ByteLink(Link, Protocol):
         """
 
 
-class Refusal(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
     """Strangers a listener turned away for one reason from one address."""
 
     reason: str
@@ -125,9 +127,7 @@ class Transport(Protocol):
     def node(self) -> NodeId:
         """This end's identity."""
 
-    async def listen(
-        self, address: Address, accept: Mapping[Purpose, Callable[[Link], Awaitable[None]]]
-    ) -> Listener:
+    async def listen(self, address: Address, accept: Mapping[Purpose, Callable[[Link], Awaitable[None]]]) -> Listener:
         """Accept links and run the handler of their purpose, one task a link; when it returns the link is closed.
 
         A purpose without a handler is refused.

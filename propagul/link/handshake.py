@@ -1,0 +1,106 @@
+"""From a connection to a link, on both sides: TLS, then one frame each.
+
+The dialler plays the TLS server, is verified first, and sends the hello. The acceptor answers `ok`, or a refusal to
+one that it knows. Foreign exceptions become ours here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError
+from propagul.link.messages import check_answer, pack_hello
+from propagul.link.stream import FrameStream
+from propagul.link.tls import Cause, cause_of
+
+if TYPE_CHECKING:
+    import ssl
+
+    from propagul.link.base import Address, Purpose
+
+_HAPPY_EYEBALLS_S = 0.25
+
+
+async def open_stream(address: Address, context: ssl.SSLContext, timeout_s: float) -> FrameStream:
+    """Connect and do the TLS handshake as the dialler. The caller sends the hello by `ask` and owns the stream.
+
+    Raises:
+        LinkError: Nobody answers there, in time, with this protocol.
+        IdentityError: One end did not accept the other's certificate.
+    """
+    stream = await _connect(address, timeout_s)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await stream.start_tls(context, server_side=True, timeout_s=2 * timeout_s)
+    except TimeoutError as error:
+        if stream.verdict.failure is not None:
+            raise _handshake_error(address, stream.verdict.failure) from error
+        raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
+    except OSError as error:
+        raise _handshake_error(address, error) from error
+    finally:
+        if not stream.encrypted:
+            stream.abort()
+    return stream
+
+
+async def ask(stream: FrameStream, address: Address, purpose: Purpose, timeout_s: float) -> None:
+    """Send the hello and wait for the answer that opens the link; abort the stream if none comes.
+
+    Raises:
+        LinkError: The acceptor refused; the message says why.
+        IdentityError: It did not accept our certificate.
+    """
+    opened = False
+    try:
+        async with asyncio.timeout(timeout_s):
+            await stream.send(pack_hello(purpose))
+            check_answer(await stream.receive(), address, purpose)
+        stream.allow_long_frames()
+        opened = True
+    except TimeoutError as error:
+        raise LinkError(f"{address} did not answer in {timeout_s:g} s") from error
+    except ClosedError as error:
+        raise _handshake_error(address, stream.failure) from error
+    except PeerProtocolError as error:
+        raise LinkError(f"{address} does not speak this protocol") from error
+    finally:
+        if not opened:
+            stream.abort()
+
+
+async def _connect(address: Address, timeout_s: float) -> FrameStream:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, stream = await loop.create_connection(
+                FrameStream, address.host, address.port, happy_eyeballs_delay=_HAPPY_EYEBALLS_S
+            )
+    except TimeoutError as error:
+        raise LinkError(f"{address} did not answer in {timeout_s:g} s: is it on, is the port open?") from error
+    except OSError as error:
+        raise LinkError(_connect_sentence(address, error)) from error
+    return stream
+
+
+def _connect_sentence(address: Address, error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"the name {address.host} is not known here"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nobody listens at {address}"
+    return f"{address} cannot be reached: {errno.errorcode.get(error.errno or 0, 'connection failed')}"
+
+
+def _handshake_error(address: Address, error: BaseException | None) -> IdentityError | LinkError:
+    match cause_of(error):
+        case Cause.FOREIGN:
+            return IdentityError(
+                f"{address} belongs to {Cause.FOREIGN}: check that both machines have the same room name and secret"
+            )
+        case Cause.GARBAGE:
+            return LinkError(f"{address} does not speak this protocol")
+        case Cause.HUNG_UP:
+            return LinkError(f"{address} hung up during the handshake")

@@ -1,0 +1,117 @@
+"""TLS on the loop's own transports, and what a handshake's failure means.
+
+asyncio drops the connection before the alert of a failed verification is sent, so the refused end would see a reset
+and could not tell another room from a broken cable. `OutspokenSSLObject` holds the failure back until the peer has
+read the alert and hung up; `upgrade` then reports the failure that came first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import ssl
+from typing import Final
+
+_FOREIGN_ALERTS: Final = (
+    "ALERT_UNKNOWN_CA",
+    "ALERT_BAD_CERTIFICATE",
+    "ALERT_CERTIFICATE_UNKNOWN",
+    "ALERT_CERTIFICATE_REQUIRED",
+    "ALERT_UNSUPPORTED_CERTIFICATE",
+    "ALERT_DECRYPT_ERROR",
+    "CERTIFICATE_VERIFY_FAILED",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE",
+)
+SHUTDOWN_S: Final = 2.0
+"""How long a closing connection waits for the peer's goodbye."""
+
+
+class Cause(enum.StrEnum):
+    """Why a connection became no link, in words for people."""
+
+    FOREIGN = "another room or another secret"
+    GARBAGE = "not speaking this protocol"
+    HUNG_UP = "hung up during the handshake"
+
+
+def cause_of(error: BaseException | None) -> Cause:
+    """Tell what a failed handshake or a broken connection means."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Cause.FOREIGN
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        reason = error.reason or ""
+        return Cause.FOREIGN if reason.endswith(_FOREIGN_ALERTS) else Cause.GARBAGE
+    return Cause.HUNG_UP
+
+
+class Verdict:
+    """What this end found wrong with the peer's certificate, if anything."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self) -> None:
+        self.failure: ssl.SSLError | None = None
+
+
+_verdict: contextvars.ContextVar[Verdict | None] = contextvars.ContextVar("propagul_link_verdict", default=None)
+
+
+class OutspokenSSLObject(ssl.SSLObject):
+    """Lets the alert of a failed verification reach the peer.
+
+    The first failure asks for more bytes, upon which the loop sends what OpenSSL has to say; any further byte, or the
+    peer's end of the connection, then ends the handshake.
+    """
+
+    _refused: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        """Do a step of the handshake."""
+        if self._refused is not None:
+            raise self._refused
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            verdict = _verdict.get()
+            if verdict is None:
+                raise
+            self._refused = verdict.failure = error
+            raise ssl.SSLWantReadError from None
+
+
+async def upgrade(
+    raw: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    verdict: Verdict,
+    *,
+    server_side: bool,
+    timeout_s: float,
+) -> asyncio.Transport:
+    """Do the TLS handshake on an open connection and return the transport to use from then on.
+
+    The caller limits the time of the whole; `timeout_s` only keeps a forgotten handshake from living for ever. If the
+    caller's time ends while the peer still reads our alert, `verdict` says what the handshake failed of.
+
+    Raises:
+        OSError: The handshake failed; `cause_of` says what that means. Includes `ssl.SSLError`.
+    """
+    token = _verdict.set(verdict)
+    loop = asyncio.get_running_loop()
+    try:
+        transport = await loop.start_tls(
+            raw,
+            protocol,
+            context,
+            server_side=server_side,
+            ssl_handshake_timeout=timeout_s,
+            ssl_shutdown_timeout=SHUTDOWN_S,
+        )
+    except OSError as error:
+        raise (verdict.failure or error) from None
+    finally:
+        _verdict.reset(token)
+    if transport is None or transport.is_closing():
+        raise verdict.failure or ConnectionResetError("closed during the handshake")
+    return transport

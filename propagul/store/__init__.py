@@ -1,0 +1,13 @@
+"""`AgentStateStore` and what its methods take and return."""
+
+from propagul.store._clock import Clock as Clock
+from propagul.store._clock import SystemClock as SystemClock
+from propagul.store._presence import Heard as Heard
+from propagul.store._presence import Presence as Presence
+from propagul.store._report import Member as Member
+from propagul.store._report import PeerSync as PeerSync
+from propagul.store._report import StoreStats as StoreStats
+from propagul.store._report import SyncReport as SyncReport
+from propagul.store._store import AgentStateStore as AgentStateStore
+from propagul.store._values import Limits as Limits
+from propagul.store._watch import Change as Change

@@ -1,0 +1,39 @@
+"""Time as the store sees it; tests bring their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for stamps, monotonic time for patience."""
+
+    def time_ns(self) -> int:
+        """Wall clock, nanoseconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds that only rise."""
+
+    async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
+        """Wait until the event is set, at most `timeout_s`; return whether it is."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def time_ns(self) -> int:
+        """See `Clock`."""
+        return time.time_ns()
+
+    def monotonic(self) -> float:
+        """See `Clock`."""
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
+        """See `Clock`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), timeout_s)
+        return event.is_set()

@@ -1,0 +1,87 @@
+"""Invites: rows of the room's own namespace that let a newcomer in, and never hold the code itself.
+
+The row keeps the certificate that the code determines (public), when it ends and who used it. Only the issuer redeems,
+so that one use is one use; every member can see what is open. Rows outlive the process: an invite made before a
+restart works after it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from propagul.errors import IdentityError
+from propagul.link import Invite
+from propagul.store import _values
+from propagul.store._namespace import live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from propagul.link import Address, NodeId
+    from propagul.store._namespace import Namespace
+
+PREFIX = "invites/"
+_RENEW = "ask for a new one with: propagul fleet invite"
+
+
+class InviteBook:
+    """The invites of a room as its issuer keeps them. Implements `propagul.link.InviteGate`."""
+
+    def __init__(self, space: Namespace, issuer: NodeId, time_ns: Callable[[], int]) -> None:
+        self._space = space
+        self._issuer = issuer
+        self._time_ns = time_ns
+
+    def issue(self, room: str, addresses: Sequence[Address], *, expires_s: int, uses: int) -> str:
+        """Open an invite and return its token, which is shown once and kept nowhere."""
+        invite = Invite.new(addresses=addresses, room=room, issuer=self._issuer)
+        row: dict[str, object] = {
+            "issuer": self._issuer,
+            "certificate": invite.certificate_pem,
+            "expires_s": self._now_s() + expires_s,
+            "uses": uses,
+            "used_by": [],
+        }
+        self._write(invite.invite_id, row)
+        return invite.encode()
+
+    def open_certificates(self) -> list[str]:
+        """Certificates (PEM) the door trusts for joining.
+
+        A used-up invite stays until it ends, so that its holder hears why it is refused.
+        """
+        rows = (self._row(key.removeprefix(PREFIX)) for key, _ in live(self._space.rows(), PREFIX))
+        return [cast("str", row["certificate"]) for row in rows if row is not None and not self._ended(row)]
+
+    def redeem(self, invite_id: str, joiner: NodeId, host: str) -> None:
+        """Use an invite up by one. A joiner that lost the answer may ask again with the same identity.
+
+        Raises:
+            IdentityError: It is unknown, ended, or used up.
+        """
+        row = self._row(invite_id)
+        if row is None:
+            raise IdentityError(f"this invite is not known here; {_RENEW}")
+        if self._ended(row):
+            raise IdentityError(f"this invite has expired; {_RENEW}")
+        used_by = cast("list[dict[str, object]]", row["used_by"])
+        if joiner in [use["node"] for use in used_by]:
+            return
+        if len(used_by) >= cast("int", row["uses"]):
+            raise IdentityError(f"this invite has been used; {_RENEW}")
+        self._write(invite_id, {**row, "used_by": [*used_by, {"node": joiner, "host": host}]})
+
+    def _row(self, invite_id: str) -> dict[str, object] | None:
+        winner = self._space.row(PREFIX + invite_id).winner
+        value = None if winner is None else _values.unpack(PREFIX + invite_id, winner.payload)
+        return value if isinstance(value, dict) and value.get("issuer") == self._issuer else None
+
+    def _write(self, invite_id: str, row: dict[str, object]) -> None:
+        key = PREFIX + invite_id
+        self._space.put(key, _values.pack(key, row, _values.Limits()))
+
+    def _ended(self, row: dict[str, object]) -> bool:
+        return self._now_s() >= cast("int", row["expires_s"])
+
+    def _now_s(self) -> int:
+        return self._time_ns() // 10**9

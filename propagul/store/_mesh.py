@@ -1,0 +1,283 @@
+"""The store's tasks: links, timers and dials around the sans-I/O gossip node.
+
+The only file of the library's upper half that opens tasks. One link is two of them, a reader and a sender; both end
+with the link. What is due on a link is computed when the link can take it, so a slow peer costs one half-sent delta.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError
+from propagul.gossip import Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote
+from propagul.link.base import Address, Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from propagul.gossip import Effect, Event, GossipConfig, GossipNode
+    from propagul.link.base import Link, NodeId, Transport
+    from propagul.store._clock import Clock
+
+_log = logging.getLogger("propagul.store")
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A link in use; `ready` is set when the node may have frames for it."""
+
+    link: Link
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """Somebody to stay linked with.
+
+    Attributes:
+        addresses: Where it may answer, tried in turn.
+        node: Who it is: given for members, learned from the first link for addresses the user named.
+        tried: Set when the first round of dials has ended, one way or the other.
+        trouble: Why the last round failed; empty after a success.
+    """
+
+    addresses: tuple[Address, ...]
+    node: NodeId | None = None
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+    trouble: str = ""
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class MeshCounters:
+    """What has happened on the links since the start."""
+
+    links_opened: int = 0
+    links_dropped: int = 0
+    dials_failed: int = 0
+    frames_in: int = 0
+    frames_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    last_drop: str = ""
+
+
+class Mesh:
+    """Keeps links to the targets and to whoever links to us, and gossip going on them."""
+
+    def __init__(self, node: GossipNode, transport: Transport, config: GossipConfig, clock: Clock) -> None:
+        self.node = node
+        self.counters = MeshCounters()
+        self._transport = transport
+        self._config = config
+        self._clock = clock
+        self._open: dict[LinkKey, _Open] = {}
+        self._keys = itertools.count(1)
+        self._targets: list[Target] = []
+        self._moved = asyncio.Event()
+        self._rearm = asyncio.Event()
+        self._planned = float("inf")
+        self._loop = asyncio.get_running_loop()
+        self._wrote: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self, started: asyncio.Event, chores: Callable[[], None]) -> None:
+        """Run until cancelled. `chores` is called about once a second, and at every presence interval."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._tick_forever())
+            group.create_task(self._do_chores(chores))
+            started.set()
+
+    # --- from the store ------------------------------------------------------------------------------------------
+
+    def wrote(self, space: str) -> None:
+        """A local write happened, in any thread. Many of them make one event."""
+        if space not in self._wrote:
+            self._wrote.add(space)
+            self._loop.call_soon_threadsafe(self._push, space)
+
+    def keep(self, addresses: Sequence[Address], node: NodeId | None = None) -> Target:
+        """Stay linked with somebody from now on. Call in the loop."""
+        target = Target(tuple(addresses), node)
+        self._targets.append(target)
+        assert self._group is not None
+        target.task = self._group.create_task(self._supervised(target))
+        return target
+
+    def release(self, target: Target) -> None:
+        """Stop dialling; an open link stays until either end closes it."""
+        if target in self._targets:
+            self._targets.remove(target)
+            if target.task is not None:
+                target.task.cancel()
+
+    def drop(self, node: NodeId, reason: str) -> None:
+        """Close the link to a node, if there is one."""
+        link = self.node.linked().get(node)
+        if link is not None:
+            self._obey([Drop(link, reason)])
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Whom we try to stay linked with."""
+        return tuple(self._targets)
+
+    def address_of(self, node: NodeId) -> Address | None:
+        """The other end of the link to a node, as seen from here."""
+        key = self.node.linked().get(node)
+        return None if key is None or key not in self._open else self._open[key].link.remote
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until something on the links makes the condition true, at most `timeout_s`."""
+        deadline = self._clock.monotonic() + timeout_s
+        while not condition():
+            left_s = deadline - self._clock.monotonic()
+            if left_s <= 0:
+                return False
+            self._moved.clear()
+            await self._clock.wait(self._moved, min(left_s, 0.5))
+        return True
+
+    async def carry(self, link: Link) -> None:
+        """Gossip on an open link until it ends. The transport's handler for `Purpose.GOSSIP`, and our dials' too."""
+        key, entry = LinkKey(next(self._keys)), _Open(link)
+        if len(self._open) >= 2 * self._config.peers_max:
+            link.abort()
+            self._note_drop(f"{link.remote}: no room for another link")
+            return
+        self._open[key] = entry
+        self.counters.links_opened += 1
+        self._feed(LinkUp(key, link.peer, link.dialed))
+        try:
+            async with asyncio.TaskGroup() as group:
+                sender = group.create_task(self._send(key, entry))
+                await self._receive(key, link)
+                sender.cancel()
+        finally:
+            self._open.pop(key, None)
+            self._feed(LinkDown(key))
+            link.abort()
+
+    # --- tasks ---------------------------------------------------------------------------------------------------
+
+    async def _receive(self, key: LinkKey, link: Link) -> None:
+        try:
+            while True:
+                frame = await link.receive()
+                self.counters.frames_in += 1
+                self.counters.bytes_in += len(frame)
+                self._feed(Received(key, frame))
+        except ClosedError:
+            return
+        except PeerProtocolError as error:
+            self._note_drop(f"{link.remote}: {error}")
+
+    async def _send(self, key: LinkKey, entry: _Open) -> None:
+        try:
+            while True:
+                await entry.ready.wait()
+                entry.ready.clear()
+                for frame in self.node.outgoing(key):
+                    await entry.link.send(frame)
+                    self.counters.frames_out += 1
+                    self.counters.bytes_out += len(frame)
+        except ClosedError:
+            entry.link.abort()
+
+    async def _tick_forever(self) -> None:
+        while True:
+            due = self.node.next_tick()
+            now = self._clock.monotonic()
+            self._planned = now + 60.0 if due is None else due
+            self._rearm.clear()
+            if self._planned > now:
+                await self._clock.wait(self._rearm, max(self._planned - now, 0.001))
+            if self._clock.monotonic() >= self._planned:
+                self._feed(Tick())
+
+    async def _do_chores(self, chores: Callable[[], None]) -> None:
+        never = asyncio.Event()
+        while True:
+            chores()
+            await self._clock.wait(never, self._config.presence_interval_s)
+
+    async def _stay_linked(self, target: Target) -> None:
+        delay_s = 0.1
+        never = asyncio.Event()
+        while True:
+            if self._satisfied(target):
+                target.tried.set()
+                self._moved.clear()
+                await self._clock.wait(self._moved, self._config.redial_s_max)
+                continue
+            link = await self._dial(target)
+            target.tried.set()
+            self._moved.set()
+            if link is not None:
+                delay_s = 0.1
+                await self.carry(link)
+            await self._clock.wait(never, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads dials, no secret
+            delay_s = min(delay_s * 2, self._config.redial_s_max)
+
+    def _satisfied(self, target: Target) -> bool:
+        linked = self.node.linked()
+        return target.node in linked or (target.node is not None and len(linked) >= self._config.peers_max)
+
+    async def _dial(self, target: Target) -> Link | None:
+        """Try each address once; note why none answered."""
+        troubles = []
+        for address in target.addresses:
+            try:
+                link = await self._transport.dial(address, Purpose.GOSSIP, expect=target.node)
+            except (LinkError, IdentityError) as error:
+                troubles.append(str(error))
+                self.counters.dials_failed += 1
+            else:
+                target.node, target.trouble = link.peer, ""
+                return link
+        target.trouble = "; ".join(troubles)
+        return None
+
+    async def _supervised(self, target: Target) -> None:
+        never = asyncio.Event()
+        while True:
+            try:
+                await self._stay_linked(target)
+            except Exception:  # noqa: BLE001 # supervisor: one peer's trouble must not end the others' gossip
+                _log.exception("mesh.dial_failed")
+            await self._clock.wait(never, self._config.redial_s_max)
+
+    # --- the node ------------------------------------------------------------------------------------------------
+
+    def _push(self, space: str) -> None:
+        self._wrote.discard(space)
+        self._feed(Wrote(space))
+
+    def _feed(self, event: Event) -> None:
+        self._obey(self.node.handle(event, self._clock.monotonic()))
+        self._moved.set()
+        due = self.node.next_tick()
+        if due is not None and due < self._planned:
+            self._rearm.set()
+
+    def _obey(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            entry = self._open.get(effect.link)
+            if entry is None:
+                continue
+            if isinstance(effect, Ready):
+                entry.ready.set()
+            else:
+                self._note_drop(f"{entry.link.remote}: {effect.reason}")
+                entry.link.abort()
+
+    def _note_drop(self, reason: str) -> None:
+        self.counters.links_dropped += 1
+        self.counters.last_drop = reason
+        _log.info("link.dropped %s", reason)

@@ -1,0 +1,247 @@
+"""The network half of a store: port, mesh, members, catching up, acknowledgements, tunnels.
+
+Everything here runs in one event loop, the store's home; the store brings calls from other threads home.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from propagul.errors import IdentityError, LinkError, NotReplicated, PropagulError, SyncTimeout
+from propagul.gossip import GossipNode
+from propagul.link import Address, NodeId, Purpose, serve_join
+from propagul.store._addresses import advertised, parse_addresses
+from propagul.store._mesh import Mesh
+from propagul.store._report import Member, PeerSync, SyncReport
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from propagul.crdt import Dot
+    from propagul.gossip import GossipConfig
+    from propagul.link import Credentials, Link, Listener, Transport
+    from propagul.store._clock import Clock
+    from propagul.store._invites import InviteBook
+    from propagul.store._mesh import Target
+    from propagul.store._namespace import Namespace
+    from propagul.store._presence import Presence
+
+STATE, ROOM, PRESENCE = "", "room", "presence"
+"""Namespaces: what users write, facts of the room itself (invites), and what is true only now."""
+MEMBERS = "members/"
+_GOODBYE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a network is built around; owned by the store and alive before and after it."""
+
+    label: str
+    spaces: Mapping[str, Namespace]
+    presence: Presence
+    transport: Transport
+    config: GossipConfig
+    clock: Clock
+    credentials: Credentials | None
+    invites: InviteBook | None
+    tunnel_handler: Callable[[Link], Awaitable[None]] | None
+
+
+class Network:
+    """Made by `start`, ended by `stop`. Not reusable."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.addresses: tuple[Address, ...] = ()
+        self._parts = parts
+        self._me = parts.transport.node
+        self._node = GossipNode(self._me, parts.label, parts.spaces, parts.config, random.Random())  # noqa: S311
+        self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock)
+        self._members: dict[NodeId, Target] = {}
+        self._listener: Listener | None = None
+        self._runner: asyncio.Task[None] | None = None
+
+    async def open(self, listen: Address | None, advertise: Sequence[tuple[str, int]] | None) -> None:
+        """Listen and start the tasks.
+
+        Raises:
+            LinkError: The port is taken or the address is not ours. Nothing is left open.
+        """
+        if listen is not None:
+            self._listener = await self._parts.transport.listen(listen, self._handlers())
+            self.addresses = advertised(self._listener.address, advertise)
+        self._parts.presence.set(MEMBERS + self._me, self._member_row())
+        started = asyncio.Event()
+        self._runner = asyncio.create_task(self.mesh.run(started, self._chores))
+        await started.wait()
+
+    async def close(self) -> None:
+        """Say goodbye, close the port and every link. Idempotent."""
+        if self._runner is None:
+            return
+        self._parts.presence.withdraw()
+        await self.mesh.until(self._goodbye_heard, _GOODBYE_S)
+        runner, self._runner = self._runner, None
+        if self._listener is not None:
+            await self._listener.aclose()
+        runner.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await runner
+
+    async def catch_up(self, peers: Sequence[Address], timeout_s: float, require_peers: int) -> SyncReport:
+        """Wait for every named peer that answers, at most `timeout_s`.
+
+        Raises:
+            SyncTimeout: Fewer than `require_peers` had handed over their state in time.
+        """
+        before = self._rows_received()
+        targets = [self.mesh.keep([address]) for address in peers]
+        await self.mesh.until(lambda: all(map(self._settled, targets)), timeout_s)
+        report = SyncReport(peers=tuple(map(self._outcome, targets)), rows=self._rows_received() - before)
+        counted = sum(peer.caught_up and not peer.recovering for peer in report.peers)
+        if counted < require_peers:
+            raise SyncTimeout(
+                f"{counted} of the {require_peers} required peers had handed over their state after {timeout_s:g} s: "
+                + "; ".join(f"{peer.address}: {peer.trouble or 'not caught up'}" for peer in report.peers)
+            )
+        self._node.recovering = False
+        return report
+
+    async def replicated(self, dot: Dot, peers: int, timeout_s: float) -> None:
+        """Wait until `peers` linked members said that they have applied and logged a write.
+
+        Raises:
+            NotReplicated: They did not in time.
+        """
+
+        def reached() -> int:
+            return len(self._node.logged_by(STATE, dot))
+
+        if not await self.mesh.until(lambda: reached() >= peers, timeout_s):
+            raise NotReplicated(
+                f"{reached()} of {peers} peers had logged the newest write after {timeout_s:g} s; "
+                f"{len(self._node.linked())} are linked. The write is safe here and goes on replicating"
+            )
+
+    def add_peer(self, address: Address) -> None:
+        """Stay linked with an address from now on."""
+        if all(address not in target.addresses for target in self.mesh.targets):
+            self.mesh.keep([address])
+
+    def remove_peer(self, address: Address) -> None:
+        """Stop dialling an address and close the link to who answered there."""
+        for target in self.mesh.targets:
+            if target.addresses == (address,):
+                self.mesh.release(target)
+                if target.node is not None:
+                    self.mesh.drop(target.node, "removed by the user")
+
+    def linked(self) -> set[NodeId]:
+        """Who is linked now."""
+        return set(self._node.linked())
+
+    def members(self) -> list[Member]:
+        """Who was heard of recently, this store left out."""
+        rows = self._parts.presence.get_all(MEMBERS)
+        linked = self._node.linked()
+        return [
+            Member(
+                node=NodeId(key.removeprefix(MEMBERS)),
+                label=str(heard.value.get("label", ""))[:64],
+                addresses=tuple(map(str, parse_addresses(heard.value.get("addresses")))),
+                linked=NodeId(key.removeprefix(MEMBERS)) in linked,
+                heard_s=heard.age_s,
+            )
+            for key, heard in rows.items()
+            if isinstance(heard.value, dict) and key != MEMBERS + self._me
+        ]
+
+    async def open_tunnel(self, node: NodeId) -> Link:
+        """Dial a member for a tunnel.
+
+        Raises:
+            LinkError: It answers at none of its addresses.
+        """
+        troubles = []
+        for address in self._addresses_of(node):
+            try:
+                return await self._parts.transport.dial(address, Purpose.TUNNEL, expect=node)
+            except (LinkError, IdentityError) as error:
+                troubles.append(str(error))
+        raise LinkError("no tunnel: " + ("; ".join(troubles) or "that node has told no address it can be dialled at"))
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _handlers(self) -> dict[Purpose, Callable[[Link], Awaitable[None]]]:
+        handlers: dict[Purpose, Callable[[Link], Awaitable[None]]] = {Purpose.GOSSIP: self.mesh.carry}
+        if self._parts.tunnel_handler is not None:
+            handlers[Purpose.TUNNEL] = self._parts.tunnel_handler
+        if self._parts.credentials is not None and self._parts.credentials.authority is not None:
+            handlers[Purpose.JOIN] = self._join
+        return handlers
+
+    async def _join(self, link: Link) -> None:
+        assert self._parts.credentials is not None
+        assert self._parts.invites is not None
+        with contextlib.suppress(PropagulError):  # the joiner was told; there is nobody else to tell
+            await serve_join(link, self._parts.credentials, self._parts.invites)
+
+    def _member_row(self) -> dict[str, object]:
+        return {"label": self._parts.label, "addresses": [[a.host, a.port] for a in self.addresses]}
+
+    def _chores(self) -> None:
+        self._parts.presence.refresh()
+        self._tend_members()
+
+    def _tend_members(self) -> None:
+        """Stay linked with every member that says where it listens; let go of those no longer heard of."""
+        told = self._parts.presence.get_all(MEMBERS)
+        found = {
+            NodeId(key.removeprefix(MEMBERS)): parse_addresses(heard.value.get("addresses"))
+            for key, heard in told.items()
+            if isinstance(heard.value, dict)
+        }
+        found.pop(self._me, None)
+        for node, target in list(self._members.items()):
+            if found.get(node) != target.addresses:
+                self.mesh.release(self._members.pop(node))
+        for node, addresses in found.items():
+            if addresses and node not in self._members:
+                self._members[node] = self.mesh.keep(addresses, node)
+
+    def _settled(self, target: Target) -> bool:
+        """Whether there is nothing more to wait for: it did not answer, or all it had is here."""
+        if not target.tried.is_set():
+            return False
+        return (target.node not in self.linked() and bool(target.trouble)) or self._caught_up(target)
+
+    def _caught_up(self, target: Target) -> bool:
+        return target.node is not None and self._node.caught_up_with(target.node)
+
+    def _outcome(self, target: Target) -> PeerSync:
+        hello = None if target.node is None else self._node.hello_of(target.node)
+        return PeerSync(
+            address=str(target.addresses[0]),
+            node=target.node,
+            label="" if hello is None else hello.label,
+            caught_up=self._caught_up(target),
+            recovering=hello is not None and hello.recovering,
+            trouble=target.trouble,
+        )
+
+    def _rows_received(self) -> int:
+        return self._parts.spaces[STATE].traffic.remote_rows
+
+    def _goodbye_heard(self) -> bool:
+        dot = self._parts.spaces[PRESENCE].last_own_dot()
+        return dot is None or self._node.logged_by(PRESENCE, dot) >= self.linked()
+
+    def _addresses_of(self, node: NodeId) -> list[Address]:
+        """Where a member may be dialled, the address that already carries gossip first."""
+        known = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
+        remote = self.mesh.address_of(node)
+        return sorted(dict.fromkeys(known), key=lambda address: address != remote)

@@ -1,0 +1,112 @@
+"""What the store tells about itself: sync reports, members, statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from propagul.link.base import NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerSync:
+    """How catching up with one named peer went.
+
+    Attributes:
+        address: The address that was asked.
+        node: Who answered; None if nobody did.
+        label: What it calls itself.
+        caught_up: Whether everything it had is here now.
+        recovering: Whether it had itself not caught up with anybody yet, so that others may know more.
+        trouble: Why it did not answer; empty if it did.
+    """
+
+    address: str
+    node: NodeId | None = None
+    label: str = ""
+    caught_up: bool = False
+    recovering: bool = False
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReport:
+    """What `start` recovered from peers.
+
+    Attributes:
+        peers: One entry for each peer that was named.
+        rows: Rows received while starting.
+        complete: Every named peer answered, was not recovering itself, and holds nothing that is not here.
+    """
+
+    peers: tuple[PeerSync, ...] = ()
+    rows: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is known to be missing."""
+        return all(peer.caught_up and not peer.recovering for peer in self.peers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A store in the room that was heard of recently.
+
+    Attributes:
+        node: Its identity.
+        label: What it calls itself.
+        addresses: Where it says it listens.
+        linked: Whether a link is open between it and this store.
+        heard_s: Seconds since its last sign of life arrived here, direct or relayed.
+    """
+
+    node: NodeId
+    label: str
+    addresses: tuple[str, ...]
+    linked: bool
+    heard_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStats:
+    """Counters since the store was opened, and sizes now. Each field moves in a test.
+
+    Attributes:
+        keys: Keys that hold a value.
+        conflicts: Keys with more than one sibling.
+        removal_records: Rows that say a key was deleted.
+        origins: Entries of the version vector; every start of every store adds one for ever.
+        local_writes: `set` and `delete` calls that changed something.
+        remote_rows: Rows received from peers, repeats included.
+        recovered_records: Records read back from the event log at open.
+        torn_bytes: Bytes cut from the log's tail at open, because the last write had not finished.
+        links: Links open now.
+        links_opened: Links opened so far.
+        links_dropped: Links closed for a reason.
+        last_drop: The newest such reason.
+        dials_failed: Dials nobody answered, or the wrong party.
+        refused: Strangers turned away at the port.
+        frames_in: Frames received; likewise `frames_out`, `bytes_in` and `bytes_out` (before encryption).
+        callbacks_failed: `on_change` callbacks that raised.
+    """
+
+    keys: int
+    conflicts: int
+    removal_records: int
+    origins: int
+    local_writes: int
+    remote_rows: int
+    recovered_records: int
+    torn_bytes: int
+    links: int
+    links_opened: int
+    links_dropped: int
+    last_drop: str
+    dials_failed: int
+    refused: int
+    frames_in: int
+    frames_out: int
+    bytes_in: int
+    bytes_out: int
+    callbacks_failed: int

@@ -1,0 +1,495 @@
+"""`AgentStateStore`: the face of replica, log, links and gossip.
+
+Writes and reads work from any thread, before `start` and after; they touch the local replica and log and never wait
+for the network. `start` opens the port and catches up; everything that needs the event loop says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from propagul.crdt import Origin, Replica
+from propagul.errors import ClosedError, IdentityError, LocalProtocolError
+from propagul.gossip import GossipConfig
+from propagul.link import Address, TcpTransport
+from propagul.log import StateDirectory
+from propagul.store import _values
+from propagul.store._clock import Clock, SystemClock
+from propagul.store._invites import InviteBook
+from propagul.store._mesh import MeshCounters
+from propagul.store._namespace import Namespace, SharedLog, live
+from propagul.store._network import PRESENCE, ROOM, STATE, Network, Parts
+from propagul.store._presence import Presence
+from propagul.store._report import Member, StoreStats, SyncReport
+from propagul.store._room import open_room
+from propagul.store._watch import Watcher, visible
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+
+    from propagul.crdt import Change as RowChange
+    from propagul.link import Credentials, Link, NodeId, Refusal, Transport
+    from propagul.store._values import Limits
+    from propagul.store._watch import Change
+
+_log = logging.getLogger("propagul.store")
+_T = TypeVar("_T")
+
+SYNC_TIMEOUT_S = 10.0
+
+
+class AgentStateStore:
+    """Replicated state that survives crashes.
+
+    Args:
+        room: Name of the room; stores of different rooms never merge.
+        node_id: What this store calls itself, for people. Identity is a key of its own.
+        port: Port to listen on; 0 lets the system choose, None does not listen.
+        host: Address to listen on; every interface with a secret, 127.0.0.1 without.
+        path: Directory of the event log. Without one the state lives in memory and in the peers.
+        secret: The room's secret, else `PROPAGUL_GOSSIP_SECRET`. Who holds it is admin of the room.
+        peers: Peers for `async with`, as for `start`.
+        limits: Largest local writes.
+        config: Timing of gossip.
+        credentials: Instead of a secret: an identity with its certificate, as an invited node has.
+        advertise: Addresses under which others reach this store; found out by itself if not given.
+        transport: Instead of TCP: see `propagul.testing`.
+        clock: Instead of the machine's: see `propagul.testing`.
+
+    Raises:
+        StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
+        IdentityError: No secret and not loopback, or an unusable secret or key.
+    """
+
+    def __init__(
+        self,
+        room: str,
+        node_id: int | str = 1,
+        port: int | None = 9000,
+        host: str | None = None,
+        *,
+        path: str | Path | None = None,
+        secret: str | bytes | None = None,
+        peers: Sequence[tuple[str, int]] = (),
+        limits: Limits | None = None,
+        config: GossipConfig | None = None,
+        credentials: Credentials | None = None,
+        advertise: Sequence[tuple[str, int]] | None = None,
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.room, self.label = room, str(node_id)
+        self._config = config or GossipConfig()
+        self._limits = limits or _values.Limits()
+        self._clock = clock or SystemClock()
+        self._peers = [Address(*peer) for peer in peers]
+        self._port, self._advertise = port, advertise
+        where = None if path is None else Path(path)
+        self._directory = None if where is None else StateDirectory(where, room)
+        try:
+            log = None if self._directory is None else SharedLog(self._directory.log)
+            self._spaces = {
+                name: Namespace(name, Replica(_fresh_origin()), None if name == PRESENCE else log, self._clock.time_ns)
+                for name in (STATE, ROOM, PRESENCE)
+            }
+            if log is not None:
+                log.recover(self._spaces)
+            self._host = host or "127.0.0.1"
+            invites: InviteBook | None = None
+            if transport is None:
+                if credentials is None:
+                    credentials, self._host = open_room(room, secret, host, where)
+                invites = InviteBook(self._spaces[ROOM], credentials.node, self._clock.time_ns)
+                transport = TcpTransport(credentials, invites=invites)
+            self._invites = invites
+            self._credentials, self._transport = credentials, transport
+        except BaseException:
+            if self._directory is not None:
+                self._directory.close()
+            raise
+        self._state = self._spaces[STATE]
+        self.presence = Presence(
+            self._spaces[PRESENCE],
+            ttl_s=self._config.presence_ttl_s,
+            monotonic=self._clock.monotonic,
+            limits=self._limits,
+        )
+        self.presence.on_write(lambda: self._push(PRESENCE))
+        self._callbacks: list[Callable[[str, object], None]] = []
+        self._callbacks_failed = 0
+        self._pending: deque[Change] = deque()
+        self._state.listen(self._note_remote)
+        self._watchers: set[Watcher] = set()
+        self._network: Network | None = None
+        self._background: _Background | None = None
+        self._tunnel_handler: Callable[[Link], Awaitable[None]] | None = None
+        self._closed = False
+
+    # --- the map: any thread, any time ---------------------------------------------------------------------------
+
+    def set(self, key: str, value: object) -> None:
+        """Store a value. When it returns the kernel has it (with a path); it survives the end of this process.
+
+        Raises:
+            TypeError, ValueError: The key or value cannot be stored; the message names the path inside it.
+            LimitExceeded: The key or value is too large.
+            StoreFull, StoreError: The log took it not; nothing was stored.
+        """
+        packed = _values.pack(_values.check_key(key, self._limits), value, self._limits)
+        self._writable().put(key, packed)
+        self._push(STATE)
+
+    def get(self, key: str, default: object = None) -> object:
+        """The value of a key: the newest of its siblings where there are several. The caller's own."""
+        winner = self._state.row(key).winner
+        return default if winner is None else _values.unpack(key, winner.payload)
+
+    def delete(self, key: str) -> bool:
+        """Remove a key, with every sibling seen here; return whether it was there.
+
+        A write that another store makes at the same time survives.
+        """
+        removed = self._writable().remove(key)
+        if removed:
+            self._push(STATE)
+        return removed
+
+    def get_all(self, prefix: str = "") -> dict[str, object]:
+        """Keys under a prefix with their values, all of one instant, sorted by key. O(rows)."""
+        return {key: _values.unpack(key, packed) for key, packed in sorted(live(self._state.rows(), prefix))}
+
+    def items(self, prefix: str = "") -> Iterator[tuple[str, object]]:
+        """Like `get_all`, one pair at a time."""
+        for key, packed in sorted(live(self._state.rows(), prefix)):
+            yield key, _values.unpack(key, packed)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._state.row(key).winner is not None
+
+    def __len__(self) -> int:
+        return sum(1 for _ in live(self._state.rows(), ""))
+
+    def get_conflicts(self, key: str) -> list[object]:
+        """All values of a key that were written concurrently, the one `get` returns first; empty without a conflict."""
+        siblings = self._state.row(key).siblings
+        return [_values.unpack(key, s.payload) for s in siblings] if len(siblings) > 1 else []
+
+    def resolve(self, key: str, choose: Callable[[list[object]], object]) -> object:
+        """Settle a conflict: `choose` gets the siblings, newest first, and returns the value to keep.
+
+        Called again if the siblings changed meanwhile. Without a conflict nothing happens. Returns the key's value.
+        """
+        while True:
+            row = self._state.row(key)
+            if len(row.siblings) < 2:
+                return self.get(key)
+            chosen = choose([_values.unpack(key, s.payload) for s in row.siblings])
+            if self._writable().resolve(key, row, _values.pack(key, chosen, self._limits)):
+                self._push(STATE)
+                return chosen
+
+    # --- watching ------------------------------------------------------------------------------------------------
+
+    def on_change(self, callback: Callable[[str, object], None]) -> Callable[[], None]:
+        """Call `callback(key, value)` for every change made elsewhere, None for a deletion; return how to stop.
+
+        Runs in the store's event loop, in order. A callback that raises is logged and counted in `stats`.
+        """
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+
+    async def watch(self, prefix: str = "") -> AsyncIterator[Change]:
+        """Yield every state that keys under a prefix pass through from now on, local and remote, in order per key."""
+        watcher = Watcher(prefix, asyncio.get_running_loop())
+        stop = self._state.listen(watcher.offer)
+        self._watchers.add(watcher)
+        try:
+            async for change in watcher.changes():
+                yield change
+        finally:
+            stop()
+            self._watchers.discard(watcher)
+
+    # --- the network: in the event loop --------------------------------------------------------------------------
+
+    async def start(
+        self,
+        peers: Sequence[tuple[str, int]] | None = None,
+        *,
+        sync_timeout_s: float = SYNC_TIMEOUT_S,
+        require_peers: int = 0,
+    ) -> SyncReport:
+        """Open the port, link with the peers and wait for the state of every one that answers.
+
+        Args:
+            peers: `(host, port)` pairs; those who do not answer are dialled for as long as the store runs.
+            sync_timeout_s: Longest wait for peers that answer.
+            require_peers: How many must have handed over their state; fewer raise.
+
+        Raises:
+            SyncTimeout: Fewer than `require_peers` did. The store is stopped again.
+            LinkError: The port is taken.
+        """
+        self._writable()
+        if self._network is not None:
+            raise LocalProtocolError("the store is started already")
+        network = self._network = Network(self._parts())
+        wanted = list(dict.fromkeys(self._peers + [Address(*peer) for peer in peers or ()]))
+        try:
+            await network.open(self._listen_address(), self._advertise)
+            return await network.catch_up(wanted, sync_timeout_s, require_peers)
+        except BaseException:
+            self._network = None
+            await network.close()
+            raise
+
+    async def stop(self) -> None:
+        """Say goodbye, close port, links and log. The store cannot be used again; what it stored can. Idempotent."""
+        network, self._network = self._network, None
+        if network is not None:
+            await _at_home(network.loop, network.close())
+        self._close_local()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def start_background(
+        self,
+        peers: Sequence[tuple[str, int]] | None = None,
+        *,
+        sync_timeout_s: float = SYNC_TIMEOUT_S,
+        require_peers: int = 0,
+    ) -> SyncReport:
+        """Like `start`, in an event loop of the store's own thread. For programs without one; end it with `close`."""
+        if self._background is not None:
+            raise LocalProtocolError("the store is started already")
+        self._background = _Background(f"propagul-{self.room}")
+        try:
+            return self._background.call(self.start(peers, sync_timeout_s=sync_timeout_s, require_peers=require_peers))
+        except BaseException:
+            self._background.end()
+            self._background = None
+            raise
+
+    def close(self) -> None:
+        """Stop a store that was started with `start_background`, or never started. Idempotent."""
+        if self._background is not None:
+            self._background.call(self.stop())
+            self._background.end()
+            self._background = None
+        elif self._network is not None:
+            raise LocalProtocolError("this store runs in your event loop: use `await store.stop()`")
+        self._close_local()
+
+    async def flush(self, peers: int = 0, *, timeout_s: float = 10.0) -> None:
+        """Return when everything written so far is on the disk and in the logs of `peers` other stores.
+
+        Works from any event loop.
+
+        Raises:
+            NotReplicated: Fewer peers said so in time. The writes are safe here and go on replicating.
+        """
+        await asyncio.to_thread(self._writable().sync)
+        dot = self._state.last_own_dot()
+        if peers and dot is not None:
+            network = self._started()
+            await _at_home(network.loop, network.replicated(dot, peers, timeout_s))
+
+    def add_peer(self, host: str, port: int) -> None:
+        """Stay linked with an address from now on; before `start` it is remembered for it. Any thread."""
+        if self._network is None:
+            self._peers.append(Address(host, port))
+        else:
+            self._network.loop.call_soon_threadsafe(self._network.add_peer, Address(host, port))
+
+    def remove_peer(self, host: str, port: int) -> None:
+        """Stop dialling an address and close the link to who answered there. Any thread."""
+        address = Address(host, port)
+        self._peers = [peer for peer in self._peers if peer != address]
+        if self._network is not None:
+            self._network.loop.call_soon_threadsafe(self._network.remove_peer, address)
+
+    async def open_tunnel(self, node: NodeId) -> Link:
+        """Open a connection to a member for bytes of your own; see `ByteLink.hand_over`. In the store's loop.
+
+        Raises:
+            LinkError: The member cannot be dialled.
+        """
+        return await self._started().open_tunnel(node)
+
+    def on_tunnel(self, handler: Callable[[Link], Awaitable[None]]) -> None:
+        """Serve tunnels that members open to this store. Call before `start`; without it they are refused."""
+        self._tunnel_handler = handler
+
+    def invite(self, *, expires_s: int = 3600, uses: int = 1) -> str:
+        """A token that lets `uses` newcomers become members within `expires_s`, without learning the secret.
+
+        Raises:
+            IdentityError: This store does not hold the room's secret, or is not listening.
+        """
+        network = self._started()
+        if self._invites is None or self._credentials is None or self._credentials.authority is None:
+            raise IdentityError("only a store that holds the room's secret can invite; this one was invited itself")
+        if not network.addresses:
+            raise IdentityError("this store does not listen, so nobody could join through it")
+        token = self._invites.issue(self.room, network.addresses, expires_s=expires_s, uses=uses)
+        self._push(ROOM)
+        return token
+
+    # --- about itself --------------------------------------------------------------------------------------------
+
+    @property
+    def node(self) -> NodeId:
+        """This store's identity."""
+        return self._transport.node
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is started and not stopped."""
+        return self._network is not None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where others reach this store; empty before `start`."""
+        return () if self._network is None else self._network.addresses
+
+    def members(self) -> list[Member]:
+        """Other stores of the room heard of recently."""
+        return [] if self._network is None else self._network.members()
+
+    def linked(self) -> frozenset[NodeId]:
+        """Members with an open link to this store."""
+        return frozenset() if self._network is None else frozenset(self._network.linked())
+
+    def refusals(self) -> list[Refusal]:
+        """Strangers turned away at the port."""
+        return self._transport.refusals()
+
+    @property
+    def stats(self) -> StoreStats:
+        """Counters and sizes. O(rows)."""
+        rows = self._state.rows()
+        counters = MeshCounters() if self._network is None else self._network.mesh.counters
+        recovery = None if self._directory is None else self._directory.log.recovery
+        return StoreStats(
+            keys=sum(1 for _, row in rows if row.siblings),
+            conflicts=sum(1 for _, row in rows if len(row.siblings) > 1),
+            removal_records=sum(1 for _, row in rows if not row.siblings),
+            origins=self._state.origins(),
+            local_writes=self._state.traffic.local_writes,
+            remote_rows=self._state.traffic.remote_rows,
+            recovered_records=0 if recovery is None else recovery.records,
+            torn_bytes=0 if recovery is None else recovery.torn_bytes,
+            links=len(self.linked()),
+            links_opened=counters.links_opened,
+            links_dropped=counters.links_dropped,
+            last_drop=counters.last_drop,
+            dials_failed=counters.dials_failed,
+            refused=sum(refusal.count for refusal in self.refusals()),
+            frames_in=counters.frames_in,
+            frames_out=counters.frames_out,
+            bytes_in=counters.bytes_in,
+            bytes_out=counters.bytes_out,
+            callbacks_failed=self._callbacks_failed,
+        )
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _parts(self) -> Parts:
+        return Parts(
+            label=self.label,
+            spaces=self._spaces,
+            presence=self.presence,
+            transport=self._transport,
+            config=self._config,
+            clock=self._clock,
+            credentials=self._credentials,
+            invites=self._invites,
+            tunnel_handler=self._tunnel_handler,
+        )
+
+    def _listen_address(self) -> Address | None:
+        return None if self._port is None else Address(self._host, self._port)
+
+    def _writable(self) -> Namespace:
+        if self._closed:
+            raise ClosedError("the store is closed")
+        return self._state
+
+    def _started(self) -> Network:
+        if self._network is None:
+            raise LocalProtocolError("the store is not started: `await store.start()` first")
+        return self._network
+
+    def _push(self, space: str) -> None:
+        network = self._network
+        if network is not None:
+            network.mesh.wrote(space)
+
+    def _note_remote(self, row_change: RowChange, local: bool) -> None:  # noqa: FBT001 - a listener's signature
+        """Under the namespace's lock: remember what callbacks must hear, and call them after it."""
+        network = self._network
+        if local or not self._callbacks or network is None:
+            return
+        change = visible(row_change, local=False)
+        if change is not None:
+            self._pending.append(change)
+            network.loop.call_soon_threadsafe(self._call_back)
+
+    def _call_back(self) -> None:
+        while self._pending:
+            change = self._pending.popleft()
+            for callback in list(self._callbacks):
+                try:
+                    callback(change.key, change.value)
+                except Exception:  # noqa: BLE001 # supervisor: a user's callback must not end gossip
+                    self._callbacks_failed += 1
+                    _log.exception("store.callback_failed")
+
+    def _close_local(self) -> None:
+        self._closed = True
+        for watcher in list(self._watchers):
+            watcher.close()
+        if self._directory is not None:
+            self._directory.close()
+
+
+class _Background:
+    """An event loop in a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[None, None, _T]) -> _T:
+        """Run it there and wait for its end."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def end(self) -> None:
+        """Stop the loop and the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _at_home(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, _T]) -> _T:
+    """Run a coroutine in the loop it belongs to, whichever loop we are in."""
+    if asyncio.get_running_loop() is loop:
+        return await work
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+
+def _fresh_origin() -> Origin:
+    """An origin nobody has: 64 bits from the system, fresh at every open, so that no backup can reuse a dot."""
+    return Origin(secrets.randbits(64))

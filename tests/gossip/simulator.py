@@ -1,0 +1,306 @@
+"""Gossip nodes under a seeded adversary: virtual time, FIFO links that break, crashes, restored backups, lost nodes.
+
+The shipped node, replica and codec run unchanged and talk in encoded frames. Beside each replica walks the oracle's
+knowledge: what a stream conveys is what its sender knew at the cut. After every change the replica must show exactly
+what the oracle says, and after healing all survivors must be equal. A failing seed replays with
+`python tests/gossip/simulator.py SEED`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from gossip.oracle import History
+from propagul.crdt import Cut, Entry, Origin, Replica, VersionVector, Write, codec, stamp_of_ns
+from propagul.gossip import GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote
+from propagul.link.base import NodeId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from propagul.gossip import Effect, Event
+
+KEYS = [f"k{n}" for n in range(6)]
+YEAR_NS = 365 * 24 * 3600 * 10**9
+
+
+@dataclass(slots=True)
+class LogRecord:
+    """What a durable replica can fold again, and what the oracle knew after it."""
+
+    write: Write | None
+    packed: bytes
+    entries: list[Entry]
+    known: set[int]
+
+
+class SimSource:
+    """A namespace of one simulated node: replica, log and the oracle's knowledge side by side."""
+
+    def __init__(self, history: History, origin: Origin, skew_ns: int) -> None:
+        self.history = history
+        self.replica = Replica(origin)
+        self.known: set[int] = set()
+        self.log: list[LogRecord] = []
+        self.skew_ns = skew_ns
+        self.last_cut_known: set[int] = set()
+        self.incoming_known: set[int] = set()
+
+    def wall(self, now: float) -> int:
+        return max(0, 10**18 + self.skew_ns + int(now * 1e9))
+
+    def write(self, key: str, value: bytes | None, now: float) -> None:
+        write = self.replica.prepare(key, 0, value, stamp_of_ns(self.wall(now)))
+        number = self.history.record(self.known, key, value)
+        self.known.add(number)
+        self.log.append(LogRecord(write, b"", [], set(self.known)))
+        self.replica.apply_write(write)
+        self.check()
+
+    def restore(self, records: list[LogRecord]) -> None:
+        for record in records:
+            if record.write is not None:
+                self.replica.apply_write(record.write)
+            else:
+                self.replica.merge(codec.decode_rows(record.packed), record.entries, stamp_of_ns(0))
+            self.known = set(record.known)
+            self.log.append(record)
+        self.check()
+
+    # --- the Source protocol -------------------------------------------------------------------------------------
+    @property
+    def arrival(self) -> int:
+        return self.replica.arrival
+
+    def hello(self) -> tuple[bytes, VersionVector, int]:
+        vector = self.replica.vector
+        return vector.digest(), VersionVector(vector), vector.mark
+
+    def told_since(self, mark: int) -> tuple[list[Entry], int]:
+        return self.replica.vector.since(mark), self.replica.vector.mark
+
+    def covers(self, entries: Iterable[Entry]) -> bool:
+        return all(self.replica.vector.covers_entry(o, s) for o, s in entries)
+
+    def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
+        self.last_cut_known = set(self.known)
+        return self.replica.cut(after=after, known=known, told=told)
+
+    def merge(self, packed: bytes, entries: Iterable[Entry]) -> bool:
+        pairs = list(entries)
+        before = self.replica.vector.mark
+        changes = self.replica.merge(codec.decode_rows(packed), pairs, stamp_of_ns(self.wall(0)))
+        self.known |= self.incoming_known
+        self.log.append(LogRecord(None, packed, pairs, set(self.known)))
+        self.check()
+        return bool(changes) or self.replica.vector.mark != before
+
+    # --- invariants ----------------------------------------------------------------------------------------------
+    def shown(self) -> dict[str, set[bytes]]:
+        return {key: {s.payload for s in row.siblings} for key, row in self.replica if row.siblings}
+
+    def check(self) -> None:
+        expected = self.history.siblings(self.known)
+        assert self.shown() == expected, f"shows {self.shown()}, the oracle says {expected}"
+        backed = VersionVector(e for _, row in self.replica for e in row.context.items())
+        assert backed == self.replica.vector, "the vector claims what no row backs"
+
+
+@dataclass(slots=True)
+class End:
+    """One end of a link: frames waiting to be taken, and frames on their way to the other end."""
+
+    node: int
+    key: LinkKey
+    ready: bool = False
+    frames: Iterator[bytes] | None = None
+    arrives_at: float = 0.0
+    stream_known: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Wire:
+    """A link between two nodes."""
+
+    ends: tuple[End, End]
+    open: bool = True
+
+
+class Simulation:
+    """One seeded run."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.now = 0.0
+        self.history = History()
+        self.queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.order = itertools.count()
+        self.link_keys = itertools.count(1)
+        self.wires: list[Wire] = []
+        self.nodes: dict[int, GossipNode] = {}
+        self.sources: dict[int, SimSource] = {}
+        self.ticking: dict[int, float] = {}
+        self.values = itertools.count()
+        for number in range(self.rng.randint(3, 6)):
+            self.boot(number, [])
+
+    def boot(self, number: int, records: list[LogRecord]) -> None:
+        skew = self.rng.choice([0, 0, 1, -1]) * 10 * YEAR_NS
+        source = SimSource(self.history, Origin(self.rng.getrandbits(64)), skew)
+        source.restore(records)
+        self.sources[number] = source
+        me = NodeId(f"n{number}")
+        self.nodes[number] = GossipNode(me, me, {"": source}, GossipConfig(), random.Random(self.rng.random()))
+
+    def at(self, delay: float, action: Callable[[], None]) -> None:
+        heapq.heappush(self.queue, (self.now + delay, next(self.order), action))
+
+    def feed(self, number: int, event: Event) -> None:
+        if number in self.nodes:
+            self.obey(number, self.nodes[number].handle(event, self.now))
+            self.arm(number)
+
+    def arm(self, number: int) -> None:
+        due = self.nodes[number].next_tick()
+        if due is not None and self.ticking.get(number, 1e18) > due:
+            self.ticking[number] = due
+            self.at(max(due - self.now, 0.001), lambda: self.ring(number))
+
+    def ring(self, number: int) -> None:
+        self.ticking.pop(number, None)
+        self.feed(number, Tick())
+
+    def obey(self, number: int, effects: list[Effect]) -> None:
+        for effect in effects:
+            wire, side = self.find(number, effect.link)
+            if wire is None:
+                continue
+            if isinstance(effect, Ready):
+                wire.ends[side].ready = True
+                self.at(self.rng.random() * 0.01, lambda w=wire, s=side: self.pump(w, s))  # type: ignore[misc]
+            else:
+                self.cut_wire(wire)
+
+    def find(self, number: int, key: LinkKey) -> tuple[Wire | None, int]:
+        for wire in self.wires:
+            for side in (0, 1):
+                if wire.ends[side].node == number and wire.ends[side].key == key:
+                    return wire, side
+        return None, 0
+
+    def pump(self, wire: Wire, side: int) -> None:
+        """Take one frame from the node and put it on the wire; more later, so that anything can come between."""
+        end = wire.ends[side]
+        if not wire.open or end.node not in self.nodes:
+            return
+        if end.frames is None:
+            if not end.ready:
+                return
+            end.ready, end.frames = False, self.nodes[end.node].outgoing(end.key)
+        self.sources[end.node].last_cut_known = end.stream_known
+        frame = next(end.frames, None)
+        end.stream_known = self.sources[end.node].last_cut_known
+        if frame is None:
+            end.frames = None
+            if end.ready:
+                self.at(0.0, lambda: self.pump(wire, side))
+            return
+        end.arrives_at = max(end.arrives_at, self.now + self.rng.choice([0.001, 0.02, 0.3]) * self.rng.random())
+        conveyed = set(end.stream_known)
+        self.at(end.arrives_at - self.now, lambda: self.deliver(wire, 1 - side, frame, conveyed))
+        self.at(self.rng.random() * 0.02, lambda: self.pump(wire, side))
+
+    def deliver(self, wire: Wire, side: int, frame: bytes, conveyed: set[int]) -> None:
+        end = wire.ends[side]
+        if wire.open and end.node in self.nodes:
+            self.sources[end.node].incoming_known = conveyed
+            self.feed(end.node, Received(end.key, frame))
+
+    def connect(self, a: int, b: int) -> None:
+        ends = (End(a, LinkKey(next(self.link_keys))), End(b, LinkKey(next(self.link_keys))))
+        wire = Wire(ends)
+        self.wires.append(wire)
+        for side in (0, 1):
+            peer = NodeId(f"n{ends[1 - side].node}")
+            self.feed(ends[side].node, LinkUp(ends[side].key, peer, dialed=side == 0))
+
+    def cut_wire(self, wire: Wire) -> None:
+        if wire.open:
+            wire.open = False
+            self.wires.remove(wire)
+            for end in wire.ends:
+                self.feed(end.node, LinkDown(end.key))
+
+    def crash(self, number: int) -> list[LogRecord]:
+        for wire in [w for w in self.wires if number in (w.ends[0].node, w.ends[1].node)]:
+            self.cut_wire(wire)
+        del self.nodes[number]
+        return self.sources.pop(number).log
+
+    def step(self) -> None:
+        """One thing the adversary or a user does."""
+        rng, alive = self.rng, sorted(self.nodes)
+        choice = rng.random()
+        number = rng.choice(alive)
+        if choice < 0.5:
+            value = None if rng.random() < 0.25 else b"v%d" % next(self.values)
+            self.sources[number].write(rng.choice(KEYS), value, self.now)
+            self.feed(number, Wrote(""))
+        elif choice < 0.7 and len(alive) > 1:
+            self.connect(*rng.sample(alive, 2))
+        elif choice < 0.8 and self.wires:
+            self.cut_wire(rng.choice(self.wires))
+        elif choice < 0.9:
+            log = self.crash(number)
+            self.boot(number, log if rng.random() < 0.5 else log[: rng.randint(0, len(log))])
+        elif choice < 0.92 and len(alive) > 2:
+            self.crash(number)
+        self.run(self.now + rng.choice([0.0, 0.01, 0.2, 2.0]) * rng.random())
+
+    def run(self, until: float) -> None:
+        while self.queue and self.queue[0][0] <= until:
+            self.now, _, action = heapq.heappop(self.queue)
+            action()
+        self.now = until
+
+    def heal(self) -> None:
+        """Link the survivors in a random tree (never all pairs) and let time pass; all must become equal."""
+        for wire in list(self.wires):
+            self.cut_wire(wire)
+        alive = sorted(self.nodes)
+        self.rng.shuffle(alive)
+        for index, number in enumerate(alive[1:], start=1):
+            self.connect(alive[self.rng.randrange(index)], number)
+        self.run(self.now + 60.0)
+        everything = set().union(*(source.known for source in self.sources.values()))
+        for number, source in self.sources.items():
+            assert source.known == everything, f"n{number} misses {len(everything - source.known)} operations"
+            source.check()
+        rows = [{k: (r.siblings, dict(r.context)) for k, r in source.replica} for source in self.sources.values()]
+        assert all(r == rows[0] for r in rows), "rows differ after healing"
+
+
+def simulate(seed: int, steps: int = 50) -> None:
+    """Run one schedule; raises AssertionError with a line that replays it."""
+    small = mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48, ENTRIES_PER_DIGEST=2)
+    with small:
+        simulation = Simulation(seed)
+        try:
+            for _ in range(steps):
+                simulation.step()
+            simulation.heal()
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nreplay: python tests/gossip/simulator.py {seed}") from error
+
+
+if __name__ == "__main__":
+    first, count = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    for seed in range(first, first + count):
+        simulate(seed)
+    print(f"{count} schedules, 0 failures")
