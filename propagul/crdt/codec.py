@@ -21,7 +21,7 @@ from propagul.crdt.row import Row, Sibling
 from propagul.errors import PeerProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from propagul.crdt.vector import Entry
 
@@ -53,7 +53,10 @@ def decode_rows(packed: bytes) -> list[tuple[str, Row]]:
     Raises:
         PeerProtocolError: The bytes are not a canonical sequence of rows.
     """
-    return [_row(item) for item in _items(packed)]
+    reader, rows = Reader(packed), []
+    while not reader.at_end:
+        rows.append(_row(reader))
+    return rows
 
 
 def encode_write(write: Write) -> list[object]:
@@ -89,8 +92,17 @@ def unflatten(item: object) -> list[Entry]:
     return [(_origin(o), _stamp(s)) for o, s in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
+def read_entries(reader: Reader, most: int) -> list[Entry]:
+    """Like `unflatten`, from a reader; at most `most` entries.
+
+    Raises:
+        PeerProtocolError: It is not a flat list of origins and stamps, or a longer one.
+    """
+    return unflatten([reader.scalar() for _ in range(reader.items(2 * most))])
+
+
 def unpack(packed: bytes) -> object:
-    """One msgpack object, bounded.
+    """One msgpack object, whole: for bytes we wrote ourselves. What a peer sent goes through `Reader`.
 
     Raises:
         PeerProtocolError: The bytes are not exactly one well-formed object.
@@ -101,34 +113,71 @@ def unpack(packed: bytes) -> object:
         raise PeerProtocolError("not a well-formed message") from error
 
 
-def _items(packed: bytes) -> Iterator[object]:
-    unpacker = msgpack.Unpacker(max_buffer_size=max(len(packed), 1))
-    unpacker.feed(packed)
-    try:
-        yield from unpacker
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise PeerProtocolError("a stream of rows is malformed") from error
-    if unpacker.tell() != len(packed):
-        raise PeerProtocolError("a stream of rows ends inside a row")
+class Reader:
+    """Reads msgpack piece by piece: every count is checked before anything of that size is allocated.
+
+    Decoding whole objects would let nested headers claim far more memory than their bytes. Every method raises
+    `PeerProtocolError` where the bytes are not what is asked for.
+    """
+
+    __slots__ = ("_size", "_unpacker")
+
+    def __init__(self, packed: bytes) -> None:
+        self._size = len(packed)
+        self._unpacker = msgpack.Unpacker(max_buffer_size=max(self._size, 1), max_array_len=0, max_map_len=0)
+        self._unpacker.feed(packed)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every byte has been read."""
+        return bool(self._unpacker.tell() >= self._size)
+
+    def scalar(self) -> object:
+        """The next number, text, byte string, bool or nil."""
+        return self._read(self._unpacker.unpack)
+
+    def items(self, most: int) -> int:
+        """How many items the list that begins here has."""
+        return self._count(self._unpacker.read_array_header, most)
+
+    def pairs(self, most: int) -> int:
+        """How many pairs the map that begins here has."""
+        return self._count(self._unpacker.read_map_header, most)
+
+    def skip(self) -> None:
+        """Pass over one object of any kind."""
+        self._read(self._unpacker.skip)
+
+    def _count(self, header: Callable[[], object], most: int) -> int:
+        count = cast("int", self._read(header))
+        if count > most:
+            raise PeerProtocolError("more items than the protocol allows")
+        return count
+
+    def _read(self, step: Callable[[], object]) -> object:
+        try:
+            return step()
+        except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+            raise PeerProtocolError("not a well-formed message") from error
 
 
-def _row(item: object) -> tuple[str, Row]:
-    key, flat, extra = _list(item, 3)
-    numbers = _sequence(flat)
-    if len(numbers) % 4 or len(numbers) > 4 * _SIBLINGS_MAX:
-        raise PeerProtocolError("siblings come in fours, and not without end")
+def _row(reader: Reader) -> tuple[str, Row]:
+    if reader.items(3) != 3:
+        raise PeerProtocolError("a row has three fields")
+    key = _key(reader.scalar())
+    numbers = [reader.scalar() for _ in range(reader.items(4 * _SIBLINGS_MAX))]
+    if len(numbers) % 4:
+        raise PeerProtocolError("siblings come in fours")
     siblings = tuple(
         Sibling(Dot(_stamp(stamp), _origin(origin)), _int(kind, _KIND_MAX), _payload(payload))
         for stamp, origin, kind, payload in zip(*(numbers[i::4] for i in range(4)), strict=True)
     )
     if any(a.dot <= b.dot for a, b in pairwise(siblings)):
         raise PeerProtocolError("siblings are not in rank order")
-    return _key(key), Row(siblings, _context(siblings, unflatten(extra)))
+    return key, Row(siblings, _context(siblings, read_entries(reader, _CONTEXT_MAX)))
 
 
 def _context(siblings: tuple[Sibling, ...], extra: list[Entry]) -> dict[Origin, Stamp]:
-    if len(extra) > _CONTEXT_MAX:
-        raise PeerProtocolError("a context is longer than any room's history")
     context = dict(extra)
     if len(context) != len(extra):
         raise PeerProtocolError("a context names an origin twice")

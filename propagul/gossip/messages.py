@@ -29,6 +29,8 @@ ENTRIES_PER_DIGEST = 3000
 
 _TEXT_MAX = 256
 _SPACES_MAX = 64
+_FIELDS_MAX = 64
+_ENTRIES_MAX = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,48 +113,46 @@ def decode(frame: bytes) -> Message | None:
     Raises:
         PeerProtocolError: The frame is malformed.
     """
-    fields = codec.unpack(frame)
-    if type(fields) is not list or not fields or type(fields[0]) is not int:
+    reader = codec.Reader(frame)
+    fields = reader.items(_FIELDS_MAX)
+    kind = _count(reader.scalar()) if fields else None
+    if kind is None:
         raise PeerProtocolError("a gossip message is a list that begins with its kind")
-    kind, *body = fields
-    if kind not in (0, 1, 2):
+    if kind > 2:
         return None
-    if len(body) < 4:
-        raise PeerProtocolError(f"a gossip message of kind {kind} has {len(body)} fields, expected 4")
-    if kind == 0:
-        return _hello(body)
-    return _digest(body) if kind == 1 else _delta(body)
+    if fields < 5:
+        raise PeerProtocolError(f"a gossip message of kind {kind} has {fields - 1} fields, expected 4")
+    message = (_hello, _digest, _delta)[kind](reader)
+    for _ in range(fields - 5):
+        reader.skip()
+    if not reader.at_end:
+        raise PeerProtocolError("a gossip message is longer than it says")
+    return message
 
 
-def _hello(body: list[object]) -> Hello:
-    digests = _typed(body[3], dict)
-    if len(digests) > _SPACES_MAX or any(len(_typed(d, bytes)) != 16 for d in digests.values()):
+def _hello(reader: codec.Reader) -> Hello:
+    version, label, recovering = _count(reader.scalar()), _text(reader.scalar()), _typed(reader.scalar(), bool)
+    digests = {_text(reader.scalar()): _typed(reader.scalar(), bytes) for _ in range(reader.pairs(_SPACES_MAX))}
+    if any(len(digest) != 16 for digest in digests.values()):
         raise PeerProtocolError("a hello names each namespace with a digest of 16 bytes")
-    return Hello(
-        version=_count(body[0]),
-        label=_text(body[1]),
-        recovering=_typed(body[2], bool),
-        digests={_text(space): _typed(digest, bytes) for space, digest in digests.items()},
-    )
+    return Hello(version=version, label=label, recovering=recovering, digests=digests)
 
 
-def _digest(body: list[object]) -> Digest:
-    flags = _count(body[2])
-    entries = codec.unflatten(body[3])
+def _digest(reader: codec.Reader) -> Digest:
+    space, ack, flags = _text(reader.scalar()), _count(reader.scalar()), _count(reader.scalar())
     return Digest(
-        space=_text(body[0]),
-        ack=_count(body[1]),
+        space=space,
+        ack=ack,
         same=bool(flags & 1),
         more=bool(flags & 2),
         rows_follow=bool(flags & 4),
-        entries=tuple(entries),
+        entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)),
     )
 
 
-def _delta(body: list[object]) -> Delta:
-    return Delta(
-        space=_text(body[0]), sequence=_count(body[1]), last=_typed(body[2], bool), chunk=_typed(body[3], bytes)
-    )
+def _delta(reader: codec.Reader) -> Delta:
+    space, sequence, last = _text(reader.scalar()), _count(reader.scalar()), _typed(reader.scalar(), bool)
+    return Delta(space=space, sequence=sequence, last=last, chunk=_typed(reader.scalar(), bytes))
 
 
 def _typed(value: object, kind: type[_T]) -> _T:

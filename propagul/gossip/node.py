@@ -25,7 +25,7 @@ from propagul.gossip.messages import VERSION, Delta, Digest, Hello, decode, enco
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from propagul.crdt import Dot
     from propagul.gossip.config import GossipConfig
@@ -117,9 +117,9 @@ class GossipNode:
             for peer in self._peers.values()
         )
 
-    def logged_by(self, space: str, dot: Dot) -> set[NodeId]:
-        """Linked peers that said they have applied and logged this write."""
-        return {peer.node for peer in self._peers.values() if peer.exchanges[space].theirs.covers(dot)}
+    def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
+        """Linked peers that said they have applied and logged these writes."""
+        return {peer.node for peer in self._peers.values() if all(map(peer.exchanges[space].theirs.covers, dots))}
 
     def _link_up(self, event: LinkUp, now: float) -> list[Effect]:
         if event.peer == self._me:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import asyncio
@@ -87,6 +87,7 @@ class Link(Protocol):
         """Close at once, dropping what is queued. Idempotent."""
 
 
+@runtime_checkable
 class ByteLink(Link, Protocol):
     """A link whose connection can be handed to another protocol: the end of a tunnel."""
 

@@ -59,7 +59,7 @@ class Credentials:
         self._dialer: ssl.SSLContext | None = None
         self._acceptor: ssl.SSLContext | None = None
         self._acceptor_trust: tuple[str, ...] = ()
-        if self.member(ssl.PEM_cert_to_DER_cert(certificate_pem)) != identity.node:
+        if self.member(certificate_pem) != identity.node:
             raise IdentityError("this certificate was made for another node's key")
 
     def __repr__(self) -> str:
@@ -86,8 +86,8 @@ class Credentials:
         """Our identity's public half."""
         return self.identity.node
 
-    def member(self, certificate: bytes) -> NodeId:
-        """Return whom a peer's certificate (DER) proves to be a member.
+    def member(self, certificate: str | bytes) -> NodeId:
+        """Return whom a certificate (PEM if text, DER if bytes) proves to be a member.
 
         OpenSSL has verified the chain already; this says so independently, and of the room's authorities alone.
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from propagul.link.base import Address, Purpose
 
-_HAPPY_EYEBALLS_S = 0.25
-
 
 async def open_stream(address: Address, context: ssl.SSLContext, timeout_s: float) -> FrameStream:
     """Connect and do the TLS handshake as the dialler. The caller sends the hello by `ask` and owns the stream.
@@ -73,22 +71,42 @@ async def ask(stream: FrameStream, address: Address, purpose: Purpose, timeout_s
 
 
 async def _connect(address: Address, timeout_s: float) -> FrameStream:
-    loop = asyncio.get_running_loop()
+    """Try the addresses of a host one after the other, each for its share of the time that is left.
+
+    Not the loop's happy eyeballs: cancelled at the wrong instant, those leave a connected socket open.
+    """
+    loop, failure = asyncio.get_running_loop(), LinkError(f"the name {address.host} is not known here")
+    deadline = loop.time() + timeout_s
     try:
         async with asyncio.timeout(timeout_s):
-            _, stream = await loop.create_connection(
-                FrameStream, address.host, address.port, happy_eyeballs_delay=_HAPPY_EYEBALLS_S
-            )
-    except TimeoutError as error:
-        raise LinkError(f"{address} did not answer in {timeout_s:g} s: is it on, is the port open?") from error
-    except OSError as error:
-        raise LinkError(_connect_sentence(address, error)) from error
-    return stream
+            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise LinkError(f"the name {address.host} was not resolved in {timeout_s:g} s") from None
+    except (OSError, UnicodeError):  # a name too long for DNS is a UnicodeError
+        found = []
+    for left, (*_, place) in zip(range(len(found), 0, -1), found, strict=True):
+        try:
+            async with asyncio.timeout((deadline - loop.time()) / left):
+                _, stream = await loop.create_connection(FrameStream, _scoped(place), int(place[1]))
+        except TimeoutError:
+            failure = LinkError(f"{address} did not answer in {timeout_s:g} s: is it on, is the port open?")
+        except OSError as error:
+            failure = LinkError(_connect_sentence(address, error))
+        else:
+            return stream
+    raise failure
+
+
+def _scoped(place: tuple[object, ...]) -> str:
+    """Return the numeric host of a socket address, with the interface of a link-local one."""
+    match place:
+        case [host, _, _, int(scope)] if scope:
+            return f"{host}%{scope}"
+        case _:
+            return str(place[0])
 
 
 def _connect_sentence(address: Address, error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"the name {address.host} is not known here"
     if isinstance(error, ConnectionRefusedError):
         return f"nobody listens at {address}"
     return f"{address} cannot be reached: {errno.errorcode.get(error.errno or 0, 'connection failed')}"

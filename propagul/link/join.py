@@ -21,7 +21,7 @@ from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolE
 from propagul.link.base import Address, NodeId, Purpose
 from propagul.link.credentials import Credentials, tls_context
 from propagul.link.handshake import ask, open_stream
-from propagul.link.identity import public_bytes, verify
+from propagul.link.identity import verify
 from propagul.link.invite import Invite, InviteGate, invite_id
 from propagul.link.messages import pack, unpack
 
@@ -76,7 +76,7 @@ async def serve_join(link: Link, credentials: Credentials, gate: InviteGate) -> 
     if link.purpose is not Purpose.JOIN:
         raise PeerProtocolError("joining is served on links for join only")
     name = invite_id(link.peer)
-    nonce, joiner = await _request(link, credentials.node, name)
+    nonce, joiner = await _request(link, name)
     answer = _answer(credentials, gate, name, joiner, link.remote.host)
     signature = credentials.identity.sign(_answer_text(nonce, joiner, name, answer))
     await link.send(pack([answer, signature]))
@@ -92,7 +92,7 @@ async def _join_at(address: Address, invite: Invite, identity: Identity, timeout
             f"{address} does not take this invite: it is expired, used or revoked, or another machine made it"
         ) from error
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    proof = identity.sign(_proof_text(nonce, identity.node, invite.invite_id, invite.issuer))
+    proof = identity.sign(_proof_text(nonce, identity.node, invite.invite_id))
     try:
         async with asyncio.timeout(timeout_s):
             await stream.send(pack([nonce, identity.node, proof]))
@@ -136,7 +136,7 @@ def _grant(answer: bytes, invite: Invite, identity: Identity, address: Address) 
             raise LinkError(f"{address} does not speak this version of joining")
 
 
-async def _request(link: Link, issuer: NodeId, name: str) -> tuple[bytes, NodeId]:
+async def _request(link: Link, name: str) -> tuple[bytes, NodeId]:
     try:
         async with asyncio.timeout(JOIN_TIMEOUT_S):
             frame = await link.receive()
@@ -145,7 +145,7 @@ async def _request(link: Link, issuer: NodeId, name: str) -> tuple[bytes, NodeId
     match unpack(frame, bytes, str, bytes):
         case [bytes(nonce), str(text), bytes(proof), *_] if len(nonce) == _NONCE_BYTES:
             joiner = NodeId(text)
-            if verify(joiner, proof, _proof_text(nonce, joiner, name, issuer)):
+            if verify(joiner, proof, _proof_text(nonce, joiner, name)):
                 return nonce, joiner
     raise PeerProtocolError("a joiner did not prove its key")
 
@@ -161,12 +161,12 @@ def _answer(credentials: Credentials, gate: InviteGate, name: str, joiner: NodeI
     return pack([_GRANTED, authority.room, authority.certify(joiner), authority.ca_pem])
 
 
-def _proof_text(nonce: bytes, joiner: NodeId, name: str, issuer: NodeId) -> bytes:
-    return pack(["propagul 1 join request", nonce, public_bytes(joiner), name, public_bytes(issuer)])
+def _proof_text(nonce: bytes, joiner: NodeId, name: str) -> bytes:
+    return pack(["propagul 1 join request", nonce, joiner, name])
 
 
 def _answer_text(nonce: bytes, joiner: NodeId, name: str, answer: bytes) -> bytes:
-    return pack(["propagul 1 join answer", nonce, public_bytes(joiner), name, answer])
+    return pack(["propagul 1 join answer", nonce, joiner, name, answer])
 
 
 def _plain(sentence: str) -> str:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _READ_LOW_BYTES = FRAME_BYTES_MAX + HEADER_BYTES  # a frame that is not whole never keeps reading paused
 _READ_HIGH_BYTES = 2 * _READ_LOW_BYTES
 _WRITE_HIGH_BYTES = 2 * FRAME_BYTES_MAX
-_FLUSH_POLL_S = 0.005
 _KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPALIVE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
 
 
@@ -100,6 +99,13 @@ class FrameStream(asyncio.Protocol):
         return self._closing or self._spent or self._gone.is_set()
 
     @property
+    def unsent_bytes(self) -> int:
+        """Bytes queued in this process. The system's own buffers come on top."""
+        assert self._raw is not None
+        above = self._tls.get_write_buffer_size() if self._tls is not None else 0
+        return above + self._raw.get_write_buffer_size()
+
+    @property
     def encrypted(self) -> bool:
         """Whether the TLS handshake is done."""
         return self._tls is not None
@@ -172,14 +178,14 @@ class FrameStream(asyncio.Protocol):
 
     async def aclose(self) -> None:
         """Send what is queued within `SHUTDOWN_S`, say goodbye, close. Idempotent."""
-        if self._spent or self._gone.is_set():
+        if self._spent or self._raw is None:
             return
-        self._stop_receiving()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SHUTDOWN_S):
-                    await self._flushed()
-                    self._transport.close()
+                    if not self.lost:
+                        self._stop_receiving()
+                        self._transport.close()
                     await self._gone.wait()
         finally:
             self.abort()
@@ -189,7 +195,6 @@ class FrameStream(asyncio.Protocol):
         if not self._spent and self._raw is not None and not self._gone.is_set():
             self._closing = True
             self._readable.set()
-            self._transport.abort()
             self._raw.abort()
 
     @property
@@ -232,13 +237,6 @@ class FrameStream(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
-
-    async def _flushed(self) -> None:
-        assert self._raw is not None
-        unsent = (self._transport.get_write_buffer_size, self._raw.get_write_buffer_size)
-        # The loop tells of no empty buffer, only of one that may be filled again.
-        while not self._gone.is_set() and any(size() for size in unsent):  # noqa: ASYNC110 - see above
-            await asyncio.sleep(_FLUSH_POLL_S)
 
 
 def _tune(connection: socket.socket | None) -> None:

@@ -2,7 +2,8 @@
 
 asyncio drops the connection before the alert of a failed verification is sent, so the refused end would see a reset
 and could not tell another room from a broken cable. `OutspokenSSLObject` holds the failure back until the peer has
-read the alert and hung up; `upgrade` then reports the failure that came first.
+read the alert and hung up; `upgrade` then reports the failure that came first. It also lets one end close while the
+other still talks, which asyncio answers with a reset that destroys what was sent last.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _FOREIGN_ALERTS: Final = (
 )
 SHUTDOWN_S: Final = 2.0
 """How long a closing connection waits for the peer's goodbye."""
+
+
+_DROPPED_BYTES: Final = 1 << 16
 
 
 class Cause(enum.StrEnum):
@@ -65,6 +69,7 @@ class OutspokenSSLObject(ssl.SSLObject):
     """
 
     _refused: ssl.SSLError | None = None
+    _said_goodbye = False
 
     def do_handshake(self) -> None:
         """Do a step of the handshake."""
@@ -78,6 +83,23 @@ class OutspokenSSLObject(ssl.SSLObject):
                 raise
             self._refused = verdict.failure = error
             raise ssl.SSLWantReadError from None
+
+    def unwrap(self) -> None:
+        """Say goodbye, then drop what the peer still sends until it says so too.
+
+        RFC 8446, 6.1: a goodbye closes one direction. OpenSSL's shutdown fails on application data, so it is read
+        away first, and shutdown is asked again only when the peer's goodbye has come.
+        """
+        try:
+            while self.read(_DROPPED_BYTES):
+                pass
+        except ssl.SSLWantReadError:
+            if self._said_goodbye:
+                raise
+        except ssl.SSLZeroReturnError:
+            pass  # it has come
+        self._said_goodbye = True
+        super().unwrap()
 
 
 async def upgrade(

@@ -39,7 +39,8 @@ class StateDirectory:
     def __init__(self, path: Path, room: str) -> None:
         self.path = path
         try:
-            (path / "log").mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (path / "log").mkdir(mode=0o700, exist_ok=True)
             self._lock = _system.open_private(path / "lock")
         except OSError as error:
             raise StoreError(f"the state directory {path} cannot be used: {error.strerror}") from error
@@ -53,10 +54,12 @@ class StateDirectory:
 
     def close(self) -> None:
         """Close the log and release the directory. Idempotent."""
-        self.log.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        try:
+            self.log.close()
+        finally:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
 
     def _take_lock(self) -> None:
         if not _system.try_lock(self._lock):

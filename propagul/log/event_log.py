@@ -13,6 +13,7 @@ import logging
 import mmap
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from propagul import _system
@@ -64,7 +65,10 @@ class EventLog:
         Raises:
             StoreCorrupt: A record other than the torn tail is damaged, or a segment is not one of ours.
         """
-        segments = sorted(self._directory.glob("*.log"))
+        segments = sorted(self._directory.glob("[0-9]" * 8 + ".log"))
+        for path, following in pairwise(segments):
+            if int(path.stem) + 1 != int(following.stem):
+                raise StoreCorrupt(f"a segment between {path.name} and {following.name} is gone from {self._directory}")
         for path in segments:
             yield from self._recover_segment(path, last=path == segments[-1])
         if segments:
@@ -89,16 +93,25 @@ class EventLog:
         self._write(records.encode(payload))
 
     def sync(self) -> None:
-        """Force everything appended so far to the disk."""
+        """Force everything appended so far to the disk.
+
+        Raises:
+            StoreError: The disk did not take it.
+        """
         if self._descriptor is not None:
-            _system.sync_contents(self._descriptor)
+            try:
+                _system.sync_contents(self._descriptor)
+            except OSError as error:
+                raise self._refused(error) from error
 
     def close(self) -> None:
         """Sync and close. Idempotent."""
         if self._descriptor is not None:
-            self.sync()
-            os.close(self._descriptor)
-            self._descriptor = None
+            try:
+                self.sync()
+            finally:
+                os.close(self._descriptor)
+                self._descriptor = None
 
     def _write(self, framed: bytes) -> None:
         assert self._descriptor is not None
@@ -109,20 +122,33 @@ class EventLog:
         except OSError as error:
             os.ftruncate(self._descriptor, self._end)
             os.lseek(self._descriptor, self._end, os.SEEK_SET)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise StoreFull(f"no space left for the event log in {self._directory}") from error
-            raise StoreError(f"the event log in {self._directory} cannot be written: {error.strerror}") from error
+            raise self._refused(error) from error
         self._end += len(framed)
 
+    def _refused(self, error: OSError) -> StoreError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return StoreFull(f"no space left for the event log in {self._directory}")
+        return StoreError(f"the event log in {self._directory} cannot be written: {error.strerror}")
+
     def _begin_segment(self) -> None:
-        if self._descriptor is not None:
-            self.sync()
-            os.close(self._descriptor)
-            self._descriptor = None
+        """Go on in a new segment; where that fails the old one stays open and nothing has changed."""
+        self.sync()
+        path = self._directory / f"{self._number + 1:08}.log"
+        try:
+            descriptor = _system.create_private(path)
+        except OSError as error:
+            raise self._refused(error) from error
+        before, self._descriptor, self._end = (self._descriptor, self._end), descriptor, 0
+        try:
+            self._write(records.MAGIC)
+        except StoreError:
+            os.close(descriptor)
+            path.unlink()
+            self._descriptor, self._end = before
+            raise
         self._number += 1
-        self._descriptor = _system.create_private(self._directory / f"{self._number:08}.log")
-        self._end = 0
-        self._write(records.MAGIC)
+        if before[0] is not None:
+            os.close(before[0])
         _system.sync_directory(self._directory)
 
     def _open(self, path: Path) -> None:

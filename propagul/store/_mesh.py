@@ -85,6 +85,7 @@ class Mesh:
         self._loop = asyncio.get_running_loop()
         self._wrote: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
+        self._closing = False
 
     async def run(self, started: asyncio.Event, chores: Callable[[], None]) -> None:
         """Run until cancelled. `chores` is called about once a second, and at every presence interval."""
@@ -94,11 +95,20 @@ class Mesh:
             group.create_task(self._do_chores(chores))
             started.set()
 
+    async def close(self) -> None:
+        """End every link, those that others opened included; on return nothing arrives any more."""
+        self._closing = True
+        for entry in self._open.values():
+            entry.link.abort()
+        while self._open:
+            self._moved.clear()
+            await self._moved.wait()
+
     # --- from the store ------------------------------------------------------------------------------------------
 
     def wrote(self, space: str) -> None:
         """A local write happened, in any thread. Many of them make one event."""
-        if space not in self._wrote:
+        if space not in self._wrote and not self._loop.is_closed():
             self._wrote.add(space)
             self._loop.call_soon_threadsafe(self._push, space)
 
@@ -147,7 +157,7 @@ class Mesh:
     async def carry(self, link: Link) -> None:
         """Gossip on an open link until it ends. The transport's handler for `Purpose.GOSSIP`, and our dials' too."""
         key, entry = LinkKey(next(self._keys)), _Open(link)
-        if len(self._open) >= 2 * self._config.peers_max:
+        if self._closing or len(self._open) >= 2 * self._config.peers_max:
             link.abort()
             self._note_drop(f"{link.remote}: no room for another link")
             return
@@ -220,8 +230,10 @@ class Mesh:
             target.tried.set()
             self._moved.set()
             if link is not None:
-                delay_s = 0.1
+                since = self._clock.monotonic()
                 await self.carry(link)
+                if self._clock.monotonic() - since > self._config.redial_s_max:
+                    delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
             await self._clock.wait(never, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads dials, no secret
             delay_s = min(delay_s * 2, self._config.redial_s_max)
 

@@ -20,7 +20,7 @@ from propagul.errors import PeerProtocolError, StoreCorrupt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from propagul.crdt import Row
+    from propagul.crdt import Origin, Row, Stamp
     from propagul.log import EventLog
 
 _WRITE, _STREAM = 0, 1
@@ -88,6 +88,7 @@ class Namespace:
         self._log = log
         self._wall_ns = wall_ns
         self._lock = threading.Lock()
+        self._own: dict[Origin, Stamp] = {}
         self._listeners: list[Callable[[Change, bool], None]] = []
         self.traffic = Traffic()
 
@@ -101,6 +102,7 @@ class Namespace:
             write = codec.decode_write(body)
             self._replica.clock.observe(write.dot.stamp, stamp_of_ns(self._wall_ns()))
             self._replica.apply_write(write)
+            self._own[write.dot.origin] = write.dot.stamp
         elif kind == _STREAM:
             packed, entries = body
             rows = codec.decode_rows(cast("bytes", packed))
@@ -155,12 +157,10 @@ class Namespace:
             if self._replica.row(key) is row:
                 self._replica.forget(key)
 
-    def last_own_dot(self) -> Dot | None:
-        """The newest local write since the namespace was opened."""
+    def own_dots(self) -> list[Dot]:
+        """The newest write of each origin of ours: this process's, and those whose writes our log brought back."""
         with self._lock:
-            origin = self._replica.origin
-            stamp = next((s for o, s in self._replica.vector.since(0) if o == origin), None)
-        return None if stamp is None else Dot(stamp, origin)
+            return [Dot(stamp, origin) for origin, stamp in self._own.items()]
 
     def sync(self) -> None:
         """Force the log to the disk."""
@@ -220,6 +220,7 @@ class Namespace:
         if self._log is not None:
             self._log.append([_WRITE, self.name, *codec.encode_write(write)])
         self.traffic.local_writes += 1
+        self._own[write.dot.origin] = write.dot.stamp
         self._tell([self._replica.apply_write(write)], local=True)
         return write.dot
 

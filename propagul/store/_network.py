@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from propagul.errors import IdentityError, LinkError, NotReplicated, PropagulError, SyncTimeout
 from propagul.gossip import GossipNode
-from propagul.link import Address, NodeId, Purpose, serve_join
+from propagul.link import Address, ByteLink, NodeId, Purpose, serve_join
 from propagul.store._addresses import advertised, parse_addresses
 from propagul.store._mesh import Mesh
 from propagul.store._report import Member, PeerSync, SyncReport
@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 STATE, ROOM, PRESENCE = "", "room", "presence"
 """Namespaces: what users write, facts of the room itself (invites), and what is true only now."""
 MEMBERS = "members/"
-_GOODBYE_S = 0.5
+_GOODBYE_S = 2.0
+_REMEMBER_S = 3600.0
+_REMEMBER_MAX = 64
+
+
+@dataclass(slots=True)
+class _Known:
+    """A member we stay linked with, and when it last told where it listens."""
+
+    target: Target
+    told_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +58,7 @@ class Parts:
     clock: Clock
     credentials: Credentials | None
     invites: InviteBook | None
-    tunnel_handler: Callable[[Link], Awaitable[None]] | None
+    tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
 
 
 class Network:
@@ -61,7 +71,7 @@ class Network:
         self._me = parts.transport.node
         self._node = GossipNode(self._me, parts.label, parts.spaces, parts.config, random.Random())  # noqa: S311
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock)
-        self._members: dict[NodeId, Target] = {}
+        self._members: dict[NodeId, _Known] = {}
         self._listener: Listener | None = None
         self._runner: asyncio.Task[None] | None = None
 
@@ -91,6 +101,7 @@ class Network:
         runner.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await runner
+        await self.mesh.close()
 
     async def catch_up(self, peers: Sequence[Address], timeout_s: float, require_peers: int) -> SyncReport:
         """Wait for every named peer that answers, at most `timeout_s`.
@@ -111,15 +122,15 @@ class Network:
         self._node.recovering = False
         return report
 
-    async def replicated(self, dot: Dot, peers: int, timeout_s: float) -> None:
-        """Wait until `peers` linked members said that they have applied and logged a write.
+    async def replicated(self, dots: Sequence[Dot], peers: int, timeout_s: float) -> None:
+        """Wait until `peers` linked members said that they have applied and logged these writes.
 
         Raises:
             NotReplicated: They did not in time.
         """
 
         def reached() -> int:
-            return len(self._node.logged_by(STATE, dot))
+            return len(self._node.logged_by(STATE, dots))
 
         if not await self.mesh.until(lambda: reached() >= peers, timeout_s):
             raise NotReplicated(
@@ -160,7 +171,12 @@ class Network:
             if isinstance(heard.value, dict) and key != MEMBERS + self._me
         ]
 
-    async def open_tunnel(self, node: NodeId) -> Link:
+    def troubles(self) -> list[str]:
+        """Why peers that we want to be linked with are not, in words."""
+        linked = self.linked()
+        return [target.trouble for target in self.mesh.targets if target.trouble and target.node not in linked]
+
+    async def open_tunnel(self, node: NodeId) -> ByteLink:
         """Dial a member for a tunnel.
 
         Raises:
@@ -169,7 +185,7 @@ class Network:
         troubles = []
         for address in self._addresses_of(node):
             try:
-                return await self._parts.transport.dial(address, Purpose.TUNNEL, expect=node)
+                return _carrying_bytes(await self._parts.transport.dial(address, Purpose.TUNNEL, expect=node))
             except (LinkError, IdentityError) as error:
                 troubles.append(str(error))
         raise LinkError("no tunnel: " + ("; ".join(troubles) or "that node has told no address it can be dialled at"))
@@ -179,7 +195,8 @@ class Network:
     def _handlers(self) -> dict[Purpose, Callable[[Link], Awaitable[None]]]:
         handlers: dict[Purpose, Callable[[Link], Awaitable[None]]] = {Purpose.GOSSIP: self.mesh.carry}
         if self._parts.tunnel_handler is not None:
-            handlers[Purpose.TUNNEL] = self._parts.tunnel_handler
+            serve = self._parts.tunnel_handler
+            handlers[Purpose.TUNNEL] = lambda link: serve(_carrying_bytes(link))
         if self._parts.credentials is not None and self._parts.credentials.authority is not None:
             handlers[Purpose.JOIN] = self._join
         return handlers
@@ -198,20 +215,30 @@ class Network:
         self._tend_members()
 
     def _tend_members(self) -> None:
-        """Stay linked with every member that says where it listens; let go of those no longer heard of."""
-        told = self._parts.presence.get_all(MEMBERS)
-        found = {
+        """Stay linked with every member that says where it listens, also for a while after it fell silent."""
+        now = self._parts.clock.monotonic()
+        for node, addresses in self._told_addresses().items():
+            known = self._members.get(node)
+            if known is not None and known.target.addresses != addresses:
+                self.mesh.release(self._members.pop(node).target)
+                known = None
+            if known is None:
+                self._members[node] = _Known(self.mesh.keep(addresses, node), now)
+            else:
+                known.told_at = now
+        silent_longest = sorted(self._members, key=lambda node: self._members[node].told_at)
+        for node in silent_longest:
+            if len(self._members) > _REMEMBER_MAX or now - self._members[node].told_at > _REMEMBER_S:
+                self.mesh.release(self._members.pop(node).target)
+
+    def _told_addresses(self) -> dict[NodeId, tuple[Address, ...]]:
+        """Where members say they listen; those that listen nowhere left out."""
+        told = {
             NodeId(key.removeprefix(MEMBERS)): parse_addresses(heard.value.get("addresses"))
-            for key, heard in told.items()
-            if isinstance(heard.value, dict)
+            for key, heard in self._parts.presence.get_all(MEMBERS).items()
+            if isinstance(heard.value, dict) and key != MEMBERS + self._me
         }
-        found.pop(self._me, None)
-        for node, target in list(self._members.items()):
-            if found.get(node) != target.addresses:
-                self.mesh.release(self._members.pop(node))
-        for node, addresses in found.items():
-            if addresses and node not in self._members:
-                self._members[node] = self.mesh.keep(addresses, node)
+        return {node: addresses for node, addresses in told.items() if addresses}
 
     def _settled(self, target: Target) -> bool:
         """Whether there is nothing more to wait for: it did not answer, or all it had is here."""
@@ -237,11 +264,18 @@ class Network:
         return self._parts.spaces[STATE].traffic.remote_rows
 
     def _goodbye_heard(self) -> bool:
-        dot = self._parts.spaces[PRESENCE].last_own_dot()
-        return dot is None or self._node.logged_by(PRESENCE, dot) >= self.linked()
+        return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self.linked()
 
     def _addresses_of(self, node: NodeId) -> list[Address]:
         """Where a member may be dialled, the address that already carries gossip first."""
-        known = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
+        dialled = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
+        known = [*self._told_addresses().get(node, ()), *dialled]
         remote = self.mesh.address_of(node)
         return sorted(dict.fromkeys(known), key=lambda address: address != remote)
+
+
+def _carrying_bytes(link: Link) -> ByteLink:
+    if not isinstance(link, ByteLink):
+        link.abort()
+        raise LinkError("this transport carries no tunnels")
+    return link

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from propagul.crdt import Origin, Replica
-from propagul.errors import ClosedError, IdentityError, LocalProtocolError
+from propagul.errors import ClosedError, IdentityError, LimitExceeded, LocalProtocolError
 from propagul.gossip import GossipConfig
 from propagul.link import Address, TcpTransport
 from propagul.log import StateDirectory
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 
     from propagul.crdt import Change as RowChange
-    from propagul.link import Credentials, Link, NodeId, Refusal, Transport
+    from propagul.link import ByteLink, Credentials, NodeId, Refusal, Transport
     from propagul.store._values import Limits
     from propagul.store._watch import Change
 
@@ -42,6 +42,7 @@ _log = logging.getLogger("propagul.store")
 _T = TypeVar("_T")
 
 SYNC_TIMEOUT_S = 10.0
+LABEL_CHARS_MAX = 256
 
 
 class AgentStateStore:
@@ -65,6 +66,7 @@ class AgentStateStore:
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
+        LimitExceeded: `node_id` is longer than 256 characters.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class AgentStateStore:
         clock: Clock | None = None,
     ) -> None:
         self.room, self.label = room, str(node_id)
+        if len(self.label) > LABEL_CHARS_MAX:
+            raise LimitExceeded("node_id", size=len(self.label), limit=LABEL_CHARS_MAX, unit="characters")
         self._config = config or GossipConfig()
         self._limits = limits or _values.Limits()
         self._clock = clock or SystemClock()
@@ -128,7 +132,7 @@ class AgentStateStore:
         self._watchers: set[Watcher] = set()
         self._network: Network | None = None
         self._background: _Background | None = None
-        self._tunnel_handler: Callable[[Link], Awaitable[None]] | None = None
+        self._tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None = None
         self._closed = False
 
     # --- the map: any thread, any time ---------------------------------------------------------------------------
@@ -205,7 +209,14 @@ class AgentStateStore:
         return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
 
     async def watch(self, prefix: str = "") -> AsyncIterator[Change]:
-        """Yield every state that keys under a prefix pass through from now on, local and remote, in order per key."""
+        """Yield every state that keys under a prefix pass through, local and remote, in order per key.
+
+        Begins when the iteration does; ends when the store is stopped.
+
+        Raises:
+            ClosedError: The store is stopped already.
+        """
+        self._writable()
         watcher = Watcher(prefix, asyncio.get_running_loop())
         stop = self._state.listen(watcher.offer)
         self._watchers.add(watcher)
@@ -294,16 +305,16 @@ class AgentStateStore:
     async def flush(self, peers: int = 0, *, timeout_s: float = 10.0) -> None:
         """Return when everything written so far is on the disk and in the logs of `peers` other stores.
 
-        Works from any event loop.
+        What the log brought back at open counts too. Works from any event loop.
 
         Raises:
             NotReplicated: Fewer peers said so in time. The writes are safe here and go on replicating.
         """
         await asyncio.to_thread(self._writable().sync)
-        dot = self._state.last_own_dot()
-        if peers and dot is not None:
+        dots = self._state.own_dots()
+        if peers and dots:
             network = self._started()
-            await _at_home(network.loop, network.replicated(dot, peers, timeout_s))
+            await _at_home(network.loop, network.replicated(dots, peers, timeout_s))
 
     def add_peer(self, host: str, port: int) -> None:
         """Stay linked with an address from now on; before `start` it is remembered for it. Any thread."""
@@ -319,7 +330,7 @@ class AgentStateStore:
         if self._network is not None:
             self._network.loop.call_soon_threadsafe(self._network.remove_peer, address)
 
-    async def open_tunnel(self, node: NodeId) -> Link:
+    async def open_tunnel(self, node: NodeId) -> ByteLink:
         """Open a connection to a member for bytes of your own; see `ByteLink.hand_over`. In the store's loop.
 
         Raises:
@@ -327,7 +338,7 @@ class AgentStateStore:
         """
         return await self._started().open_tunnel(node)
 
-    def on_tunnel(self, handler: Callable[[Link], Awaitable[None]]) -> None:
+    def on_tunnel(self, handler: Callable[[ByteLink], Awaitable[None]]) -> None:
         """Serve tunnels that members open to this store. Call before `start`; without it they are refused."""
         self._tunnel_handler = handler
 
@@ -370,6 +381,10 @@ class AgentStateStore:
     def linked(self) -> frozenset[NodeId]:
         """Members with an open link to this store."""
         return frozenset() if self._network is None else frozenset(self._network.linked())
+
+    def troubles(self) -> list[str]:
+        """Why peers that this store wants to be linked with are not, in words."""
+        return [] if self._network is None else self._network.troubles()
 
     def refusals(self) -> list[Refusal]:
         """Strangers turned away at the port."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from propagul.crdt import Change as RowChange
 
 BUFFER_CHANGES = 1024
-"""Changes a watcher may lag behind before they are folded."""
+"""Changes a watcher may lag behind before they are folded; with more keys than this, two a key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,7 @@ class Watcher:
         self._lock = threading.Lock()
         self._buffer: collections.deque[Change] = collections.deque()
         self._filled = asyncio.Event()
+        self._fold_above = BUFFER_CHANGES
         self._closed = False
 
     def offer(self, row_change: RowChange, local: bool) -> None:  # noqa: FBT001 - a listener's signature
@@ -88,7 +89,7 @@ class Watcher:
         if change is not None:
             with self._lock:
                 self._buffer.append(change)
-                if len(self._buffer) > BUFFER_CHANGES:
+                if len(self._buffer) > self._fold_above:
                     self._fold()
             self._wake()
 
@@ -121,3 +122,4 @@ class Watcher:
             older = newest.pop(change.key, None)
             newest[change.key] = change if older is None else replace(change, missed=change.missed + older.missed + 1)
         self._buffer = collections.deque(newest.values())
+        self._fold_above = max(BUFFER_CHANGES, 2 * len(newest))  # or every change of many keys would fold them all

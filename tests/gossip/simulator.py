@@ -1,9 +1,11 @@
-"""Gossip nodes under a seeded adversary: virtual time, FIFO links that break, crashes, restored backups, lost nodes.
+"""Gossip nodes under a seeded adversary, in virtual time.
 
+FIFO links that break in the middle of a stream, several links between one pair that the two ends see in different
+order, crashes, restored backups, lost nodes, disks that are full for a while, clocks ten years apart, two namespaces.
 The shipped node, replica and codec run unchanged and talk in encoded frames. Beside each replica walks the oracle's
 knowledge: what a stream conveys is what its sender knew at the cut. After every change the replica must show exactly
 what the oracle says, and after healing all survivors must be equal. A failing seed replays with
-`python tests/gossip/simulator.py SEED`.
+`python -m tests.gossip.simulator SEED`.
 """
 
 from __future__ import annotations
@@ -16,17 +18,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from gossip.oracle import History
 from propagul.crdt import Cut, Entry, Origin, Replica, VersionVector, Write, codec, stamp_of_ns
+from propagul.errors import StoreFull
 from propagul.gossip import GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote
 from propagul.link.base import NodeId
+from tests.gossip.oracle import History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from propagul.gossip import Effect, Event
 
 KEYS = [f"k{n}" for n in range(6)]
+SPACES = ("", "room")
 YEAR_NS = 365 * 24 * 3600 * 10**9
 
 
@@ -40,6 +44,10 @@ class LogRecord:
     known: set[int]
 
 
+Logs = dict[str, list[LogRecord]]
+"""What is on a node's disk, by namespace."""
+
+
 class SimSource:
     """A namespace of one simulated node: replica, log and the oracle's knowledge side by side."""
 
@@ -51,6 +59,7 @@ class SimSource:
         self.skew_ns = skew_ns
         self.last_cut_known: set[int] = set()
         self.incoming_known: set[int] = set()
+        self.disk_full = False
 
     def wall(self, now: float) -> int:
         return max(0, 10**18 + self.skew_ns + int(now * 1e9))
@@ -93,6 +102,8 @@ class SimSource:
         return self.replica.cut(after=after, known=known, told=told)
 
     def merge(self, packed: bytes, entries: Iterable[Entry]) -> bool:
+        if self.disk_full:
+            raise StoreFull("no space left")
         pairs = list(entries)
         before = self.replica.vector.mark
         changes = self.replica.merge(codec.decode_rows(packed), pairs, stamp_of_ns(self.wall(0)))
@@ -121,7 +132,8 @@ class End:
     ready: bool = False
     frames: Iterator[bytes] | None = None
     arrives_at: float = 0.0
-    stream_known: set[int] = field(default_factory=set)
+    up_at: float = 0.0
+    stream_known: dict[str, set[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -133,30 +145,44 @@ class Wire:
 
 
 class Simulation:
-    """One seeded run."""
+    """One seeded run.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: Decides everything.
+        nodes: How many; None for some.
+        lan: Frames take a millisecond, clocks agree, links are up at once: to measure latency and traffic.
+        spaces: The namespaces.
+    """
+
+    def __init__(
+        self, seed: int, *, nodes: int | None = None, lan: bool = False, spaces: Sequence[str] = SPACES
+    ) -> None:
         self.rng = random.Random(seed)
+        self.lan, self.spaces = lan, spaces
         self.now = 0.0
-        self.history = History()
+        self.histories = {space: History() for space in spaces}
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.link_keys = itertools.count(1)
         self.wires: list[Wire] = []
         self.nodes: dict[int, GossipNode] = {}
-        self.sources: dict[int, SimSource] = {}
+        self.sources: dict[int, dict[str, SimSource]] = {}
         self.ticking: dict[int, float] = {}
         self.values = itertools.count()
-        for number in range(self.rng.randint(3, 6)):
-            self.boot(number, [])
+        self.tap: Callable[[int, int, bytes], None] = lambda _sender, _receiver, _frame: None
+        for number in range(nodes or self.rng.randint(3, 6)):
+            self.boot(number, {})
 
-    def boot(self, number: int, records: list[LogRecord]) -> None:
-        skew = self.rng.choice([0, 0, 1, -1]) * 10 * YEAR_NS
-        source = SimSource(self.history, Origin(self.rng.getrandbits(64)), skew)
-        source.restore(records)
-        self.sources[number] = source
+    def boot(self, number: int, logs: Logs) -> None:
+        skew = 0 if self.lan else self.rng.choice([0, 0, 1, -1]) * 10 * YEAR_NS
+        self.sources[number] = {}
+        for space in self.spaces:
+            source = SimSource(self.histories[space], Origin(self.rng.getrandbits(64)), skew)
+            source.restore(logs.get(space, []))
+            self.sources[number][space] = source
         me = NodeId(f"n{number}")
-        self.nodes[number] = GossipNode(me, me, {"": source}, GossipConfig(), random.Random(self.rng.random()))
+        jitter = random.Random(self.rng.random())
+        self.nodes[number] = GossipNode(me, me, self.sources[number], GossipConfig(), jitter)
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.queue, (self.now + delay, next(self.order), action))
@@ -183,7 +209,7 @@ class Simulation:
                 continue
             if isinstance(effect, Ready):
                 wire.ends[side].ready = True
-                self.at(self.rng.random() * 0.01, lambda w=wire, s=side: self.pump(w, s))  # type: ignore[misc]
+                self.at(self.pause(0.01), lambda w=wire, s=side: self.pump(w, s))  # type: ignore[misc]
             else:
                 self.cut_wire(wire)
 
@@ -203,32 +229,48 @@ class Simulation:
             if not end.ready:
                 return
             end.ready, end.frames = False, self.nodes[end.node].outgoing(end.key)
-        self.sources[end.node].last_cut_known = end.stream_known
+        sources = self.sources[end.node]
+        for space, source in sources.items():
+            source.last_cut_known = end.stream_known.get(space, set())
         frame = next(end.frames, None)
-        end.stream_known = self.sources[end.node].last_cut_known
+        end.stream_known = {space: source.last_cut_known for space, source in sources.items()}
         if frame is None:
             end.frames = None
             if end.ready:
                 self.at(0.0, lambda: self.pump(wire, side))
             return
-        end.arrives_at = max(end.arrives_at, self.now + self.rng.choice([0.001, 0.02, 0.3]) * self.rng.random())
-        conveyed = set(end.stream_known)
+        other = wire.ends[1 - side]
+        self.tap(end.node, other.node, frame)
+        end.arrives_at = max(end.arrives_at, other.up_at, self.now + self.latency())
+        conveyed = dict(end.stream_known)
         self.at(end.arrives_at - self.now, lambda: self.deliver(wire, 1 - side, frame, conveyed))
-        self.at(self.rng.random() * 0.02, lambda: self.pump(wire, side))
+        self.at(self.pause(0.02), lambda: self.pump(wire, side))
 
-    def deliver(self, wire: Wire, side: int, frame: bytes, conveyed: set[int]) -> None:
+    def deliver(self, wire: Wire, side: int, frame: bytes, conveyed: dict[str, set[int]]) -> None:
         end = wire.ends[side]
         if wire.open and end.node in self.nodes:
-            self.sources[end.node].incoming_known = conveyed
+            for space, known in conveyed.items():
+                self.sources[end.node][space].incoming_known = known
             self.feed(end.node, Received(end.key, frame))
 
+    def latency(self) -> float:
+        return 0.001 if self.lan else self.rng.choice([0.001, 0.02, 0.3]) * self.rng.random()
+
+    def pause(self, longest: float) -> float:
+        return 0.0 if self.lan else longest * self.rng.random()
+
     def connect(self, a: int, b: int) -> None:
-        ends = (End(a, LinkKey(next(self.link_keys))), End(b, LinkKey(next(self.link_keys))))
-        wire = Wire(ends)
+        """Open a link that `a` dials; each end hears of it in its own time."""
+        wire = Wire((End(a, LinkKey(next(self.link_keys))), End(b, LinkKey(next(self.link_keys)))))
         self.wires.append(wire)
-        for side in (0, 1):
-            peer = NodeId(f"n{ends[1 - side].node}")
-            self.feed(ends[side].node, LinkUp(ends[side].key, peer, dialed=side == 0))
+        for side, end in enumerate(wire.ends):
+            end.up_at = self.now + self.pause(self.rng.choice([0.0, 0.0, 0.2]))
+            self.at(end.up_at - self.now, lambda side=side: self.link_up(wire, side))  # type: ignore[misc]
+
+    def link_up(self, wire: Wire, side: int) -> None:
+        end, peer = wire.ends[side], NodeId(f"n{wire.ends[1 - side].node}")
+        if wire.open:
+            self.feed(end.node, LinkUp(end.key, peer, dialed=side == 0))
 
     def cut_wire(self, wire: Wire) -> None:
         if wire.open:
@@ -237,11 +279,29 @@ class Simulation:
             for end in wire.ends:
                 self.feed(end.node, LinkDown(end.key))
 
-    def crash(self, number: int) -> list[LogRecord]:
+    def crash(self, number: int) -> Logs:
         for wire in [w for w in self.wires if number in (w.ends[0].node, w.ends[1].node)]:
             self.cut_wire(wire)
         del self.nodes[number]
-        return self.sources.pop(number).log
+        self.ticking.pop(number, None)
+        return {space: source.log for space, source in self.sources.pop(number).items()}
+
+    def write(self, number: int, space: str, key: str, value: bytes | None) -> None:
+        source = self.sources[number][space]
+        if not source.disk_full:
+            source.write(key, value, self.now)
+            self.feed(number, Wrote(space))
+
+    def fill_disk(self, number: int) -> None:
+        """Nothing can be logged for a while, in any namespace."""
+        sources = list(self.sources[number].values())
+        for source in sources:
+            source.disk_full = True
+        self.at(self.rng.random() * 3.0, lambda: self.empty_disk(sources))
+
+    def empty_disk(self, sources: list[SimSource]) -> None:
+        for source in sources:
+            source.disk_full = False
 
     def step(self) -> None:
         """One thing the adversary or a user does."""
@@ -250,17 +310,21 @@ class Simulation:
         number = rng.choice(alive)
         if choice < 0.5:
             value = None if rng.random() < 0.25 else b"v%d" % next(self.values)
-            self.sources[number].write(rng.choice(KEYS), value, self.now)
-            self.feed(number, Wrote(""))
-        elif choice < 0.7 and len(alive) > 1:
+            self.write(number, rng.choice(self.spaces), rng.choice(KEYS), value)
+        elif choice < 0.68 and len(alive) > 1:
             self.connect(*rng.sample(alive, 2))
+        elif choice < 0.72 and self.wires:  # a link between a pair that has one, from either side
+            ends = [end.node for end in rng.choice(self.wires).ends]
+            self.connect(*rng.sample(ends, 2))
         elif choice < 0.8 and self.wires:
             self.cut_wire(rng.choice(self.wires))
-        elif choice < 0.9:
-            log = self.crash(number)
-            self.boot(number, log if rng.random() < 0.5 else log[: rng.randint(0, len(log))])
-        elif choice < 0.92 and len(alive) > 2:
+        elif choice < 0.88:
+            logs, torn = self.crash(number), rng.random() < 0.5
+            self.boot(number, {s: log[: rng.randint(0, len(log))] if torn else log for s, log in logs.items()})
+        elif choice < 0.9 and len(alive) > 2:
             self.crash(number)
+        elif choice < 0.93:
+            self.fill_disk(number)
         self.run(self.now + rng.choice([0.0, 0.01, 0.2, 2.0]) * rng.random())
 
     def run(self, until: float) -> None:
@@ -270,33 +334,59 @@ class Simulation:
         self.now = until
 
     def heal(self) -> None:
-        """Link the survivors in a random tree (never all pairs) and let time pass; all must become equal."""
+        """Link the survivors in a random tree (never all pairs), redial what drops, and let time pass.
+
+        Raises:
+            AssertionError: They are not equal a minute later.
+        """
         for wire in list(self.wires):
             self.cut_wire(wire)
         alive = sorted(self.nodes)
         self.rng.shuffle(alive)
         for index, number in enumerate(alive[1:], start=1):
-            self.connect(alive[self.rng.randrange(index)], number)
-        self.run(self.now + 60.0)
-        everything = set().union(*(source.known for source in self.sources.values()))
-        for number, source in self.sources.items():
-            assert source.known == everything, f"n{number} misses {len(everything - source.known)} operations"
-            source.check()
-        rows = [{k: (r.siblings, dict(r.context)) for k, r in source.replica} for source in self.sources.values()]
-        assert all(r == rows[0] for r in rows), "rows differ after healing"
+            pair = [alive[self.rng.randrange(index)], number]
+            for _ in range(self.rng.choice([1, 1, 3])):
+                self.connect(*self.rng.sample(pair, 2))
+            self.keep_linked(*pair)
+        patience = self.now + 60.0
+        while self.now < patience and not self.is_equal():
+            self.run(self.now + 1.0)
+        self.check_equal()
+
+    def is_equal(self) -> bool:
+        knows = [[source.known for source in by_space.values()] for by_space in self.sources.values()]
+        return all(known == knows[0] for known in knows)
+
+    def keep_linked(self, a: int, b: int) -> None:
+        if not any({a, b} == {end.node for end in wire.ends} for wire in self.wires):
+            self.connect(a, b)
+        self.at(1.0 + self.rng.random(), lambda: self.keep_linked(a, b))
+
+    def check_equal(self) -> None:
+        """All survivors know everything that any of them knows, and hold the same rows."""
+        for space in self.spaces:
+            sources = {number: by_space[space] for number, by_space in self.sources.items()}
+            everything = set().union(*(source.known for source in sources.values()))
+            for number, source in sources.items():
+                missed = everything - source.known
+                assert not missed, f"n{number} misses {len(missed)} operations of {space!r}"
+                source.check()
+            rows = [{k: (r.siblings, dict(r.context)) for k, r in source.replica} for source in sources.values()]
+            assert all(r == rows[0] for r in rows), f"rows of {space!r} differ after healing"
 
 
 def simulate(seed: int, steps: int = 50) -> None:
     """Run one schedule; raises AssertionError with a line that replays it."""
     small = mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48, ENTRIES_PER_DIGEST=2)
     with small:
-        simulation = Simulation(seed)
         try:
+            simulation = Simulation(seed)
             for _ in range(steps):
                 simulation.step()
             simulation.heal()
-        except AssertionError as error:
-            raise AssertionError(f"{error}\nreplay: python tests/gossip/simulator.py {seed}") from error
+        except Exception as error:
+            line = f"replay: python -m tests.gossip.simulator {seed}"
+            raise AssertionError(f"{type(error).__name__}: {error}\n{line}") from error
 
 
 if __name__ == "__main__":

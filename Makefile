@@ -1,0 +1,51 @@
+# Every target sets itself up: python3 (3.11 or newer) and make are enough. See scripts/setup.py.
+PYTHON3 ?= python3
+WORKERS ?= 2
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-check test lint format bench docs wheel clean .setup-demo .setup-wheel
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: ## everything for development: .venv, and a browser for the dashboard's tests where it may be installed
+	@$(PYTHON3) scripts/setup.py dev
+
+.setup-demo:
+	@$(PYTHON3) scripts/setup.py demo
+
+.setup-wheel:
+	@$(PYTHON3) scripts/setup.py wheel
+
+demo: .setup-demo ## a whole fleet on this machine, with real engines, until Ctrl-C
+	@$(RUN) demo/run.py
+
+demo-check: .setup-demo ## the same fleet, checked from outside, then ended
+	@$(RUN) demo/run.py --check
+
+test: setup lint ## lint, then every test
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
+
+lint: setup ## format, lint, types and the arrows between the rooms
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m mypy
+	@.venv/bin/lint-imports --no-cache --no-logo
+
+format: setup ## rewrite what the formatter and the linter can mend
+	@$(RUN) -m ruff check --fix
+	@$(RUN) -m ruff format
+
+bench: .setup-demo ## the benchmarks that exist, one table each
+	@$(RUN) -m benchmarks
+
+docs: setup ## the documentation, into site/
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+wheel: .setup-wheel ## the wheel and the source archive, into dist/
+	@$(RUN) -m build --no-isolation --outdir dist
+
+clean: ## remove everything that was built, .venv too
+	@rm -rf .venv .bench .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site tests/artifacts
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,129 @@
+"""The `/admin/` routes, served on the front port, which is loopback only.
+
+A request without the token learns nothing but that it needs one. Bodies are small, bounded while they are read and
+checked field by field; a refusal never repeats what was sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from propagul.errors import IdentityError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+EXPIRES_S_MAX = 30 * 24 * 3600
+USES_MAX = 1000
+_REQUEST_BYTES_MAX = 4 * 1024
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class InviteOrder(_Strict):
+    """The body of `POST /admin/invite`."""
+
+    expires_s: Annotated[int, Field(ge=1, le=EXPIRES_S_MAX)]
+    uses: Annotated[int, Field(ge=1, le=USES_MAX)] = 1
+
+
+class InviteReply(_Strict):
+    """A new invite, and the line to type on the other box."""
+
+    token: Annotated[str, Field(min_length=1)]
+    command: str
+
+
+class AdminActions(Protocol):
+    """What the node lets its owner do."""
+
+    def status(self) -> dict[str, object]:
+        """Return the fleet as a JSON object: `FleetView.to_json`."""
+
+    def invite(self, *, expires_s: int, uses: int) -> str:
+        """Make an invite and return its token.
+
+        Raises:
+            IdentityError: This node cannot sign invites.
+        """
+
+
+class AdminApi:
+    """The `/admin/` routes of a node."""
+
+    def __init__(self, actions: AdminActions, token: str) -> None:
+        self._actions = actions
+        self._token_hash = hashlib.sha256(token.encode()).digest()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, each behind the token."""
+        return [
+            web.get("/admin/status", self._guarded(self._status)),
+            web.post("/admin/invite", self._guarded(self._invite)),
+        ]
+
+    def _guarded(
+        self, handler: Callable[[web.Request], Awaitable[web.Response]]
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if not self._is_owner(request.headers.get("Authorization", "")):
+                refusal = _problem(401, "this needs the token from admin.token in the node's data directory")
+                refusal.headers["WWW-Authenticate"] = "Bearer"
+                return refusal
+            return await handler(request)
+
+        return guarded
+
+    def _is_owner(self, authorization: str) -> bool:
+        """Compare hashes, so that neither content nor length of the token shows in the time it takes."""
+        scheme, _, given = authorization.partition(" ")
+        given_hash = hashlib.sha256(given.strip().encode(errors="surrogateescape")).digest()
+        return hmac.compare_digest(given_hash, self._token_hash) and scheme.lower() == "bearer"
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return _json(200, self._actions.status())
+
+    async def _invite(self, request: web.Request) -> web.Response:
+        body = await _bounded_body(request)
+        if body is None:
+            return _problem(413, f"the body is over {_REQUEST_BYTES_MAX} bytes")
+        try:
+            order = InviteOrder.model_validate_json(body)
+        except ValidationError as problem:
+            return _problem(400, _first_complaint(problem))
+        try:
+            token = self._actions.invite(expires_s=order.expires_s, uses=order.uses)
+        except IdentityError as problem:
+            return _problem(409, str(problem))
+        return _json(200, InviteReply(token=token, command=f"propagul fleet up --join {token}").model_dump())
+
+
+async def _bounded_body(request: web.Request) -> bytes | None:
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > _REQUEST_BYTES_MAX:
+            return None
+    return bytes(body)
+
+
+def _first_complaint(problem: ValidationError) -> str:
+    """Say which field is wrong and why, without what was in it."""
+    error = problem.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part)[:64] for part in error["loc"]) or "the body"
+    return f"{where}: {error['msg']}"
+
+
+def _json(status: int, body: dict[str, object]) -> web.Response:
+    return web.json_response(body, status=status, headers={"Cache-Control": "no-store"})
+
+
+def _problem(status: int, message: str) -> web.Response:
+    return _json(status, {"error": {"message": message, "code": status}})

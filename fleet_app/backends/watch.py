@@ -1,0 +1,89 @@
+"""What is known of one address, and what the next look makes of it. No I/O and no clock: looks are counted.
+
+An address a person named is always shown, with the reason when nothing answers. A port that was merely scanned is
+shown while an engine answers; it is dropped at once when the connection is refused, and after three looks without
+an answer. Strangers on scanned ports are asked ever more rarely, because each look writes to their logs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fleet_app.backends.conversation import Silence, Unanswered
+from fleet_app.backends.signature import seen
+
+if TYPE_CHECKING:
+    from fleet_app.backends.probe import Finding
+    from fleet_app.backends.signature import Signature
+    from fleet_app.presence import BackendCondition, BackendPresence
+
+HUNG_LOOKS_MAX = 3
+REST_ROUNDS_MAX = 12
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """One address.
+
+    Attributes:
+        url: The kept form.
+        named: A person gave it, so it is shown whatever happens.
+        api_key: Sent there with each request; never shown.
+        presence: What is shown of it; None for nothing.
+        signature: What recognised it last; None when nothing has or it is gone.
+    """
+
+    url: str
+    named: bool = False
+    api_key: str | None = field(default=None, repr=False)
+    presence: BackendPresence | None = None
+    signature: Signature | None = None
+    _misses: int = 0
+    _rest_rounds: int = 0
+    _wait_rounds: int = 0
+
+    def due(self) -> bool:
+        """Whether to look this round; call once a round."""
+        if self._wait_rounds == 0:
+            return True
+        self._wait_rounds -= 1
+        return False
+
+    def saw(self, finding: Finding) -> None:
+        """Take what the look recognised."""
+        self.presence, self.signature = finding
+        self._misses = self._rest_rounds = self._wait_rounds = 0
+
+    def missed(self, error: Unanswered) -> None:
+        """Take that the look recognised nothing."""
+        self._misses += 1
+        if self.named:
+            self._explain(error)
+        elif self._may_return(error):
+            self._show("unhealthy", error)
+        else:
+            self.presence = self.signature = None
+            self._rest(error)
+
+    def _may_return(self, error: Unanswered) -> bool:
+        silent = error.silence in {Silence.HUNG, Silence.BROKEN}
+        return self.presence is not None and silent and self._misses <= HUNG_LOOKS_MAX
+
+    def _explain(self, error: Unanswered) -> None:
+        if error.silence in {Silence.STRANGER, Silence.GATEWAY}:
+            self.presence = self.signature = None
+            self._show("unhealthy", error)
+        else:
+            self._show("unreachable", error)
+
+    def _show(self, condition: BackendCondition, error: Unanswered) -> None:
+        last = self.presence
+        kind, version = (last.kind, last.version) if last else ("unknown", None)
+        self.presence = seen(kind, self.url, condition=condition, reason=str(error), version=version)
+
+    def _rest(self, error: Unanswered) -> None:
+        """After a stranger, skip 1, 2, 4, 8, then 12 rounds."""
+        stranger = error.silence in {Silence.STRANGER, Silence.GATEWAY} and not error.retryable
+        self._rest_rounds = min(REST_ROUNDS_MAX, max(1, 2 * self._rest_rounds)) if stranger else 0
+        self._wait_rounds = self._rest_rounds

@@ -1,0 +1,98 @@
+"""The command tree: which command stands where, under which names.
+
+`propagul` has the fleet commands under `fleet`; `propagul-mesh` has them at top level, where older texts put them.
+`start` is an older name of `fleet up`: it works in both and is not shown.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import platform
+from typing import TYPE_CHECKING
+
+import click
+
+from fleet_app.cli.detect import detect
+from fleet_app.cli.invite import invite
+from fleet_app.cli.show import show
+from fleet_app.cli.status import status
+from fleet_app.cli.up import up
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def installed_version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return importlib.metadata.version("propagul")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed, run from its source)"
+
+
+def _print_version(context: click.Context, _: click.Parameter | None, wanted: bool) -> None:  # noqa: FBT001 - click's
+    if wanted:
+        click.echo(f"propagul {installed_version()} (Python {platform.python_version()}, {platform.system()})")
+        context.exit()
+
+
+_version_flag = click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+
+
+@click.command
+@click.pass_context
+def version(context: click.Context) -> None:
+    """Print the version."""
+    _print_version(context, None, True)
+
+
+@click.group(context_settings=_HELP)
+@_version_flag
+def propagul() -> None:
+    """Replicated state that survives crashes, and one fleet of all your LLM boxes.
+
+    Begin with `propagul fleet up` on one box and paste the line it prints on the next.
+    """
+
+
+@click.group(context_settings=_HELP)
+@_version_flag
+def mesh() -> None:
+    """The fleet commands of `propagul`, at top level."""
+
+
+@propagul.group
+def fleet() -> None:
+    """Start a node, invite another box, see the fleet."""
+
+
+@propagul.group
+def config() -> None:
+    """See what a node is told, and by whom."""
+
+
+def _renamed(command: click.Command, name: str) -> click.Command:
+    """The same command under an older name that help does not show."""
+    alias = copy.copy(command)
+    alias.name, alias.hidden = name, True
+    return alias
+
+
+start = _renamed(up, "start")
+config.add_command(show)
+for _command in (up, invite, status, start):
+    fleet.add_command(_command)
+    mesh.add_command(_command)
+for _command in (detect, version, start):
+    propagul.add_command(_command)
+    if _command is not start:
+        mesh.add_command(_command)
+mesh.add_command(config)
+
+PROGRAMS: Mapping[str, click.Command] = {"propagul": propagul, "propagul-mesh": mesh}
+"""The root command of each console script."""

@@ -1,0 +1,258 @@
+"""A fleet node: the replica, what is beside it, and what it serves, put together and taken down in order.
+
+Everything here only connects rooms: engines and telemetry become a presence row, the store's rows become a view,
+gateway, dashboard and admin read that view. Whoever is asked first answers; there is no coordinator to start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from fleet_app import _system
+from fleet_app.addresses import advertised, free_port_near, is_loopback, parse_address
+from fleet_app.admin import AdminApi, NodeFile, create_admin_token, remove_node_file, write_node_file
+from fleet_app.backends import Scanner
+from fleet_app.banner import Banner
+from fleet_app.dashboard import Dashboard
+from fleet_app.discovery import LanDiscovery
+from fleet_app.errors import ConfigError
+from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
+from fleet_app.heartbeat import Heartbeat
+from fleet_app.membership import ROOM, obtain
+from fleet_app.roster import NODES, Roster
+from fleet_app.telemetry import Telemetry
+from propagul import AgentStateStore, LinkError, StoreLocked, __version__
+from propagul.link import Address, NodeId
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fleet_app.config import Settings
+    from fleet_app.membership import Membership
+
+DRAIN_S_MAX = 10.0
+"""How long running requests may go on after a request to stop."""
+
+INVITE_S = 3600
+_SYNC_S_MAX = 3.0
+
+
+def serve(settings: Settings, console: Console) -> int:
+    """Run a node until Ctrl-C or SIGTERM; return the exit code.
+
+    Raises:
+        ConfigError: Something in the settings or on this machine is in the way.
+    """
+    return asyncio.run(_serve(settings, console))
+
+
+async def _serve(settings: Settings, console: Console) -> int:
+    stop = asyncio.Event()
+    _system.on_stop_signals(asyncio.get_running_loop(), stop.set)
+    settings = _with_free_ports(settings)
+    membership = await obtain(settings)
+    node = Node(settings, membership)
+    try:
+        await node.start()
+        Banner(console, settings, membership).show(node)
+        await node.run(stop)
+        console.print("stopping: finishing what is running (Ctrl-C again to end at once)")
+    finally:
+        await node.stop()
+    return 0
+
+
+class Node:
+    """One member of the fleet. `start`, then `run` until stopped, then `stop`."""
+
+    def __init__(self, settings: Settings, membership: Membership) -> None:
+        self.settings = settings
+        self.gateway = settings.gateway
+        self._membership = membership
+        self.store = _open_store(settings, membership)
+        try:
+            self.scanner = Scanner(
+                urls=settings.backends,
+                detect=settings.detect,
+                ignore_ports={settings.gateway.port, settings.listen.port},
+            )
+            serving = ServingSide(node=self.store.node, backends=self.scanner.current)
+        except BaseException:
+            self.store.close()
+            raise
+        self._serving = serving
+        self._heartbeat = Heartbeat(
+            name=settings.name, telemetry=Telemetry(settings.data_dir), engines=self.scanner.current, serving=serving
+        )
+        self.roster = Roster(self.store, self._heartbeat.latest)
+        self._gateway = Gateway(
+            node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
+        )
+        self._dashboard = Dashboard(self.roster.view)
+        self.store.on_tunnel(serving.accept_tunnel)
+        self._runner: web.AppRunner | None = None
+        self._lan: LanDiscovery | None = None
+
+    # --- AdminActions --------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, object]:
+        """The fleet as this node sees it."""
+        return self.roster.view().to_json()
+
+    def invite(self, *, expires_s: int, uses: int) -> str:
+        """A token for the next box; see `AgentStateStore.invite`."""
+        return self.store.invite(expires_s=expires_s, uses=uses)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Look for engines, open both ports, catch up with the fleet and say who we are.
+
+        Raises:
+            ConfigError: A port is taken.
+        """
+        try:
+            await self._open_front()
+            await self.store.start(self._first_peers(), sync_timeout_s=_SYNC_S_MAX)
+        except (OSError, LinkError) as error:
+            raise ConfigError(self._port_trouble(error)) from error
+        self._introduce()
+        await self.scanner.scan_once()
+        self._beat()
+        await self._open_lan()
+        write_node_file(self.settings.data_dir, self._node_file())
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep everything going until `stop` is set."""
+        self.scanner.add_listener(lambda _: self._beat())
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.scanner.run()),
+                group.create_task(self._dashboard.run()),
+                group.create_task(self._beat_forever()),
+            ]
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def stop(self) -> None:
+        """Drain, say goodbye and close, in this order: nobody is sent to a box that is leaving. Idempotent."""
+        if self.store.is_running:
+            self._heartbeat.draining = True
+            self._beat()
+        await self._serving.drain(DRAIN_S_MAX)
+        await self._dashboard.aclose()
+        if self._lan is not None:
+            await self._lan.aclose()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._gateway.aclose()
+        await self._serving.aclose()
+        await self.store.stop()
+        remove_node_file(self.settings.data_dir)
+
+    async def _beat_forever(self) -> None:
+        up: set[str] = set()
+        while True:
+            self._beat()
+            now_up = {node.id for node in self.roster.view().nodes if node.state != "down"}
+            for lost in up - now_up:
+                self._gateway.node_lost(NodeId(lost))
+            up = now_up
+            await asyncio.sleep(Heartbeat.INTERVAL_S)
+
+    def _beat(self) -> None:
+        self.store.presence.set(NODES + self.store.node, self._heartbeat.beat().model_dump(mode="json"))
+
+    async def _open_front(self) -> None:
+        token = create_admin_token(self.settings.data_dir)
+        app = front_application(node=self.store.node, port=self.settings.gateway.port)
+        app.add_routes([*self._gateway.routes(), *self._dashboard.routes(), *AdminApi(self, token).routes()])
+        self._runner = front_runner(app, node=self.store.node)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, *self.settings.gateway).start()
+        self.gateway = Address(self.settings.gateway.host, int(self._runner.addresses[0][1]))
+
+    async def _open_lan(self) -> None:
+        listening = self.store.addresses
+        if self.settings.mdns and not is_loopback(self.settings.listen.host) and listening:
+            self._lan = LanDiscovery(
+                room_tag=self._membership.credentials.room_tag,
+                node=self.store.node,
+                port=listening[0].port,
+                addresses=[address.host for address in listening],
+                found=lambda address: self.store.add_peer(*address),
+            )
+            await self._lan.start()
+
+    def _first_peers(self) -> list[Address]:
+        """Where the invite led, and where the others listened when this node last ran."""
+        rows = [row for key, row in self.store.items(NODES) if key != NODES + self.store.node]
+        remembered = [address for row in rows if isinstance(row, dict) for address in _addresses(row.get("addresses"))]
+        return list(dict.fromkeys([*self._membership.peers, *remembered]))
+
+    def _introduce(self) -> None:
+        """Keep who we are in the fleet's durable rows, written only when it changed."""
+        row = {
+            "name": self.settings.name,
+            "version": __version__,
+            "addresses": [str(address) for address in self.store.addresses],
+        }
+        if self.store.get(NODES + self.store.node) != row:
+            self.store.set(NODES + self.store.node, row)
+
+    def _node_file(self) -> NodeFile:
+        return NodeFile(
+            pid=os.getpid(),
+            id=self.store.node,
+            name=self.settings.name,
+            gateway=str(self.gateway),
+            listen=str(self.store.addresses[0]),
+            started=time.time(),
+        )
+
+    def _port_trouble(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"the gateway cannot listen on {self.settings.gateway}: {error.strerror}; choose another --gateway"
+        return f"{error} (--listen HOST:PORT)"
+
+
+def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
+    listen = settings.listen
+    try:
+        return AgentStateStore(
+            ROOM,
+            node_id=settings.name,
+            port=listen.port,
+            host=listen.host,
+            path=settings.data_dir / "state",
+            credentials=membership.credentials,
+            advertise=advertised(listen),
+        )
+    except StoreLocked as error:
+        raise ConfigError(f"{error}; a second node on this box needs a --data-dir of its own") from error
+
+
+def _with_free_ports(settings: Settings) -> Settings:
+    """Move ports that nobody chose to free ones, so that a second node on one box needs no flags."""
+    listen, gateway = settings.listen, settings.gateway
+    if not settings.gateway_given:
+        gateway = Address(gateway.host, free_port_near(gateway.host, gateway.port))
+    if not settings.listen_given:
+        listen = Address(listen.host, free_port_near(listen.host, listen.port))
+    return settings.model_copy(update={"listen": listen, "gateway": gateway})
+
+
+def _addresses(value: object) -> list[Address]:
+    """Addresses out of a durable row that some member wrote; what is none is left out."""
+    found = []
+    for text in value if isinstance(value, list) else []:
+        with contextlib.suppress(ConfigError):
+            found.append(parse_address(str(text)))
+    return found

@@ -1,0 +1,136 @@
+"""Who is in the fleet and how they are: the store's rows folded into a `FleetView`.
+
+Durable rows say who belongs to the fleet (`nodes/<id>`: name, addresses, version), presence says how each is. A node
+is up while its heartbeat is fresh: within the presence limit on a link of our own, within `RELAYED_S_MAX` when we hear
+of it only through others, so that a box whose link broke is shown down soon.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from fleet_app.presence import NodePresence
+from fleet_app.view import FleetView, NodeView
+from propagul.link import NodeId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleet_app.view import Reach
+    from propagul import AgentStateStore, Heard
+
+NODES = "nodes/"
+RELAYED_S_MAX = 5.0
+_FRESH_S = 0.1
+_NAME_CHARS_MAX = 64
+_ADDRESSES_MAX = 16
+_NOTICES_MAX = 8
+
+
+@dataclass(slots=True)
+class _Last:
+    """The newest heartbeat of a node, kept after it fell silent."""
+
+    presence: NodePresence
+    heard_at: float
+
+
+class Roster:
+    """Computes the view at most every 0.1 s, however often it is asked."""
+
+    def __init__(
+        self,
+        store: AgentStateStore,
+        heartbeat: Callable[[], NodePresence],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._heartbeat = heartbeat
+        self._monotonic = monotonic
+        self._last: dict[NodeId, _Last] = {}
+        self._view: FleetView | None = None
+        self._viewed_at = float("-inf")
+
+    def view(self) -> FleetView:
+        """The fleet as this node sees it now."""
+        now = self._monotonic()
+        if self._view is None or now - self._viewed_at > _FRESH_S:
+            self._view, self._viewed_at = self._compute(now), now
+        return self._view
+
+    def _compute(self, now: float) -> FleetView:
+        heard = self._store.presence.get_all(NODES)
+        for key, row in heard.items():
+            self._note(NodeId(key.removeprefix(NODES)), row, now)
+        linked = self._store.linked()
+        known = {NodeId(key.removeprefix(NODES)): row for key, row in self._store.get_all(NODES).items()}
+        speaking = {NodeId(key.removeprefix(NODES)) for key in heard}
+        others = [
+            self._node(node, known.get(node), node in speaking, node in linked, now)
+            for node in sorted({*known, *self._last} - {self._store.node})
+        ]
+        here = self._here(known.get(self._store.node))
+        others.sort(key=lambda node: (node.name.casefold(), node.id))
+        return FleetView(nodes=(here, *others), notices=tuple(self._notices(now)))
+
+    def _note(self, node: NodeId, row: Heard, now: float) -> None:
+        """Take in a heartbeat. It comes from another machine: what does not fit is left out."""
+        try:
+            presence = NodePresence.model_validate(row.value)
+        except ValidationError:
+            return
+        self._last[node] = _Last(presence, now - row.age_s)
+
+    def _here(self, row: object) -> NodeView:
+        presence = self._heartbeat()
+        _, addresses = _identity(row, self._store.node)
+        return NodeView(
+            id=self._store.node,
+            name=presence.name,
+            state=presence.state,
+            reach="here",
+            heard_s=0.0,
+            presence=presence,
+            addresses=addresses,
+        )
+
+    def _node(self, node: NodeId, row: object, speaking: bool, linked: bool, now: float) -> NodeView:  # noqa: FBT001
+        last = self._last.get(node)
+        name, addresses = _identity(row, node)
+        heard_s = None if last is None else now - last.heard_at
+        reach: Reach = "none"
+        if speaking and linked:
+            reach = "linked"
+        elif speaking and heard_s is not None and heard_s <= RELAYED_S_MAX:
+            reach = "relayed"
+        return NodeView(
+            id=node,
+            name=name if last is None else last.presence.name,
+            state="down" if reach == "none" or last is None else last.presence.state,
+            reach=reach,
+            heard_s=heard_s,
+            presence=None if last is None else last.presence,
+            addresses=addresses,
+        )
+
+    def _notices(self, now: float) -> list[str]:
+        refused = [
+            f"turned away {refusal.count} {'caller' if refusal.count == 1 else 'callers'} from {refusal.host}: "
+            f"{refusal.reason} (last {max(0, now - refusal.last_s):.0f} s ago)"
+            for refusal in self._store.refusals()
+        ]
+        return (refused + [f"cannot link: {trouble}" for trouble in self._store.troubles()])[-_NOTICES_MAX:]
+
+
+def _identity(row: object, node: NodeId) -> tuple[str, tuple[str, ...]]:
+    """Name and addresses out of a durable row that some member wrote."""
+    fields = row if isinstance(row, dict) else {}
+    name, addresses = fields.get("name"), fields.get("addresses")
+    return (
+        name[:_NAME_CHARS_MAX] if isinstance(name, str) and name else node[:8],
+        tuple(a for a in addresses if isinstance(a, str))[:_ADDRESSES_MAX] if isinstance(addresses, list) else (),
+    )

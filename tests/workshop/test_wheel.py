@@ -1,0 +1,188 @@
+"""What users install: what is in it, what is not, and that README's own install lines work.
+
+The install tests fetch the dependencies through the ordinary clients; where no package index can be reached they fail
+and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.workshop.documents import ROOT, blocks, project_version
+
+pytestmark = pytest.mark.xdist_group("wheel")  # one worker, so that it is built once
+
+BUILD = ("-m", "build", "--no-isolation", "--outdir")
+INSTALL_LINES = [
+    (block.name, block.commands()) for block in blocks("README.md", "sh") if "dist/propagul-" in block.code
+]
+
+
+class Built(NamedTuple):
+    """A directory with a fresh wheel and source archive in `dist/`."""
+
+    place: Path
+    wheel: Path
+    sdist: Path
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """What `make wheel` makes."""
+    place = tmp_path_factory.mktemp("built")
+    done = run(sys.executable, *BUILD, str(place / "dist"), str(ROOT), cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Built(place, next(place.glob("dist/*.whl")), next(place.glob("dist/*.tar.gz")))
+
+
+@pytest.fixture(scope="module")
+def files(built: Built) -> dict[str, bytes]:
+    """The wheel's files by name."""
+    with zipfile.ZipFile(built.wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    env = dict(os.environ) | environment
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=140, check=False)
+
+
+def test_make_wheel_builds_what_is_tested_here() -> None:
+    recipe = run("make", "-n", "wheel", cwd=ROOT).stdout
+    assert " ".join((*BUILD, "dist")) in recipe
+
+
+def test_the_wheel_runs_nothing_at_start_up_and_holds_two_scripts(files: dict[str, bytes]) -> None:
+    assert not [name for name in files if name.endswith((".pth", ".so", ".dll", ".dylib", ".exe"))]
+    assert not [name for name in files if ".data/" in name]
+    assert not [name for name in files if Path(name).stem in {"sitecustomize", "usercustomize"}]
+    entry_points = files[f"propagul-{project_version()}.dist-info/entry_points.txt"].decode()
+    assert sorted(re.findall(r"^([\w-]+) *=", entry_points, re.MULTILINE)) == ["propagul", "propagul-mesh"]
+    assert re.findall(r"^\[(.*)\]", entry_points, re.MULTILINE) == ["console_scripts"]
+
+
+def test_the_wheel_holds_the_two_packages_and_nothing_else(files: dict[str, bytes]) -> None:
+    assert {name.split("/")[0] for name in files} == {
+        "propagul",
+        "fleet_app",
+        f"propagul-{project_version()}.dist-info",
+    }
+    assert {"propagul/py.typed", "fleet_app/py.typed"} <= files.keys()
+    assert not [name for name in files if re.search(r"(^|/)(tests?|demo|conftest\.py|__pycache__)(/|$)", name)]
+    source = {str(path.relative_to(ROOT)) for room in ("propagul", "fleet_app") for path in (ROOT / room).rglob("*.py")}
+    assert source <= files.keys()
+
+
+def test_the_wheel_holds_the_dashboard_with_every_licence(files: dict[str, bytes]) -> None:
+    static = "fleet_app/dashboard/static/"
+    here = {
+        static + path.relative_to(ROOT / static).as_posix() for path in (ROOT / static).rglob("*") if path.is_file()
+    }
+    assert f"{static}index.html" in here <= files.keys()
+    vendored = {Path(name).parent.as_posix() for name in here if "/vendor/" in name and name.endswith((".js", ".mjs"))}
+    assert vendored
+    for folder in vendored:
+        assert files.get(f"{folder}/LICENSE", b"").strip(), f"{folder} has no LICENSE"
+    assert b"MIT License" in files[f"propagul-{project_version()}.dist-info/licenses/LICENSE"]
+
+
+def test_the_source_archive_builds_the_wheel_and_holds_no_tests(built: Built) -> None:
+    with tarfile.open(built.sdist) as archive:
+        top = {name.split("/")[1] for name in archive.getnames()}
+    # The wheel was built from this archive, not from the checkout: that is how `build` works.
+    assert top == {
+        ".gitignore",  # hatchling's own habit
+        "CHANGELOG.md",
+        "LICENSE",
+        "PKG-INFO",
+        "README.md",
+        "SECURITY.md",
+        "fleet_app",
+        "propagul",
+        "pyproject.toml",
+    }
+
+
+def test_the_library_alone_needs_little(files: dict[str, bytes]) -> None:
+    metadata = files[f"propagul-{project_version()}.dist-info/METADATA"].decode()
+    required = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE)]
+    assert {requirement.name for requirement in required if requirement.marker is None} == {"cryptography", "msgpack"}
+
+
+def test_readme_pins_away_from_the_old_package() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pinned = [Requirement(found) for found in re.findall(r'install "(propagul[^"/]*)"', text)]
+    assert len(pinned) >= 3
+    for requirement in pinned:
+        assert requirement.specifier.contains("1.0.0")
+        assert not requirement.specifier.contains("0.9.0"), f"{requirement} would install something else"
+
+
+def test_readme_installs_with_uv_pipx_and_pip() -> None:
+    text = " ".join(command for _, commands in INSTALL_LINES for command in commands)
+    assert text.index("make wheel") < text.index("uv tool install") < text.index("pipx install") < text.index("pip ")
+
+
+@pytest.mark.index
+@pytest.mark.parametrize("commands", [pytest.param(lines, id=name) for name, lines in INSTALL_LINES])
+def test_the_install_lines_of_readme_work(commands: list[str], built: Built, tmp_path: Path) -> None:
+    (tmp_path / "dist").symlink_to(built.wheel.parent)
+    home = tmp_path / "home"
+    environment = {
+        "HOME": str(home),
+        "PATH": os.pathsep.join((str(home / ".local/bin"), sysconfig.get_path("scripts"), os.environ["PATH"])),
+        "XDG_DATA_HOME": str(home / ".local/share"),
+        "UV_CACHE_DIR": str(Path("~/.cache/uv").expanduser()),
+        "PIP_CACHE_DIR": str(Path("~/.cache/pip").expanduser()),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    for command in commands:
+        if command != "make wheel":
+            done = run("sh", "-ec", command, cwd=tmp_path, **environment)
+            assert done.returncode == 0, (
+                f"`{command}` failed. Can this machine reach a package index?\n{done.stdout}\n{done.stderr}"
+            )
+    if any("[fleet]" in command for command in commands):
+        assert_the_fleet_runs(home / ".local/bin", tmp_path)
+
+
+@pytest.mark.index
+def test_a_bare_environment_runs_the_fleet_and_the_library(built: Built, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    assert run(sys.executable, "-m", "venv", "--without-pip", str(bare), cwd=tmp_path).returncode == 0
+    python = bare / "bin" / "python"
+    done = run(
+        sys.executable, "-m", "uv", "pip", "install", "--python", str(python), f"{built.wheel}[fleet]", cwd=tmp_path
+    )
+    assert done.returncode == 0, f"Can this machine reach a package index?\n{done.stdout}\n{done.stderr}"
+    assert_the_fleet_runs(bare / "bin", tmp_path)
+    scripts = {script.name for script in (bare / "bin").glob("*propagul*")}
+    assert scripts == {"propagul", "propagul-mesh"}
+    use = "from propagul import AgentStateStore as S; s = S('r'); s.set('a', 1); print(s.get('a')); s.close()"
+    assert run(str(python), "-c", use, cwd=tmp_path).stdout == "1\n"
+
+
+def assert_the_fleet_runs(scripts: Path, cwd: Path) -> None:
+    """Run what an installed fleet can say without starting."""
+    assert project_version() in run(str(scripts / "propagul"), "--version", cwd=cwd).stdout
+    done = run(str(scripts / "propagul"), "fleet", "up", "--help", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "--join" in done.stdout
+    assert "--join" in run(str(scripts / "propagul-mesh"), "up", "--help", cwd=cwd).stdout
+
+
+def test_readme_names_the_wheel_that_is_built() -> None:
+    wheels = set(re.findall(r"dist/propagul-(.+?)-py3", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert wheels == {project_version()}
