@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fleet_app.presence import NodePresence
+from fleet_app.telemetry import Sample, Telemetry
 from propagul import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from fleet_app.gateway import ServingSide
     from fleet_app.presence import BackendPresence
-    from fleet_app.telemetry import Sample, Telemetry
+
+INTERVAL_S = 2.0
+"""Seconds between heartbeats."""
 
 
 class Heartbeat:
-    """Composes the row. Measuring is done by `beat`; `latest` only repeats it.
+    """Composes the row out of the newest measurement.
+
+    Measuring runs in a thread and in a task of its own: a driver that hangs stops the figures, not the heart.
 
     Attributes:
-        INTERVAL_S: Seconds between heartbeats.
         draining: Whether this node takes nothing new.
     """
 
-    INTERVAL_S: ClassVar[float] = 2.0
-    _SAMPLE_S_MIN: ClassVar[float] = 1.0
-
     def __init__(
-        self,
-        *,
-        name: str,
-        telemetry: Telemetry,
-        engines: Callable[[], Sequence[BackendPresence]],
-        serving: ServingSide,
+        self, *, name: str, data_dir: Path, engines: Callable[[], Sequence[BackendPresence]], serving: ServingSide
     ) -> None:
         self.draining = False
         self._name = name
-        self._telemetry = telemetry
+        self._data_dir = data_dir
         self._engines = engines
         self._serving = serving
         self._started_s = time.time()
-        self._sample: Sample = telemetry.sample()
-        self._sampled_at = time.monotonic()
-        self._latest = self._compose()
+        self._telemetry: Telemetry | None = None
+        self._sample = Sample(cpu=None, ram=None, disk=None, gpus=())
 
-    def beat(self) -> NodePresence:
-        """Measure, at most once a second, and return the row."""
-        if time.monotonic() - self._sampled_at >= self._SAMPLE_S_MIN:
-            self._sample, self._sampled_at = self._telemetry.sample(), time.monotonic()
-        self._latest = self._compose()
-        return self._latest
+    async def run(self) -> None:
+        """Measure again and again until cancelled; what cannot be told stays None."""
+        while True:
+            self._sample = await asyncio.to_thread(self._measure)
+            await asyncio.sleep(INTERVAL_S)
 
-    def latest(self) -> NodePresence:
-        """The row as it was last sent."""
-        return self._latest
-
-    def _compose(self) -> NodePresence:
+    def row(self) -> NodePresence:
+        """The row as it is now."""
         in_flight = self._serving.in_flight()
         engines = tuple(
             engine.model_copy(update={"in_flight": in_flight.get(engine.url, 0)}) for engine in self._engines()
@@ -74,3 +68,10 @@ class Heartbeat:
             backends=engines,
             in_flight=sum(in_flight.values()),
         )
+
+    def _measure(self) -> Sample:
+        if self._telemetry is None:
+            self._telemetry = Telemetry(self._data_dir)
+            # The processor's load is a difference between two samples: the first one cannot tell.
+            return replace(self._telemetry.sample(), cpu=None)
+        return self._telemetry.sample()

@@ -23,10 +23,9 @@ from fleet_app.dashboard import Dashboard
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
-from fleet_app.heartbeat import Heartbeat
+from fleet_app.heartbeat import INTERVAL_S, Heartbeat
 from fleet_app.membership import ROOM, obtain
 from fleet_app.roster import NODES, Roster
-from fleet_app.telemetry import Telemetry
 from propagul import AgentStateStore, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
 
@@ -88,9 +87,9 @@ class Node:
             raise
         self._serving = serving
         self._heartbeat = Heartbeat(
-            name=settings.name, telemetry=Telemetry(settings.data_dir), engines=self.scanner.current, serving=serving
+            name=settings.name, data_dir=settings.data_dir, engines=self.scanner.current, serving=serving
         )
-        self.roster = Roster(self.store, self._heartbeat.latest)
+        self.roster = Roster(self.store, self._heartbeat.row)
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
@@ -136,6 +135,7 @@ class Node:
                 group.create_task(self.scanner.run()),
                 group.create_task(self._dashboard.run()),
                 group.create_task(self._beat_forever()),
+                group.create_task(self._heartbeat.run()),
             ]
             await stop.wait()
             for task in tasks:
@@ -165,10 +165,10 @@ class Node:
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
             up = now_up
-            await asyncio.sleep(Heartbeat.INTERVAL_S)
+            await asyncio.sleep(INTERVAL_S)
 
     def _beat(self) -> None:
-        self.store.presence.set(NODES + self.store.node, self._heartbeat.beat().model_dump(mode="json"))
+        self.store.presence.set(NODES + self.store.node, self._heartbeat.row().model_dump(mode="json"))
 
     async def _open_front(self) -> None:
         token = create_admin_token(self.settings.data_dir)
@@ -246,6 +246,8 @@ def _with_free_ports(settings: Settings) -> Settings:
         gateway = Address(gateway.host, free_port_near(gateway.host, gateway.port))
     if not settings.listen_given:
         listen = Address(listen.host, free_port_near(listen.host, listen.port))
+        if listen.port == gateway.port != 0:  # free for both, and neither is bound yet
+            listen = Address(listen.host, free_port_near(listen.host, listen.port + 1))
     return settings.model_copy(update={"listen": listen, "gateway": gateway})
 
 

@@ -80,7 +80,7 @@ class ServingSide:
             async with asyncio.timeout(limit_s):
                 await self._idle.wait()
         except TimeoutError:
-            _log.info("gateway.drain_limit left=%d", self._in_flight.total())
+            _log.info("gateway.drain_limit node=%s left=%d", self._node, self._in_flight.total())
         return self._in_flight.total()
 
     def resume(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 ROOM = RoomAuthority.from_secret("gateway tests", secrets.token_hex(32))
 STARTED_S = 1_700_000_000.0
+
+PLACES = pytest.mark.parametrize("place", ["here", "there"])
+"""The engine is at the node that is asked, or at another one."""
+
+NOWHERE = "http://127.0.0.1:9"
+"""The address of an engine that is gone."""
 
 
 def engine(
@@ -70,6 +77,13 @@ class Box:
         told = tuple(self.engines if self.advertised is None else self.advertised)
         presence = NodePresence(name=self.name, version="1", at_s=STARTED_S, started_s=STARTED_S, backends=told)
         return NodeView(id=self.id, name=self.name, state=self.state, reach=self.reach, heard_s=0.1, presence=presence)
+
+
+def boxes_with(place: str, url: str, model: str = "m") -> tuple[Box, Box]:
+    """Two boxes, of which this one or the other has an engine at `url`."""
+    here, there = Box("box-a"), Box("box-b")
+    (here if place == "here" else there).engines.append(engine(url, model))
+    return here, there
 
 
 @asynccontextmanager
@@ -139,6 +153,24 @@ async def fleet(
         stack.push_async_callback(gateway.aclose)
         client = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)))
         yield Front(here.id, f"http://127.0.0.1:{port}", port, gateway, client, runner)
+
+
+async def text_of(front: Front, model: str) -> str:
+    async with front.chat(model) as answer:
+        return await answer.text()
+
+
+async def read_stream(front: Front, model: str, said: bytearray) -> None:
+    """Read a long streamed answer to its end, into `said` as it comes."""
+    async with front.chat(model, stream=True, max_tokens=900) as answer:
+        answer.raise_for_status()
+        async for part in answer.content.iter_any():
+            said += part
+
+
+async def read_until_cut(front: Front, model: str, said: bytearray) -> None:
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await read_stream(front, model, said)
 
 
 async def until(truth: Callable[[], bool | Awaitable[bool]], *, within_s: float = 5.0) -> float:

@@ -28,6 +28,7 @@ export function choose(/** @type {string} */ name) {
 }
 
 const current = () => chosen.value || Object.keys(models.value)[0] || '';
+const able = () => current() in models.value;
 
 /** What was said so far, as the endpoint wants it; turns without an answer are left out. */
 const conversation = (/** @type {string} */ question) => [
@@ -96,11 +97,11 @@ function Log() {
 
 function Picker() {
   const names = Object.keys(models.value);
-  const lost = chosen.value && !names.includes(chosen.value);
-  return html`<select id="model" aria-label="Model" value=${current()} disabled=${!names.length} onChange=${(event) => { chosen.value = event.currentTarget.value; }}>
-    ${lost && html`<option value=${chosen.value}>${plain(chosen.value, 80)} (not available now)</option>`}
+  const lost = current() && !able();
+  return html`<select id="model" aria-label="Model" value=${current()} disabled=${!names.length && !lost} onChange=${(event) => { chosen.value = event.currentTarget.value; }}>
+    ${lost && html`<option value=${chosen.value} disabled>${plain(chosen.value, 80)} (not available now)</option>`}
     ${names.map((name) => html`<option key=${name} value=${name}>${plain(name, 80)}</option>`)}
-    ${!names.length && html`<option value="">no model is ready</option>`}
+    ${!names.length && !lost && html`<option value="">no model is ready</option>`}
   </select>`;
 }
 
@@ -109,7 +110,7 @@ export function Chat() {
   const send = (/** @type {Event} */ event) => {
     event.preventDefault();
     const question = box.current.value.trim();
-    if (!question || running.value || !current()) return;
+    if (!question || running.value || !able()) return;
     box.current.value = '';
     ask(question);
   };
@@ -124,7 +125,7 @@ export function Chat() {
       <${Picker} />
       ${running.value
         ? html`<button type="button" class="stop" onClick=${() => running.value?.abort()}>Stop</button>`
-        : html`<button type="submit" class="send" disabled=${!current()}>Send</button>`}
+        : html`<button type="submit" class="send" disabled=${!able()}>Send</button>`}
     </form>
   </section>`;
 }

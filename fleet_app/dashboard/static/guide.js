@@ -36,17 +36,17 @@ export const OneNode = () => html`<section class="guide">
   <h2>One box so far</h2>
   <p>To add another, make an invite here:</p>
   <${Command}>propagul fleet invite<//>
-  <p>It prints the line to run on the other box:</p>
-  <${Command}>${'propagul fleet up --join <token>'}<//>
+  <p>It prints a token. On the other box, run this and paste the token:</p>
+  <${Command}>propagul fleet up --join -<//>
 </section>`;
 
 export const NoEngines = () => html`<section class="guide">
   <h2>No inference server found</h2>
-  <p>Start one on any box of the fleet; it is found by itself within a few seconds. Looked for on each node’s own loopback:</p>
+  <p>Start one on any box of the fleet; it is found by itself within a few seconds. Each node looks at these ports of its own:</p>
   <ul class="ports">
     <li>Ollama <code>11434</code></li><li>llama.cpp <code>8080</code></li><li>vLLM <code>8000</code></li>
-    <li>TGI <code>3000</code></li><li>LM Studio <code>1234</code></li>
+    <li>TGI <code>80</code> <code>3000</code></li><li>LM Studio <code>1234</code></li>
   </ul>
   <p>Somewhere else? Name its address when the node starts:</p>
-  <${Command}>propagul fleet up --engine http://127.0.0.1:9000<//>
+  <${Command}>propagul fleet up --backend http://127.0.0.1:9000<//>
 </section>`;
