@@ -15,7 +15,6 @@ box with company is told to use another directory.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -152,19 +151,14 @@ class _Home:
         path = self.path / name
         if not path.exists():
             return None
-        if _system.readable_by_others(path):
-            raise ConfigError(f"{path} can be read by others; run: chmod 600 {path}")
-        return path.read_text()
+        try:
+            return _system.read_private(path).decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be used: {getattr(error, 'strerror', 'it is no text')}") from error
 
     def write(self, name: str, text: str) -> None:
         """Write a file whole or not at all."""
-        draft = self.path / f"{name}.new"
-        draft.unlink(missing_ok=True)
-        with os.fdopen(_system.create_private(draft), "w") as file:
-            file.write(text)
-            file.flush()
-            _system.sync_contents(file.fileno())
-        draft.replace(self.path / name)
+        _system.write_private(self.path / name, text.encode())
 
     def grant(self) -> dict[str, str] | None:
         """The certificate and authority of an invited node."""
@@ -199,5 +193,5 @@ class _Home:
         target.mkdir(mode=0o700)
         for name in (_SECRET, _GRANT, _ISSUERS, _STATE):
             if (self.path / name).exists():
-                (self.path / name).rename(target / name)
+                _system.move(self.path / name, target / name)
         return target

@@ -16,7 +16,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fleet_app.errors import FleetError
-from propagul._system import create_private
+from propagul._system import write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,18 +57,14 @@ def create_admin_token(data_dir: Path) -> str:
 
     Call it while holding the directory's lock; it replaces what a former run left.
     """
-    path, token = data_dir / TOKEN_FILE, secrets.token_urlsafe(32)
-    path.unlink(missing_ok=True)
-    _write_private(path, token)
+    token = secrets.token_urlsafe(32)
+    write_private(data_dir / TOKEN_FILE, token.encode())
     return token
 
 
 def write_node_file(data_dir: Path, node: NodeFile) -> None:
     """Write `node.json` in one step: a reader finds the old one, the new one or none."""
-    fresh = data_dir / f"{NODE_FILE}.new"
-    fresh.unlink(missing_ok=True)
-    _write_private(fresh, node.model_dump_json())
-    fresh.replace(data_dir / NODE_FILE)
+    write_private(data_dir / NODE_FILE, node.model_dump_json().encode())
 
 
 def read_node_file(data_dir: Path) -> NodeFile | None:
@@ -105,8 +101,3 @@ def remove_node_file(data_dir: Path) -> None:
         if node is not None and node.pid == os.getpid():
             (data_dir / NODE_FILE).unlink(missing_ok=True)
             (data_dir / TOKEN_FILE).unlink(missing_ok=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(create_private(path), "w", encoding="utf-8") as file:
-        file.write(text)

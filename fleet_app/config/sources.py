@@ -19,7 +19,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text, did_you_mean
 from fleet_app.errors import ConfigError
-from propagul._system import readable_by_others
+from propagul._system import read_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,10 +127,7 @@ def _checked_secret(text: str, blame: str) -> SecretStr:
 
 def _read_secret(path: Path, blame: str) -> str:
     try:
-        if readable_by_others(path):
-            raise ConfigError(f"{blame}: other users may read {path}; run: chmod 600 {path}")
-        with path.open("rb") as file:
-            text = file.read(_SECRET_BYTES_MAX + 1)
+        text = read_private(path, bytes_max=_SECRET_BYTES_MAX + 1)
     except OSError as problem:
         raise ConfigError(f"{blame}: cannot read {path}: {problem.strerror}") from None
     if len(text) > _SECRET_BYTES_MAX:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Self
 
+from propagul._system import lend
 from propagul.errors import IdentityError
 from propagul.link.certificates import holder, issued_by, parse_certificate
-from propagul.link.private_files import lend
 from propagul.link.room import room_tag
 from propagul.link.tls import OutspokenSSLObject
 

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from propagul._system import create_private, read_private
 from propagul.errors import IdentityError
 from propagul.link.base import NodeId
-from propagul.link.private_files import create_private, read_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,10 +100,8 @@ class Identity:
         Raises:
             IdentityError: Others may read the file, or it holds no Ed25519 key, or it cannot be made.
         """
-        try:
-            return cls._parse(path, read_private(path))
-        except FileNotFoundError:
-            pass
+        if path.exists():
+            return cls._load(path)
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private(path, cls.generate().private_pem())
@@ -111,12 +109,14 @@ class Identity:
             pass  # another process was first: its identity is ours
         except OSError as error:
             raise IdentityError(f"no identity can be made at {path}: {error.strerror}") from error
-        return cls._parse(path, read_private(path))
+        return cls._load(path)
 
     @classmethod
-    def _parse(cls, path: Path, pem: bytes) -> Self:
+    def _load(cls, path: Path) -> Self:
         try:
-            key = load_pem_private_key(pem, password=None)
+            key = load_pem_private_key(read_private(path), password=None)
+        except OSError as error:
+            raise IdentityError(f"the identity {path} cannot be read: {error.strerror}") from error
         except (ValueError, TypeError) as error:
             raise IdentityError(f"{path} holds no private key; move it away to get a new identity") from error
         if not isinstance(key, Ed25519PrivateKey):

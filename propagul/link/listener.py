@@ -217,9 +217,9 @@ def _listen_sentence(address: Address, error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
             return f"port {address.port} on {address.host} is taken by another program: choose another port"
-        case errno.EADDRNOTAVAIL:
+        case errno.EADDRNOTAVAIL | None:  # Python 3.13 tries the next address, and has no number when none is left
             return f"{address.host} is not an address of this machine, so port {address.port} cannot be opened there"
         case errno.EACCES:
             return f"port {address.port} is reserved by the system: choose one above 1023"
         case _:
-            return f"port {address.port} on {address.host} cannot be opened: {error.strerror or 'unknown host'}"
+            return f"port {address.port} on {address.host} cannot be opened: {error.strerror}"

@@ -74,7 +74,7 @@ class StateDirectory:
             found = json.loads(label.read_text())
             known = found["room"], found["format"]
         except FileNotFoundError:
-            self._label(label, room)
+            _system.write_private(label, json.dumps({"room": room, "format": FORMAT}).encode())
             return
         except (ValueError, KeyError, TypeError) as error:
             raise StoreCorrupt(f"{label} is damaged: it must name the room and the format") from error
@@ -82,13 +82,3 @@ class StateDirectory:
             raise StoreError(f"{self.path} has format {known[1]}; this version reads format {FORMAT}")
         if known[0] != room:
             raise StoreError(f"{self.path} holds the room {known[0]!r}, not {room!r}; rooms never merge")
-
-    def _label(self, label: Path, room: str) -> None:
-        draft = label.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(_system.create_private(draft), "w") as file:
-            json.dump({"room": room, "format": FORMAT}, file)
-            file.flush()
-            _system.sync_contents(file.fileno())
-        draft.replace(label)
-        _system.sync_directory(self.path)

@@ -135,7 +135,7 @@ class EventLog:
         self.sync()
         path = self._directory / f"{self._number + 1:08}.log"
         try:
-            descriptor = _system.create_private(path)
+            descriptor = _system.open_new(path)
         except OSError as error:
             raise self._refused(error) from error
         before, self._descriptor, self._end = (self._descriptor, self._end), descriptor, 0
@@ -188,7 +188,7 @@ class EventLog:
             with path.open("rb") as file:
                 file.seek(end)
                 copy.unlink(missing_ok=True)
-                with os.fdopen(_system.create_private(copy), "wb") as kept:
+                with os.fdopen(_system.open_new(copy), "wb") as kept:
                     kept.write(file.read())
             self.recovery.torn_bytes, self.recovery.torn_copy = size - end, copy
             _log.warning("torn tail cut: %d bytes of %s kept in %s", size - end, path.name, copy.name)

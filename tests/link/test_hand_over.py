@@ -79,6 +79,30 @@ def ask(transport: asyncio.Transport, path: str, body_bytes: int) -> None:
     transport.write(b"b" * body_bytes)
 
 
+def test_a_connection_that_was_paused_flows_again_after_the_hand_over() -> None:
+    async def scenario() -> None:
+        ours, theirs, far, release, waiting = member(), member(), Caller(), asyncio.Event(), list[TcpLink]()
+
+        async def serve(link: Link) -> None:
+            assert isinstance(link, TcpLink)
+            waiting.append(link)
+            await release.wait()
+            link.hand_over(far)
+
+        async with listening(theirs, {Purpose.TUNNEL: serve}) as listener:
+            link, caller = await ours.dial(listener.address, Purpose.TUNNEL), Caller()
+            transport = link.hand_over(caller)
+            transport.write(bytes(range(250)) * 10_000)
+            await until(lambda: bool(waiting) and waiting[0]._stream._paused)
+            release.set()
+            await until(lambda: len(far.heard) == 2_500_000)
+            assert far.heard == bytes(range(250)) * 10_000
+            transport.close()
+            await asyncio.wait_for(caller.lost.wait(), 5)
+
+    run(scenario)
+
+
 def test_a_spent_link_does_nothing_any_more() -> None:
     async def scenario() -> None:
         ours, theirs, far = member(), member(), Caller()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from propagul._system import lend
 from propagul.errors import IdentityError
 from propagul.link import Identity, node_id, public_bytes, verify
-from propagul.link.private_files import lend
 
 if TYPE_CHECKING:
     from pathlib import Path
