@@ -35,5 +35,6 @@ class SystemClock:
     async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
         """See `Clock`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for may swallow a cancellation in Python 3.11
+                await event.wait()
         return event.is_set()

@@ -94,6 +94,7 @@ class Network:
         if self._runner is None:
             return
         self._parts.presence.withdraw()
+        self.mesh.wrote(PRESENCE)  # the store has let go of this network already and would not push it
         await self.mesh.until(self._goodbye_heard, _GOODBYE_S)
         runner, self._runner = self._runner, None
         if self._listener is not None:

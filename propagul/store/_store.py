@@ -7,45 +7,37 @@ for the network. `start` opens the port and catches up; everything that needs th
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-import threading
-from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from propagul.crdt import Origin, Replica
-from propagul.errors import ClosedError, IdentityError, LimitExceeded, LocalProtocolError
+from propagul.errors import IdentityError, LimitExceeded, LocalProtocolError
 from propagul.gossip import GossipConfig
 from propagul.link import Address, TcpTransport
 from propagul.log import StateDirectory
-from propagul.store import _values
 from propagul.store._clock import Clock, SystemClock
+from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
+from propagul.store._map import StateMap
 from propagul.store._mesh import MeshCounters
-from propagul.store._namespace import Namespace, SharedLog, live
+from propagul.store._namespace import Namespace, SharedLog
 from propagul.store._network import PRESENCE, ROOM, STATE, Network, Parts
 from propagul.store._presence import Presence
 from propagul.store._report import Member, StoreStats, SyncReport
 from propagul.store._room import open_room
-from propagul.store._watch import Watcher, visible
+from propagul.store._values import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from propagul.crdt import Change as RowChange
     from propagul.link import ByteLink, Credentials, NodeId, Refusal, Transport
-    from propagul.store._values import Limits
-    from propagul.store._watch import Change
-
-_log = logging.getLogger("propagul.store")
-_T = TypeVar("_T")
 
 SYNC_TIMEOUT_S = 10.0
 LABEL_CHARS_MAX = 256
 
 
-class AgentStateStore:
+class AgentStateStore(StateMap):
     """Replicated state that survives crashes.
 
     Args:
@@ -90,7 +82,7 @@ class AgentStateStore:
         if len(self.label) > LABEL_CHARS_MAX:
             raise LimitExceeded("node_id", size=len(self.label), limit=LABEL_CHARS_MAX, unit="characters")
         self._config = config or GossipConfig()
-        self._limits = limits or _values.Limits()
+        limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._peers = [Address(*peer) for peer in peers]
         self._port, self._advertise = port, advertise
@@ -117,115 +109,17 @@ class AgentStateStore:
             if self._directory is not None:
                 self._directory.close()
             raise
-        self._state = self._spaces[STATE]
+        super().__init__(self._spaces[STATE], limits)
         self.presence = Presence(
             self._spaces[PRESENCE],
             ttl_s=self._config.presence_ttl_s,
             monotonic=self._clock.monotonic,
-            limits=self._limits,
+            limits=limits,
         )
         self.presence.on_write(lambda: self._push(PRESENCE))
-        self._callbacks: list[Callable[[str, object], None]] = []
-        self._callbacks_failed = 0
-        self._pending: deque[Change] = deque()
-        self._state.listen(self._note_remote)
-        self._watchers: set[Watcher] = set()
         self._network: Network | None = None
-        self._background: _Background | None = None
+        self._background: Background | None = None
         self._tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None = None
-        self._closed = False
-
-    # --- the map: any thread, any time ---------------------------------------------------------------------------
-
-    def set(self, key: str, value: object) -> None:
-        """Store a value. When it returns the kernel has it (with a path); it survives the end of this process.
-
-        Raises:
-            TypeError, ValueError: The key or value cannot be stored; the message names the path inside it.
-            LimitExceeded: The key or value is too large.
-            StoreFull, StoreError: The log took it not; nothing was stored.
-        """
-        packed = _values.pack(_values.check_key(key, self._limits), value, self._limits)
-        self._writable().put(key, packed)
-        self._push(STATE)
-
-    def get(self, key: str, default: object = None) -> object:
-        """The value of a key: the newest of its siblings where there are several. The caller's own."""
-        winner = self._state.row(key).winner
-        return default if winner is None else _values.unpack(key, winner.payload)
-
-    def delete(self, key: str) -> bool:
-        """Remove a key, with every sibling seen here; return whether it was there.
-
-        A write that another store makes at the same time survives.
-        """
-        removed = self._writable().remove(key)
-        if removed:
-            self._push(STATE)
-        return removed
-
-    def get_all(self, prefix: str = "") -> dict[str, object]:
-        """Keys under a prefix with their values, all of one instant, sorted by key. O(rows)."""
-        return {key: _values.unpack(key, packed) for key, packed in sorted(live(self._state.rows(), prefix))}
-
-    def items(self, prefix: str = "") -> Iterator[tuple[str, object]]:
-        """Like `get_all`, one pair at a time."""
-        for key, packed in sorted(live(self._state.rows(), prefix)):
-            yield key, _values.unpack(key, packed)
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._state.row(key).winner is not None
-
-    def __len__(self) -> int:
-        return sum(1 for _ in live(self._state.rows(), ""))
-
-    def get_conflicts(self, key: str) -> list[object]:
-        """All values of a key that were written concurrently, the one `get` returns first; empty without a conflict."""
-        siblings = self._state.row(key).siblings
-        return [_values.unpack(key, s.payload) for s in siblings] if len(siblings) > 1 else []
-
-    def resolve(self, key: str, choose: Callable[[list[object]], object]) -> object:
-        """Settle a conflict: `choose` gets the siblings, newest first, and returns the value to keep.
-
-        Called again if the siblings changed meanwhile. Without a conflict nothing happens. Returns the key's value.
-        """
-        while True:
-            row = self._state.row(key)
-            if len(row.siblings) < 2:
-                return self.get(key)
-            chosen = choose([_values.unpack(key, s.payload) for s in row.siblings])
-            if self._writable().resolve(key, row, _values.pack(key, chosen, self._limits)):
-                self._push(STATE)
-                return chosen
-
-    # --- watching ------------------------------------------------------------------------------------------------
-
-    def on_change(self, callback: Callable[[str, object], None]) -> Callable[[], None]:
-        """Call `callback(key, value)` for every change made elsewhere, None for a deletion; return how to stop.
-
-        Runs in the store's event loop, in order. A callback that raises is logged and counted in `stats`.
-        """
-        self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
-
-    async def watch(self, prefix: str = "") -> AsyncIterator[Change]:
-        """Yield every state that keys under a prefix pass through, local and remote, in order per key.
-
-        Begins when the iteration does; ends when the store is stopped.
-
-        Raises:
-            ClosedError: The store is stopped already.
-        """
-        self._writable()
-        watcher = Watcher(prefix, asyncio.get_running_loop())
-        stop = self._state.listen(watcher.offer)
-        self._watchers.add(watcher)
-        try:
-            async for change in watcher.changes():
-                yield change
-        finally:
-            stop()
-            self._watchers.discard(watcher)
 
     # --- the network: in the event loop --------------------------------------------------------------------------
 
@@ -251,20 +145,21 @@ class AgentStateStore:
         if self._network is not None:
             raise LocalProtocolError("the store is started already")
         network = self._network = Network(self._parts())
+        self._home = network.loop
         wanted = list(dict.fromkeys(self._peers + [Address(*peer) for peer in peers or ()]))
         try:
             await network.open(self._listen_address(), self._advertise)
             return await network.catch_up(wanted, sync_timeout_s, require_peers)
         except BaseException:
-            self._network = None
+            self._network = self._home = None
             await network.close()
             raise
 
     async def stop(self) -> None:
         """Say goodbye, close port, links and log. The store cannot be used again; what it stored can. Idempotent."""
-        network, self._network = self._network, None
+        network, self._network, self._home = self._network, None, None
         if network is not None:
-            await _at_home(network.loop, network.close())
+            await at_home(network.loop, network.close())
         self._close_local()
 
     async def __aenter__(self) -> Self:
@@ -284,7 +179,7 @@ class AgentStateStore:
         """Like `start`, in an event loop of the store's own thread. For programs without one; end it with `close`."""
         if self._background is not None:
             raise LocalProtocolError("the store is started already")
-        self._background = _Background(f"propagul-{self.room}")
+        self._background = Background(f"propagul-{self.room}")
         try:
             return self._background.call(self.start(peers, sync_timeout_s=sync_timeout_s, require_peers=require_peers))
         except BaseException:
@@ -314,7 +209,7 @@ class AgentStateStore:
         dots = self._state.own_dots()
         if peers and dots:
             network = self._started()
-            await _at_home(network.loop, network.replicated(dots, peers, timeout_s))
+            await at_home(network.loop, network.replicated(dots, peers, timeout_s))
 
     def add_peer(self, host: str, port: int) -> None:
         """Stay linked with an address from now on; before `start` it is remembered for it. Any thread."""
@@ -436,73 +331,23 @@ class AgentStateStore:
     def _listen_address(self) -> Address | None:
         return None if self._port is None else Address(self._host, self._port)
 
-    def _writable(self) -> Namespace:
-        if self._closed:
-            raise ClosedError("the store is closed")
-        return self._state
-
     def _started(self) -> Network:
         if self._network is None:
             raise LocalProtocolError("the store is not started: `await store.start()` first")
         return self._network
+
+    def _wrote(self) -> None:
+        self._push(STATE)
 
     def _push(self, space: str) -> None:
         network = self._network
         if network is not None:
             network.mesh.wrote(space)
 
-    def _note_remote(self, row_change: RowChange, local: bool) -> None:  # noqa: FBT001 - a listener's signature
-        """Under the namespace's lock: remember what callbacks must hear, and call them after it."""
-        network = self._network
-        if local or not self._callbacks or network is None:
-            return
-        change = visible(row_change, local=False)
-        if change is not None:
-            self._pending.append(change)
-            network.loop.call_soon_threadsafe(self._call_back)
-
-    def _call_back(self) -> None:
-        while self._pending:
-            change = self._pending.popleft()
-            for callback in list(self._callbacks):
-                try:
-                    callback(change.key, change.value)
-                except Exception:  # noqa: BLE001 # supervisor: a user's callback must not end gossip
-                    self._callbacks_failed += 1
-                    _log.exception("store.callback_failed")
-
     def _close_local(self) -> None:
-        self._closed = True
-        for watcher in list(self._watchers):
-            watcher.close()
+        self._close_map()
         if self._directory is not None:
             self._directory.close()
-
-
-class _Background:
-    """An event loop in a thread of its own."""
-
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
-        self._thread.start()
-
-    def call(self, work: Coroutine[None, None, _T]) -> _T:
-        """Run it there and wait for its end."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def end(self) -> None:
-        """Stop the loop and the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _at_home(loop: asyncio.AbstractEventLoop, work: Coroutine[None, None, _T]) -> _T:
-    """Run a coroutine in the loop it belongs to, whichever loop we are in."""
-    if asyncio.get_running_loop() is loop:
-        return await work
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
 
 def _fresh_origin() -> Origin:
