@@ -95,7 +95,7 @@ def install(level: str) -> None:
     """Install what `level` needs; the stamp is written last, so an interrupted run is repeated."""
     STAMP.unlink(missing_ok=True)
     say(f"installing what `{level}` needs into .venv (a minute or two the first time)")
-    pip("--upgrade", "pip>=25.1")  # the first that understands --group
+    pip("pip>=25.1")  # the first that understands --group
     pip(*LEVELS[level])
     STAMP.write_text(json.dumps({"level": level, "fingerprint": fingerprint()}), encoding="utf-8")
 

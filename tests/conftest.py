@@ -7,6 +7,7 @@ loudly at the end, and counts as failed where `CI=true`: what was not run was no
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import logging
@@ -106,19 +107,20 @@ def _own_directories(tmp_path_factory: pytest.TempPathFactory) -> None:
         os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_outlives_the_session() -> Iterator[None]:
+    """Kill what fixtures of a file or of the session left alive, and fail the last test."""
+    before = set(_children())
+    yield
+    _end_strays(before)
+
+
 @pytest.fixture(autouse=True)
 def _no_process_is_left() -> Iterator[None]:
     """Kill what a test started and left alive, and fail it. Processes of wider fixtures were there before."""
     before = set(_children())
     yield
-    left = [child for child in _children() if child not in before and not _is_spent(child)]
-    _, left = psutil.wait_procs(left, timeout=EXIT_GRACE_S) if left else ([], [])
-    names = [f"{child.pid} {_command_of(child)}" for child in left]
-    for child in left:
-        child.kill()
-    psutil.wait_procs(left, timeout=EXIT_GRACE_S)
-    if left:
-        pytest.fail("left running: " + "; ".join(names))
+    _end_strays(before)
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +157,21 @@ class _Ear(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.heard.append(self.format(record))
+
+
+def _end_strays(before: set[psutil.Process]) -> None:
+    """Kill the children that are neither in `before` nor about to end, and fail if there are any."""
+    left = [child for child in _children() if child not in before and not _is_spent(child)]
+    try:
+        _, left = psutil.wait_procs(left, timeout=EXIT_GRACE_S) if left else ([], [])
+        names = [f"{child.pid} {_command_of(child)}" for child in left]
+    finally:  # also when the wait is cut short by the test's time limit
+        for child in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(left, timeout=EXIT_GRACE_S)
+    if left:
+        pytest.fail("left running: " + "; ".join(names))
 
 
 def _children() -> list[psutil.Process]:

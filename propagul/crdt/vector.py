@@ -45,6 +45,10 @@ class VersionVector:
         """A number that rises with every change; pass it to `since` later."""
         return self._mark
 
+    def stamp_of(self, origin: Origin) -> Stamp | None:
+        """The highest stamp applied of an origin; None if it is unknown."""
+        return self._stamps.get(origin)
+
     def covers(self, dot: Dot) -> bool:
         """Whether this dot's effect is applied."""
         return self._stamps.get(dot.origin, 0) >= dot.stamp

@@ -229,7 +229,9 @@ class Mesh:
             link = await self._dial(target)
             target.tried.set()
             self._moved.set()
-            if link is not None:
+            if link is not None and link.peer in self.node.linked():
+                link.abort()  # another address of somebody we are linked with
+            elif link is not None:
                 since = self._clock.monotonic()
                 await self.carry(link)
                 if self._clock.monotonic() - since > self._config.redial_s_max:

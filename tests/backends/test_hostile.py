@@ -35,7 +35,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 
-ODD: tuple[object, ...] = (None, True, 5, -1, 1e300, "", "x", [], [[]], {}, {"value": []})
+ODD: tuple[object, ...] = (None, True, 5, -1, 0.5, 2**70, 1e300, "", "x", [], [[]], {}, {"value": []})
 
 SIGNATURES: tuple[Signature, ...] = (*probe._OPENAI, *probe._LM_STUDIO, *probe._REST)
 RECORDED = {

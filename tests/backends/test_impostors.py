@@ -117,3 +117,11 @@ def test_a_gateway_of_ours_is_never_enrolled_whatever_it_answers(engine: str) ->
         [shown] = scan(Scanner(urls=[server.url], detect=False))
         assert shown.kind == "unknown"
         assert "gateway" in shown.reason
+
+
+@pytest.mark.parametrize("engine", ["llamacpp_loading", "llamacpp_key"])
+def test_an_error_like_llamacpps_without_its_header_is_not_llamacpp(engine: str) -> None:
+    with ReplayServer.of(engine) as server:
+        for request, answer in list(server.answers.items()):
+            server.answers[request] = Answer(answer.body, answer.status)
+        assert identify_now(server.url) is None

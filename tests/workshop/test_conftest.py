@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.xdist_group("conftest")  # one worker, so that the bad session runs once
 
-INI = "[pytest]\nfilterwarnings = error\nxfail_strict = true\nfaulthandler_timeout = 1\ntimeout = 3\n"
+INI = "[pytest]\nfilterwarnings = error\nxfail_strict = true\nfaulthandler_timeout = 0.5\ntimeout = 60\n"
 
 
 def run_pytest(place: Path, source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,6 +62,16 @@ EXPECTED = "import pytest\n@pytest.mark.xfail(reason='known')\ndef test_known():
 
 BAD = """
 import asyncio, os, pathlib, subprocess, sys, time
+import pytest
+
+@pytest.fixture(scope="session")
+def careless():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(602)"])
+    pathlib.Path("careless").write_text(str(child.pid))
+    child.returncode = 0
+
+def test_uses_a_careless_fixture(careless):
+    pass
 
 def test_leaves_a_child():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -102,6 +112,7 @@ def test_a_callback_fails():
 def test_sees_no_setting():
     assert "PROPAGUL_GOSSIP_SECRET" not in os.environ
 
+@pytest.mark.timeout(2)
 def test_hangs():
     time.sleep(600)
 """
@@ -148,6 +159,12 @@ def test_an_orphan_is_killed_and_fails_the_test_that_made_it(bad: Session) -> No
     assert bad.says("ERROR", "test_leaves_an_orphan")
 
 
+def test_a_process_left_by_a_wider_fixture_is_killed_at_the_end(bad: Session) -> None:
+    assert not psutil.pid_exists(int((bad.place / "careless").read_text()))
+    assert bad.output.count("left running: ") >= 3
+    assert bad.says("ERROR", "test_hangs"), "the last test answers for it"
+
+
 def test_an_exception_nobody_retrieved_fails_its_test(bad: Session) -> None:
     assert "asyncio said: Task exception was never retrieved" in bad.output
     assert bad.says("ERROR", "test_loses_an_exception")
@@ -156,7 +173,7 @@ def test_an_exception_nobody_retrieved_fails_its_test(bad: Session) -> None:
 
 
 def test_a_hang_prints_its_stack_and_fails(bad: Session) -> None:
-    assert "Timeout (0:00:01)!" in bad.result.stderr
+    assert "Timeout (0:00:00.5" in bad.result.stderr
     assert "in test_hangs" in bad.result.stderr
     assert bad.says("FAILED", "test_hangs")
 

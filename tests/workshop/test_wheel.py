@@ -156,31 +156,26 @@ def test_the_install_lines_of_readme_work(commands: list[str], built: Built, tmp
             )
     if any("[fleet]" in command for command in commands):
         assert_the_fleet_runs(home / ".local/bin", tmp_path)
-
-
-@pytest.mark.index
-def test_a_bare_environment_runs_the_fleet_and_the_library(built: Built, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    assert run(sys.executable, "-m", "venv", "--without-pip", str(bare), cwd=tmp_path).returncode == 0
-    python = bare / "bin" / "python"
-    done = run(
-        sys.executable, "-m", "uv", "pip", "install", "--python", str(python), f"{built.wheel}[fleet]", cwd=tmp_path
-    )
-    assert done.returncode == 0, f"Can this machine reach a package index?\n{done.stdout}\n{done.stderr}"
-    assert_the_fleet_runs(bare / "bin", tmp_path)
-    scripts = {script.name for script in (bare / "bin").glob("*propagul*")}
-    assert scripts == {"propagul", "propagul-mesh"}
-    use = "from propagul import AgentStateStore as S; s = S('r'); s.set('a', 1); print(s.get('a')); s.close()"
-    assert run(str(python), "-c", use, cwd=tmp_path).stdout == "1\n"
+    else:
+        assert_the_library_runs(tmp_path / "env/bin", tmp_path)
 
 
 def assert_the_fleet_runs(scripts: Path, cwd: Path) -> None:
-    """Run what an installed fleet can say without starting."""
-    assert project_version() in run(str(scripts / "propagul"), "--version", cwd=cwd).stdout
+    """Run what a fleet in an environment of its own can say without starting."""
+    assert {script.name for script in scripts.iterdir()} == {"propagul", "propagul-mesh"}
+    assert project_version() in run(str(scripts / "propagul-mesh"), "--version", cwd=cwd).stdout
     done = run(str(scripts / "propagul"), "fleet", "up", "--help", cwd=cwd)
     assert done.returncode == 0, done.stderr
     assert "--join" in done.stdout
-    assert "--join" in run(str(scripts / "propagul-mesh"), "up", "--help", cwd=cwd).stdout
+
+
+def assert_the_library_runs(scripts: Path, cwd: Path) -> None:
+    """Use the library where nothing else is, and hear from the fleet's command what it lacks."""
+    use = "from propagul import AgentStateStore as S; s = S('r'); s.set('a', 1); print(s.get('a')); s.close()"
+    assert run(str(scripts / "python"), "-c", use, cwd=cwd).stdout == "1\n"
+    lacking = run(str(scripts / "propagul"), "--version", cwd=cwd)
+    assert lacking.returncode == 2
+    assert "propagul[fleet]>=1" in lacking.stderr
 
 
 def test_readme_names_the_wheel_that_is_built() -> None:
