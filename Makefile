@@ -19,10 +19,10 @@ setup: ## everything for development: .venv, and a browser for the dashboard's t
 	@$(PYTHON3) scripts/setup.py wheel
 
 demo: .setup-demo ## a whole fleet on this machine, with real engines, until Ctrl-C
-	@$(RUN) demo/run.py
+	@$(RUN) -m demo.run
 
 demo-check: .setup-demo ## the same fleet, checked from outside, then ended
-	@$(RUN) demo/run.py --check
+	@$(RUN) -m demo.run --check
 
 test: setup lint ## lint, then every test
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15

@@ -1,7 +1,7 @@
 """Three boxes on one machine: three fleet nodes, each beside its own real llama.cpp server with a tiny model.
 
-    python demo/run.py            start, print where everything is, run until Ctrl-C
-    python demo/run.py --check    start, chat with every model through every node, stop; exit 0 if all answered rightly
+    python -m demo.run            start, print where everything is, run until Ctrl-C
+    python -m demo.run --check    start, chat with every model through every node, stop; exit 0 if all answered rightly
 
 The models are written on the spot and say only the words they were given, so an answer tells which model gave it.
 Everything listens on loopback and lives in a temporary directory.
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from tiny_model import write_tiny_model
+from demo.tiny_model import write_tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -226,7 +226,8 @@ def check_fleet(boxes: list[Box]) -> int:
 def curl_line(box: Box) -> str:
     """A command that works as printed."""
     body = '{"model": "bravo", "messages": [{"role": "user", "content": "hi"}]}'
-    return f"curl -s http://127.0.0.1:{box.gateway_port}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"
+    url = f"http://127.0.0.1:{box.gateway_port}/v1/chat/completions"
+    return f"curl -s {url} -H 'Content-Type: application/json' -d '{body}'"
 
 
 def snippet(box: Box) -> str:

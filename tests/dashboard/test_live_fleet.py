@@ -45,7 +45,7 @@ def test_the_page_of_a_real_fleet_shows_its_boxes_and_answers_a_chat(tmp_path: P
         expect(page.get_by_text("Hello from the second machine")).to_be_visible()
         page.wait_for_timeout(float(os.environ.get("SCREENSHOTS_AFTER_MS", "0")))
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two literals
+            page.emulate_media(color_scheme=scheme)
             PICTURES.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=PICTURES / f"dashboard-{scheme}.png")
         second.kill()
