@@ -14,57 +14,27 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from fleet_app import _system
-from fleet_app.addresses import advertised, free_port_near, is_loopback, parse_address
+from fleet_app.addresses import advertised, is_loopback, parse_address
 from fleet_app.admin import AdminApi, NodeFile, create_admin_token, remove_node_file, write_node_file
 from fleet_app.backends import Scanner
-from fleet_app.banner import Banner
 from fleet_app.dashboard import Dashboard
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import INTERVAL_S, Heartbeat
-from fleet_app.membership import ROOM, obtain
+from fleet_app.membership import ROOM
 from fleet_app.roster import NODES, Roster
 from propagul import AgentStateStore, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fleet_app.config import Settings
     from fleet_app.membership import Membership
 
 DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
 
-INVITE_S = 3600
 _SYNC_S_MAX = 3.0
-
-
-def serve(settings: Settings, console: Console) -> int:
-    """Run a node until Ctrl-C or SIGTERM; return the exit code.
-
-    Raises:
-        ConfigError: Something in the settings or on this machine is in the way.
-    """
-    return asyncio.run(_serve(settings, console))
-
-
-async def _serve(settings: Settings, console: Console) -> int:
-    stop = asyncio.Event()
-    _system.on_stop_signals(asyncio.get_running_loop(), stop.set)
-    settings = _with_free_ports(settings)
-    membership = await obtain(settings)
-    node = Node(settings, membership)
-    try:
-        await node.start()
-        Banner(console, settings, membership).show(node)
-        await node.run(stop)
-        console.print("stopping: finishing what is running (Ctrl-C again to end at once)")
-    finally:
-        await node.stop()
-    return 0
 
 
 class Node:
@@ -237,18 +207,6 @@ def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
         )
     except StoreLocked as error:
         raise ConfigError(f"{error}; a second node on this box needs a --data-dir of its own") from error
-
-
-def _with_free_ports(settings: Settings) -> Settings:
-    """Move ports that nobody chose to free ones, so that a second node on one box needs no flags."""
-    listen, gateway = settings.listen, settings.gateway
-    if not settings.gateway_given:
-        gateway = Address(gateway.host, free_port_near(gateway.host, gateway.port))
-    if not settings.listen_given:
-        listen = Address(listen.host, free_port_near(listen.host, listen.port))
-        if listen.port == gateway.port != 0:  # free for both, and neither is bound yet
-            listen = Address(listen.host, free_port_near(listen.host, listen.port + 1))
-    return settings.model_copy(update={"listen": listen, "gateway": gateway})
 
 
 def _addresses(value: object) -> list[Address]:

@@ -98,7 +98,7 @@ def warn(message: str) -> None:
 
 
 def _serve(settings: Settings, console: Console) -> int:
-    from fleet_app.node import serve  # noqa: PLC0415 - the node is much to import, and only one command needs it
+    from fleet_app.run import serve  # noqa: PLC0415 - the node is much to import, and only one command needs it
 
     return serve(settings, console)
 

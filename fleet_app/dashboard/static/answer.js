@@ -20,9 +20,18 @@ export async function answer({ model, messages, signal, onStart, onPiece }) {
     signal,
   });
   if (!response.ok) throw new AnswerError(await refusal(response));
-  onStart(response.headers.get('X-Propagul-Node') ?? '');
+  onStart(decoded(response.headers.get('X-Propagul-Node') ?? ''));
   if (!response.headers.get('Content-Type')?.startsWith('text/event-stream')) return whole(await response.json(), onPiece);
   return streamed(/** @type {ReadableStream} */ (response.body), onPiece);
+}
+
+/** A header carries a name percent-encoded; what is not is taken as it is. */
+function decoded(/** @type {string} */ name) {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }
 
 async function streamed(body, onPiece) {

@@ -5,18 +5,18 @@ import { stepS, SLOTS } from './fleet.js';
 import { Spark } from './spark.js';
 import { CANNOT_TELL, memory, percent, plain, share, span, storage } from './words.js';
 
-const NEARLY_FULL = 90;
+const TIGHT = 90;
 const FULL = 97;
 const NO_SAMPLES = new Array(SLOTS).fill(null);
 
 /** How full something is, as a word where it matters: the meter's colour never says it alone. */
 const fullness = (/** @type {number|null} */ part) =>
-  part == null || part < NEARLY_FULL ? '' : part < FULL ? 'nearly full' : 'full';
+  part == null || part < TIGHT ? '' : part < FULL ? 'tight' : 'full';
 
 function Meter({ name, part, watch = false }) {
   if (part == null) return html`<div class="meter unknown"></div>`;
   const word = watch ? fullness(part) : '';
-  return html`<div class=${`meter ${word.replace(' ', '-')}`} role="meter" aria-label=${name}
+  return html`<div class=${`meter ${word}`} role="meter" aria-label=${name}
     aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(part)}>
     <div style=${{ width: `${part}%` }}></div></div>`;
 }

@@ -1,0 +1,55 @@
+"""One run of a node, from settings to exit code."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fleet_app import _system
+from fleet_app.addresses import free_port_near
+from fleet_app.banner import Banner
+from fleet_app.membership import obtain
+from fleet_app.node import Node
+from propagul.link import Address
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fleet_app.config import Settings
+
+
+def serve(settings: Settings, console: Console) -> int:
+    """Run a node until Ctrl-C or SIGTERM; return the exit code.
+
+    Raises:
+        ConfigError: Something in the settings or on this machine is in the way.
+    """
+    return asyncio.run(_serve(settings, console))
+
+
+async def _serve(settings: Settings, console: Console) -> int:
+    stop = asyncio.Event()
+    _system.on_stop_signals(asyncio.get_running_loop(), stop.set)
+    settings = _with_free_ports(settings)
+    membership = await obtain(settings)
+    node = Node(settings, membership)
+    try:
+        await node.start()
+        Banner(console, settings, membership).show(node)
+        await node.run(stop)
+        console.print("stopping: finishing what is running (Ctrl-C again to end at once)")
+    finally:
+        await node.stop()
+    return 0
+
+
+def _with_free_ports(settings: Settings) -> Settings:
+    """Move ports that nobody chose to free ones, so that a second node on one box needs no flags."""
+    listen, gateway = settings.listen, settings.gateway
+    if not settings.gateway_given:
+        gateway = Address(gateway.host, free_port_near(gateway.host, gateway.port))
+    if not settings.listen_given:
+        listen = Address(listen.host, free_port_near(listen.host, listen.port))
+        if listen.port == gateway.port != 0:  # free for both, and neither is bound yet
+            listen = Address(listen.host, free_port_near(listen.host, listen.port + 1))
+    return settings.model_copy(update={"listen": listen, "gateway": gateway})
