@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None, *, serve: Serve | None = None) 
 
     Args:
         arguments: The command line without the program's name; the process's own when None.
-        serve: What runs the node, in place of `fleet_app.node.serve`.
+        serve: What runs the node, in place of `fleet_app.run.serve`.
     """
     return _run("propagul", arguments, serve)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from aiohttp import web
 
 from fleet_app.dashboard import Dashboard
+from fleet_app.gateway.routing import header_text
 from fleet_app.presence import BackendPresence, Cpu, Gpu, Model, NodePresence, Usage
 from fleet_app.view import FleetView, NodeView
 
@@ -92,7 +93,7 @@ def node(
 
 
 def two_nodes(**changes: object) -> FleetView:
-    """rack-1 is this node with a GPU and an engine, rack-2 is a plain box; keywords replace rack-2's NodeView fields."""
+    """rack-1 is this node with a GPU and an engine, rack-2 a plain box; keywords replace fields of rack-2's view."""
     said = presence("rack-1", gpus=(gpu(),), backends=(engine("tiny-llama", in_flight=2),), in_flight=2)
     other = presence("rack-2", cpu=61.0, backends=(engine("qwen3-8b", kind="ollama", url="http://127.0.0.1:11434"),))
     fields = {"state": "up", "heard_s": 0.8, "reach": "linked", **changes}
@@ -177,13 +178,12 @@ async def stream_open(request: web.Request, node_name: str = "rack-2") -> web.St
 
 
 async def awkward_chat(request: web.Request) -> web.StreamResponse:
-    """Stream an answer in pieces of three bytes, so that every CRLF, emoji and event is torn somewhere."""
-    asked = (await request.json())["messages"][-1]["content"]
-    response = await stream_open(request)
-    whole = b": hello\r\n\r\n" + chunk(f"You said: {asked} ").replace(b"\n", b"\r\n")
-    whole += chunk("Grüße 👩‍👩‍👧 日本語 ") + chunk("done.") + chunk("", finish_reason="stop") + b"data: [DONE]\n\n"
-    for start in range(0, len(whole), 3):
-        await response.write(whole[start : start + 3])
-        await asyncio.sleep(0)
-    await response.write_eof()
+    """Stream an answer as the standard allows and few expect: comments, CRLF, an event of two lines, an open end."""
+    asked = json.dumps(f"You said: {(await request.json())['messages'][-1]['content']} ", ensure_ascii=False)
+    response = await stream_open(request, header_text("räck-2 100%"))
+    await response.write(b": hello\r\n\r\nevent: message\r\n")
+    await response.write(f'data: {{"choices": [\r\ndata:{{"delta": {{"content": {asked}}}}}]}}\r\n\r\n'.encode())
+    await response.write(
+        chunk("Grüße 👩‍👩‍👧 日本語 ") + chunk("done.") + chunk("", finish_reason="stop") + b"data: [DONE]"
+    )
     return response

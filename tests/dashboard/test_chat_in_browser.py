@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from playwright.sync_api import expect
 
+from tests.dashboard import probes
 from tests.dashboard.harness import Served, awkward_chat, chunk, stream_open, two_nodes
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ def ask(page: Page, words: str) -> None:
 
 
 def test_an_answer_survives_torn_events_and_torn_characters(page: Page) -> None:
+    page.add_init_script(probes.BYTE_BY_BYTE)
     with Served(two_nodes(), chat=awkward_chat) as served:
         page.goto(served.url)
         ask(page, "Grüß Gott 🌍 <b>x</b>")
         expect(page.locator(".words")).to_have_text("You said: Grüß Gott 🌍 <b>x</b> Grüße 👩‍👩‍👧 日本語 done.")
-        expect(page.locator(".source")).to_contain_text("qwen3-8b on rack-2")
+        expect(page.locator(".source")).to_contain_text("qwen3-8b on räck-2 100%")
         expect(page.locator(".source")).to_contain_text("first words after")
+        expect(page.locator(".source")).not_to_contain_text("broke off")
         expect(page.get_by_role("status")).to_have_text("Answer complete")
         expect(page.locator("#question")).to_have_value("")
         ARTIFACTS.mkdir(exist_ok=True)
@@ -41,10 +44,11 @@ def test_an_answer_survives_torn_events_and_torn_characters(page: Page) -> None:
 
 
 def test_the_request_is_a_plain_completion_of_the_chosen_model_with_what_was_said_before(page: Page) -> None:
-    bodies = []
+    bodies, origins = [], []
 
     async def remember(request: web.Request) -> web.StreamResponse:
         bodies.append(await request.json())
+        origins.append(request.headers["Origin"])
         return await awkward_chat(request)
 
     with Served(two_nodes(), chat=remember) as served:
@@ -60,6 +64,19 @@ def test_the_request_is_a_plain_completion_of_the_chosen_model_with_what_was_sai
     assert bodies[0] == {"model": "tiny-llama", "messages": history[:1], "stream": True}
     assert bodies[1]["messages"] == [*history, {"role": "user", "content": "two"}]
     assert kept == [0, 0, ""]
+    assert set(origins) == {served.url}
+
+
+def test_a_chosen_model_that_leaves_is_named_and_cannot_be_asked(page: Page) -> None:
+    with Served(two_nodes()) as served:
+        page.goto(served.url)
+        page.locator("#model").select_option("qwen3-8b")
+        expect(page.get_by_role("button", name="Send")).to_be_enabled()
+        served.view = two_nodes(state="down", heard_s=14.0)
+        expect(page.locator("#model option:checked")).to_have_text("qwen3-8b (not available now)")
+        expect(page.get_by_role("button", name="Send")).to_be_disabled()
+        page.locator("#model").select_option("tiny-llama")
+        expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
 
 def test_stop_aborts_the_answer_and_the_server_notices(page: Page) -> None:
@@ -105,27 +122,29 @@ def test_a_refusal_shows_the_message_of_its_body(page: Page, complaints: Complai
         expect(page.locator(".error")).to_have_text("404: no node has <b>qwen3-8b</b> ready")
 
 
-@pytest.mark.parametrize(
-    ("tail", "shown"),
-    [
-        (b'data: {"error": {"message": "the engine went away"}}\n\n', "the engine went away"),
-        (b"data: not json\n\n", "the engine sent something that is not JSON"),
-        (b"", "the answer broke off"),
-        (b'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\ndata: [DONE]', "cut at the length limit"),
-    ],
-)
-def test_an_answer_that_does_not_end_well_says_so_and_keeps_its_words(page: Page, tail: bytes, shown: str) -> None:
+BAD_ENDS = {
+    "the engine went away": b'data: {"error": {"message": "the engine went away"}}\n\n',
+    "the engine sent something that is not JSON": b"data: not json\n\n",
+    "the answer broke off": b"",
+    "cut at the length limit": b'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\ndata: [DONE]',
+}
+
+
+def test_an_answer_that_does_not_end_well_says_so_and_keeps_its_words(page: Page) -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
+        wanted = (await request.json())["messages"][-1]["content"]
         response = await stream_open(request)
-        await response.write(chunk("so far") + tail)
+        await response.write(chunk("so far") + BAD_ENDS[wanted])
         return response
 
     with Served(two_nodes(), chat=broken) as served:
         page.goto(served.url)
-        ask(page, "hello")
-        expect(page.locator(".turn")).to_contain_text(shown)
-        expect(page.locator(".words")).to_have_text("so far")
-        expect(page.get_by_role("button", name="Send")).to_be_visible()
+        for number, shown in enumerate(BAD_ENDS):
+            ask(page, shown)
+            turn = page.locator(".turn").nth(number)
+            expect(turn.locator(".error, .source").get_by_text(shown)).to_be_visible()
+            expect(turn.locator(".words")).to_have_text("so far")
+            expect(page.get_by_role("button", name="Send")).to_be_visible()
 
 
 def test_a_hostile_answer_is_inert_text(page: Page) -> None:
@@ -143,4 +162,4 @@ def test_a_hostile_answer_is_inert_text(page: Page) -> None:
         expect(page.locator(".words")).to_contain_text(markup)
         expect(page.locator(".source")).to_contain_text("<i>rack</i>")
         assert page.locator("#app img, #app script, #app i").count() == 0
-        assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        assert not page.evaluate(probes.TOO_WIDE)

@@ -33,8 +33,8 @@ def decoded(frames: Frames, position: Position = START) -> dict[str, Any]:
 def test_a_down_node_makes_gaps_and_never_a_flat_line() -> None:
     history = History()
     history.sample(two_nodes())
-    for _ in range(3):
-        history.sample(two_nodes(state="down", heard_s=14.0))
+    for heard_s in (1.0, 14.0, None):
+        history.sample(two_nodes(state="down", heard_s=heard_s))
     assert history.tail(5)[RACK_2]["cpu"] == [None, 61.0, None, None, None]
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from propagul.gossip import Effect, Event
 
+IDLE_NEVER = GossipConfig(digest_interval_s_max=1e6, silence_s_max=1e7)
+"""Without idle digests nothing is healed by chance: what is owed must be sent because it is owed."""
+
 KEYS = [f"k{n}" for n in range(6)]
 SPACES = ("", "room")
 YEAR_NS = 365 * 24 * 3600 * 10**9
@@ -159,6 +162,7 @@ class Simulation:
     ) -> None:
         self.rng = random.Random(seed)
         self.lan, self.spaces = lan, spaces
+        self.config = GossipConfig() if lan else self.rng.choice([GossipConfig(), IDLE_NEVER])
         self.now = 0.0
         self.histories = {space: History() for space in spaces}
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -182,7 +186,7 @@ class Simulation:
             self.sources[number][space] = source
         me = NodeId(f"n{number}")
         jitter = random.Random(self.rng.random())
-        self.nodes[number] = GossipNode(me, me, self.sources[number], GossipConfig(), jitter)
+        self.nodes[number] = GossipNode(me, me, self.sources[number], self.config, jitter)
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.queue, (self.now + delay, next(self.order), action))
