@@ -183,7 +183,5 @@ async def awkward_chat(request: web.Request) -> web.StreamResponse:
     response = await stream_open(request, header_text("räck-2 100%"))
     await response.write(b": hello\r\n\r\nevent: message\r\n")
     await response.write(f'data: {{"choices": [\r\ndata:{{"delta": {{"content": {asked}}}}}]}}\r\n\r\n'.encode())
-    await response.write(
-        chunk("Grüße 👩‍👩‍👧 日本語 ") + chunk("done.") + chunk("", finish_reason="stop") + b"data: [DONE]"
-    )
+    await response.write(chunk("Grüße 👩‍👩‍👧 日本語 ") + chunk("done.") + chunk("", finish_reason="stop").rstrip())
     return response
