@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from propagul.store._namespace import Namespace
 
 PREFIX = "invites/"
+_KEPT_S = 24 * 3600
 _RENEW = "ask for a new one with: propagul fleet invite"
 
 
@@ -34,6 +35,7 @@ class InviteBook:
 
     def issue(self, room: str, addresses: Sequence[Address], *, expires_s: int, uses: int) -> str:
         """Open an invite and return its token, which is shown once and kept nowhere."""
+        self._sweep()
         invite = Invite.new(addresses=addresses, room=room, issuer=self._issuer)
         row: dict[str, object] = {
             "issuer": self._issuer,
@@ -79,6 +81,13 @@ class InviteBook:
     def _write(self, invite_id: str, row: dict[str, object]) -> None:
         key = PREFIX + invite_id
         self._space.put(key, _values.pack(key, row, _values.Limits()))
+
+    def _sweep(self) -> None:
+        """Drop invites that ended a day ago: whoever still holds one has stopped wondering."""
+        for key, _ in list(live(self._space.rows(), PREFIX)):
+            row = self._row(key.removeprefix(PREFIX))
+            if row is not None and self._now_s() >= cast("int", row["expires_s"]) + _KEPT_S:
+                self._space.remove(key)
 
     def _ended(self, row: dict[str, object]) -> bool:
         return self._now_s() >= cast("int", row["expires_s"])

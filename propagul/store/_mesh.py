@@ -44,12 +44,14 @@ class Target:
         node: Who it is: given for members, learned from the first link for addresses the user named.
         tried: Set when the first round of dials has ended, one way or the other.
         trouble: Why the last round failed; empty after a success.
+        refused: Whether somebody answered and was not a member of this room, or not who was expected.
     """
 
     addresses: tuple[Address, ...]
     node: NodeId | None = None
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     trouble: str = ""
+    refused: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -246,11 +248,13 @@ class Mesh:
     async def _dial(self, target: Target) -> Link | None:
         """Try each address once; note why none answered."""
         troubles = []
+        target.refused = False
         for address in target.addresses:
             try:
                 link = await self._transport.dial(address, Purpose.GOSSIP, expect=target.node)
             except (LinkError, IdentityError) as error:
                 troubles.append(str(error))
+                target.refused = target.refused or isinstance(error, IdentityError)
                 self.counters.dials_failed += 1
             else:
                 target.node, target.trouble = link.peer, ""

@@ -173,9 +173,13 @@ class Network:
         ]
 
     def troubles(self) -> list[str]:
-        """Why peers that we want to be linked with are not, in words."""
+        """Why peers that we want to be linked with are not, in words.
+
+        A peer that is merely away is no trouble as long as another one is linked.
+        """
         linked = self.linked()
-        return [target.trouble for target in self.mesh.targets if target.trouble and target.node not in linked]
+        apart = [target for target in self.mesh.targets if target.trouble and target.node not in linked]
+        return [target.trouble for target in apart if target.refused or not linked]
 
     async def open_tunnel(self, node: NodeId) -> ByteLink:
         """Dial a member for a tunnel.

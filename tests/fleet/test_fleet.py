@@ -142,6 +142,18 @@ def test_a_box_alone_in_its_fleet_joins_another_and_keeps_what_it_had(tmp_path: 
         assert (tmp_path / "b" / "former" / "1" / "state" / "log").is_dir()
 
 
+def test_a_box_with_company_joins_no_other_fleet(tmp_path: Path) -> None:
+    with node("a", tmp_path / "a") as a, node("b", tmp_path / "b", join=a.token) as b:
+        wait_for(lambda: a.node("b").get("state") == "up", 10)
+        assert b.stop() == 0
+    with node("c", tmp_path / "c") as c:
+        words = ("fleet", "up", "--data-dir", str(tmp_path / "b"), "--listen", "127.0.0.1:0", "--join", "-")
+        refused = propagul(*words, stdin=c.token)
+        assert refused.returncode == 2
+        assert "fleets never merge" in refused.stderr
+        assert not (tmp_path / "b" / "former").exists()
+
+
 def test_a_node_of_another_fleet_is_refused_counted_and_said_once(tmp_path: Path) -> None:
     secret = tmp_path / "other-secret"
     secret.write_text("a secret that nobody here knows 42\n")
