@@ -8,6 +8,7 @@ without asking (root, or sudo without a password) and otherwise prints the line 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import json
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
 
 
 def prepare(level: str) -> None:
-    """Bring `.venv`, and for `dev` the system packages, to `level`; do nothing where they are there already.
+    """Bring `.venv` and the system packages to `level`; do nothing where they are there already.
 
     Raises:
         SetupError: The interpreter is too old, or no virtual environment can be made.
@@ -69,8 +70,8 @@ def prepare(level: str) -> None:
     if not is_ready(level):
         make_venv()
         install(level)
-    if level == "dev":
-        install_system_packages()
+    if level != "wheel":
+        install_system_packages(level)
 
 
 def fingerprint() -> str:
@@ -170,13 +171,31 @@ def has_ensurepip() -> bool:
     return importlib.util.find_spec("ensurepip") is not None
 
 
-def install_system_packages() -> None:
-    """Install the browser and the font that the dashboard's tests look through; name them where that is not allowed."""
-    missing = [] if any(map(shutil.which, BROWSERS)) or sys.platform != "linux" else ["chromium"]
-    if not any(next(Path(place).rglob("*.tt[fc]"), None) for place in FONT_DIRS):
-        missing.append("fonts-dejavu-core")
+def install_system_packages(level: str) -> None:
+    """Install what pip cannot; name it where that is not allowed.
+
+    The engine of demo and tests needs OpenMP's runtime. The tests look at the dashboard through a browser, with a font,
+    and compile a stand-in for NVIDIA's library.
+    """
+    if sys.platform != "linux":
+        return
+    found = {"libgomp1": has_library("libgomp.so.1"), "curl": shutil.which("curl")}
+    if level == "dev":
+        found["chromium"] = any(map(shutil.which, BROWSERS))
+        found["fonts-dejavu-core"] = any(next(Path(place).rglob("*.tt[fc]"), None) for place in FONT_DIRS)
+        found["gcc"] = found["libc6-dev"] = shutil.which("cc")
+    missing = [package for package, there in found.items() if not there]
     if missing and not apt_install(missing):
-        say(f"not installed: {', '.join(missing)}. The browser's tests will fail until you run: {by_hand(missing)}")
+        say(f"not installed: {', '.join(missing)}. What needs it will fail until you run: {by_hand(missing)}")
+
+
+def has_library(name: str) -> bool:
+    """Whether the system has a shared library."""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def apt_install(packages: list[str]) -> bool:
