@@ -1,0 +1,74 @@
+"""Replicas that can exchange messages converge, whatever was lost, duplicated, reordered, restarted or restored.
+
+Each seed is one schedule; what the adversary does and what is checked after every step stands in `simulator.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from propagul.crdt import Replica
+from tests.gossip.simulator import Simulation, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from propagul.crdt import Change, Entry, Row, Stamp
+
+SEEDS, BLOCK = 600, 50
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
+def test_every_schedule_ends_with_equal_replicas_that_show_what_the_oracle_says(first: int) -> None:
+    for seed in range(first, first + BLOCK):
+        simulate(seed)
+
+
+def test_the_adversary_does_everything_it_is_said_to_do() -> None:
+    """A simulator that never breaks a stream or fills a disk would prove nothing."""
+    seen = {"refused by a full disk": 0, "twin links": 0, "interrupted streams": 0, "restarts": 0, "lost nodes": 0}
+    for seed in range(40):
+        simulation = Simulation(seed)
+        feed, cut_wire, boot = simulation.obey, simulation.cut_wire, simulation.boot
+
+        def obey(number: int, effects: list[object], feed: object = feed) -> None:
+            for effect in effects:
+                reason = getattr(effect, "reason", "")
+                seen["refused by a full disk"] += "no space" in reason
+                seen["twin links"] += "already linked" in reason or "replaced" in reason
+            feed(number, effects)  # type: ignore[operator]
+
+        def note_cut(wire: object, cut_wire: object = cut_wire, simulation: Simulation = simulation) -> None:
+            ends = [end for end in wire.ends if end.frames is not None]  # type: ignore[attr-defined]
+            seen["interrupted streams"] += bool(ends) and any(end.node in simulation.nodes for end in ends)
+            cut_wire(wire)  # type: ignore[operator]
+
+        def note_boot(number: int, logs: object, boot: object = boot) -> None:
+            seen["restarts"] += 1
+            boot(number, logs)  # type: ignore[operator]
+
+        simulation.obey, simulation.cut_wire = obey, note_cut  # type: ignore[method-assign,assignment]
+        simulation.boot = note_boot  # type: ignore[method-assign]
+        began_with = len(simulation.nodes)
+        with mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48, ENTRIES_PER_DIGEST=2):
+            for _ in range(50):
+                simulation.step()
+        seen["lost nodes"] += began_with - len(simulation.nodes)
+    assert all(count > 5 for count in seen.values()), seen
+
+
+def test_a_failing_seed_prints_the_line_that_replays_it() -> None:
+    def merge_rows_without_the_vector(
+        self: Replica, incoming: Iterable[tuple[str, Row]], _entries: Iterable[Entry], wall: Stamp
+    ) -> list[Change]:
+        return merge(self, incoming, [], wall)
+
+    merge = Replica.merge
+    with (
+        mock.patch.object(Replica, "merge", merge_rows_without_the_vector),
+        pytest.raises(AssertionError, match=r"replay: python -m tests\.gossip\.simulator 3"),
+    ):
+        simulate(3)

@@ -1,0 +1,155 @@
+"""How fast and how dear: statements about latency and bytes, in virtual time on a quiet LAN of one millisecond."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from propagul.crdt import Origin, Replica
+from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Wrote, messages
+from propagul.link.base import NodeId
+from tests.gossip.oracle import History
+from tests.gossip.simulator import SimSource, Simulation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIG = GossipConfig()
+
+
+def lan(nodes: int) -> Simulation:
+    return Simulation(1, nodes=nodes, lan=True, spaces=("",))
+
+
+def until(simulation: Simulation, condition: Callable[[], bool], patience_s: float) -> float:
+    """Seconds until the condition holds, in steps of a millisecond."""
+    began = simulation.now
+    while not condition():
+        assert simulation.now - began < patience_s, f"not within {patience_s} s"
+        simulation.run(simulation.now + 0.001)
+    return simulation.now - began
+
+
+def test_a_chain_of_five_relays_a_write_end_to_end_within_a_second() -> None:
+    chain = lan(5)
+    for number in range(4):
+        chain.connect(number, number + 1)
+    chain.run(20.0)
+    chain.write(0, "", "k0", b"news")
+    took_s = until(chain, chain.is_equal, 1.0)
+    assert took_s < 4 * (CONFIG.announce_delay_s * 1.2 + 0.005)  # measured: 0.16 s; three relays announce
+    assert chain.sources[4][""].shown() == {"k0": {b"news"}}
+
+
+def test_neighbours_have_a_write_one_way_trip_later() -> None:
+    pair = lan(2)
+    pair.connect(0, 1)
+    pair.run(20.0)
+    pair.write(0, "", "k0", b"news")
+    assert until(pair, pair.is_equal, 1.0) < 0.004
+
+
+def test_a_full_mesh_carries_each_value_about_once_a_node() -> None:
+    """Measured: 1.00 copies a node, for writes at once as for writes far apart."""
+    for gap_s in (0.5, 0.0):
+        mesh, nodes, writes = lan(6), 6, 60
+        for a in range(nodes):
+            for b in range(a):
+                mesh.connect(a, b)
+        mesh.run(20.0)
+        payloads = [b"a value like no other %3d" % number for number in range(writes)]
+        copies = dict.fromkeys(payloads, 0)
+
+        def count(_sender: int, _receiver: int, frame: bytes, copies: dict[bytes, int] = copies) -> None:
+            for payload in copies:
+                copies[payload] += payload in frame
+
+        mesh.tap = count
+        for number, payload in enumerate(payloads):
+            mesh.write(number % nodes, "", f"k{number}", payload)
+            mesh.run(mesh.now + gap_s)
+        until(mesh, mesh.is_equal, 2.0)
+        assert min(copies.values()) >= nodes - 1
+        assert sum(copies.values()) / writes / (nodes - 1) <= 1.1
+
+
+def test_an_idle_link_costs_under_64_bytes_a_digest_and_goes_quiet() -> None:
+    pair, sent = lan(2), list[tuple[float, bytes]]()
+    pair.connect(0, 1)
+    pair.write(0, "", "k0", b"news")
+    pair.run(10.0)
+
+    def note(sender: int, _receiver: int, frame: bytes) -> None:
+        if sender == 0:
+            sent.append((pair.now, frame))
+
+    pair.tap = note
+    pair.run(100.0)
+    slowest = CONFIG.digest_interval_s_max
+    assert all(len(frame) < 64 for _, frame in sent)
+    assert max(len(frame) for _, frame in sent) <= 8  # measured: 6 bytes when nothing is new
+    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(sent)]
+    assert all(0.79 * slowest < gap < 1.21 * slowest for gap in gaps[-10:])
+    assert slowest * 1.2 < CONFIG.silence_s_max / 2, "two lost digests in a row must not look like a dead link"
+
+
+def test_after_novelty_digests_come_soon_and_then_less_and_less_often() -> None:
+    trio, sent = lan(3), list[float]()
+    trio.connect(0, 1)
+    trio.connect(1, 2)
+    trio.run(30.0)
+    trio.tap = lambda sender, receiver, _frame: sent.append(trio.now) if (sender, receiver) == (1, 2) else None
+    began = trio.now
+    trio.write(0, "", "k0", b"news")
+    trio.run(trio.now + 60.0)
+    assert sent[0] - began < 0.1
+    assert len(sent) < 30  # measured 22: a row and its announcements, then x1.5 to one in five seconds
+
+
+class StalledPeer:
+    """A node that greeted and told its vector once, then reads nothing and acknowledges nothing."""
+
+    def __init__(self) -> None:
+        self.node, self.source = self.make(1)
+        peer, _ = self.make(2)
+        self.node.handle(LinkUp(LinkKey(1), NodeId("n2"), dialed=True), 0.0)
+        peer.handle(LinkUp(LinkKey(1), NodeId("n1"), dialed=False), 0.0)
+        for frame in self.sent():
+            peer.handle(Received(LinkKey(1), frame), 0.0)
+        for frame in list(peer.outgoing(LinkKey(1))):
+            assert Ready(LinkKey(1)) in self.node.handle(Received(LinkKey(1), frame), 0.0)
+        self.sent()
+
+    @staticmethod
+    def make(number: int) -> tuple[GossipNode, SimSource]:
+        source = SimSource(History(), Origin(number), 0)
+        name = NodeId(f"n{number}")
+        return GossipNode(name, name, {"": source}, CONFIG, random.Random(1)), source
+
+    def sent(self) -> list[bytes]:
+        return list(self.node.outgoing(LinkKey(1)))
+
+    def write(self, key: str, payload: bytes) -> list[bytes]:
+        replica: Replica = self.source.replica
+        replica.apply_write(replica.prepare(key, 0, payload, replica.clock.last))
+        self.node.handle(Wrote(""), 0.0)
+        return self.sent()
+
+
+def test_a_stalled_peer_has_at_most_one_delta_outstanding() -> None:
+    """Ten thousand writes cost it one stream; when it acknowledges, the rest comes in one more, newest forms only."""
+    link = StalledPeer()
+    first = link.write("k", b"first")
+    assert [type(messages.decode(frame)).__name__ for frame in first] == ["Digest", "Delta"]
+    late = [link.write(f"k{number % 100}", b"%d" % number) for number in range(10_000)]
+    assert not any(late)
+    exchange = link.node._peers[LinkKey(1)].exchanges[""]
+    held = [getattr(exchange, name) for name in ("theirs", "_unadopted", "_stage", "_hello_vector")]
+    assert [len(part) for part in held if part is not None] == [0, 0]
+    ack = messages.encode(messages.Digest(space="", ack=1))
+    assert link.node.handle(Received(LinkKey(1), ack), 0.0)
+    second = link.sent()
+    assert sum(type(messages.decode(frame)) is messages.Delta for frame in second) == 1
+    assert sum(map(len, second)) < 100 * 60
+    assert b"9999" in b"".join(second)

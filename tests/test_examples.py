@@ -1,0 +1,58 @@
+"""Every example runs alone, soon, and prints what it says it shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+DEADLINE_S = 10
+"""What an example may take on a busy machine; each takes under a second on an idle one."""
+
+PRINTS = {
+    "conflicts.py": [
+        "cut off: paris says 'Ritz', tokyo says 'Ryokan'",
+        "healed: both show 'Ryokan' and know of ['Ryokan', 'Ritz']",
+        "resolved by paris: tokyo shows 'Ryokan then Ritz', conflicts []",
+    ],
+    "crash_recovery.py": [
+        "first life:",
+        "  starts, finds []",
+        "  finished research",
+        "  finished outline",
+        "  killed",
+        "second life:",
+        "  starts, finds ['research', 'outline']",
+        "  finished draft",
+        "  finished review",
+    ],
+    "two_machines.py": [
+        "box2 recovered 1 row from box1: task is 'research'",
+        "box1 sees task 'write'",
+        "box1 is gone, with its memory",
+        "box1 is back and has task 'write'",
+    ],
+    "watching.py": [
+        " local  task/1 'todo'",
+        "remote  task/1 'doing'",
+        "remote  task/1 deleted",
+        " local  task/2 'todo'",
+    ],
+}
+
+
+def test_every_example_is_checked() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(PRINTS)
+
+
+@pytest.mark.parametrize("name", sorted(PRINTS))
+def test_an_example_prints_what_a_reader_expects(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-X", "dev", str(EXAMPLES / name)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == PRINTS[name]
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == [], "an example leaves nothing behind"
