@@ -63,6 +63,7 @@ def test_a_secret_under_twelve_characters_is_refused_without_being_quoted(secret
 @pytest.mark.parametrize(
     "secret",
     ["twelve chars", "0" * 64, "abab" * 16, "1234567890" * 3, secrets.token_hex(15), secrets.token_bytes(15)],
+    ids=["words", "one character", "two characters", "digits", "120 bits in hexadecimal", "120 bits"],
 )
 def test_a_weak_secret_is_stretched_and_says_so(secret: str | bytes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "propagul.link"):
@@ -71,7 +72,11 @@ def test_a_weak_secret_is_stretched_and_says_so(secret: str | bytes, caplog: pyt
     assert str(secret) not in caplog.text
 
 
-@pytest.mark.parametrize("secret", [STRONG, secrets.token_hex(17), secrets.token_urlsafe(32), bytes(range(16))])
+@pytest.mark.parametrize(
+    "secret",
+    [STRONG, secrets.token_hex(17), secrets.token_urlsafe(32), bytes(range(16))],
+    ids=["22 letters and digits", "136 bits in hexadecimal", "256 bits in base64", "16 bytes"],
+)
 def test_a_strong_secret_is_not_stretched(secret: str | bytes, caplog: pytest.LogCaptureFixture) -> None:
     assert not RoomAuthority.from_secret("room", secret).stretched
     assert caplog.records == []

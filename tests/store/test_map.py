@@ -84,7 +84,7 @@ class Text(str):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ({"a": [1, {"b": object()}]}, TypeError, r"store\['k'\]\['a'\]\[1\]\['b'\] is a object"),
+        ({"a": [1, {"b": 3j}]}, TypeError, r"store\['k'\]\['a'\]\[1\]\['b'\] is a complex"),
         ({"a": (1, 2)}, TypeError, r"store\['k'\]\['a'\] is a tuple; use a list"),
         ([{1, 2}], TypeError, r"store\['k'\]\[0\] is a set"),
         (dt.datetime(2026, 1, 1), TypeError, r"store\['k'\] is a datetime without a timezone"),  # noqa: DTZ001
