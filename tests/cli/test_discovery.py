@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import logging
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,12 @@ def discovery(
     )
 
 
+@pytest.fixture
+def room() -> str:
+    """A room of this test alone: the loopback interface is shared with whatever else runs on this machine."""
+    return secrets.token_hex(8)
+
+
 async def until(condition: Callable[[], bool], deadline_s: float = 15.0) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
@@ -41,15 +48,15 @@ async def until(condition: Callable[[], bool], deadline_s: float = 15.0) -> None
         await asyncio.sleep(0.02)
 
 
-def test_nodes_of_one_room_find_each_other_and_no_other_room() -> None:
+def test_nodes_of_one_room_find_each_other_and_no_other_room(room: str) -> None:
     async def scenario() -> None:
         one: list[Address] = []
         two: list[Address] = []
         stranger: list[Address] = []
         nodes = [
-            discovery("room-b", "c", 1003, stranger),
-            discovery("room-a", "a", 1001, one),
-            discovery("room-a", "b", 1002, two, ["127.0.0.1", "box.lan", "192.0.2.7"]),
+            discovery(f"{room}-b", "c", 1003, stranger),
+            discovery(room, "a", 1001, one),
+            discovery(room, "b", 1002, two, ["127.0.0.1", "box.lan", "192.0.2.7"]),
         ]
         for node in nodes:
             await node.start()
@@ -58,7 +65,7 @@ def test_nodes_of_one_room_find_each_other_and_no_other_room() -> None:
             assert set(one) == {Address("127.0.0.1", 1002), Address("192.0.2.7", 1002)}
             assert two == [Address("127.0.0.1", 1001)]
             # A third node of the stranger's room comes last: when it is found, everything before it was handled.
-            late = discovery("room-b", "d", 1004, [])
+            late = discovery(f"{room}-b", "d", 1004, [])
             await late.start()
             await until(lambda: bool(stranger))
             await late.aclose()
@@ -71,13 +78,13 @@ def test_nodes_of_one_room_find_each_other_and_no_other_room() -> None:
     asyncio.run(scenario())
 
 
-def test_a_node_that_left_and_came_back_is_reported_again() -> None:
+def test_a_node_that_left_and_came_back_is_reported_again(room: str) -> None:
     async def scenario() -> None:
         found: list[Address] = []
-        watcher = discovery("room-a", "e", 1, found)
+        watcher = discovery(room, "e", 1, found)
         await watcher.start()
         for times in (1, 2):
-            other = discovery("room-a", "f", 2, [])
+            other = discovery(room, "f", 2, [])
             await other.start()
             await until(functools.partial(heard_times, found, times))
             await other.aclose()
@@ -91,9 +98,9 @@ def heard_times(found: Sequence[Address], times: int) -> bool:
     return list(found) == [Address("127.0.0.1", 2)] * times
 
 
-def test_the_announcement_holds_a_tag_a_short_id_and_a_version_only() -> None:
+def test_the_announcement_holds_a_tag_a_short_id_and_a_version_only(room: str) -> None:
     async def scenario() -> ServiceInfo:
-        node = discovery("room-a", "g", 7, [])
+        node = discovery(room, "g", 7, [])
         await node.start()
         zeroconf = AsyncZeroconf(interfaces=["127.0.0.1"])
         try:
@@ -105,7 +112,7 @@ def test_the_announcement_holds_a_tag_a_short_id_and_a_version_only() -> None:
             await node.aclose()
 
     seen = asyncio.run(scenario())
-    assert seen.decoded_properties == {"room": "room-a", "node": "g" * 16, "v": "1"}
+    assert seen.decoded_properties == {"room": room, "node": "g" * 16, "v": "1"}
     assert (seen.port, seen.parsed_addresses(), seen.server) == (7, ["127.0.0.1"], f"{'g' * 16}.propagul.local.")
 
 
