@@ -195,7 +195,8 @@ def repository_files() -> tuple[str, ...]:
 
 
 def _is_ignored(name: Path, patterns: list[str]) -> bool:
-    return any(fnmatch(part, pattern) for part in (*name.parts, name.as_posix()) for pattern in patterns)
+    places = (*name.parts, *(place.as_posix() for place in (name, *name.parents)))
+    return any(fnmatch(place, pattern) for place in places for pattern in patterns)
 
 
 def _matches(source: Source, pattern: re.Pattern[str], what: str) -> Iterator[Finding]:
