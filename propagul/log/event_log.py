@@ -12,6 +12,7 @@ import errno
 import logging
 import mmap
 import os
+import secrets
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ class EventLog:
         self._descriptor: int | None = None
         self._end = 0
         self._number = 0
+        self._seed = 0
         self.recovery = Recovery()
 
     def recover(self) -> Iterator[bytes]:
@@ -90,7 +92,7 @@ class EventLog:
             raise LimitExceeded("one log record", size=len(payload), limit=records.RECORD_BYTES_MAX)
         if self._end >= self._segment_bytes:
             self._begin_segment()
-        self._write(records.encode(payload))
+        self._write(records.encode(payload, self._seed))
 
     def sync(self) -> None:
         """Force everything appended so far to the disk.
@@ -138,13 +140,13 @@ class EventLog:
             descriptor = _system.open_new(path)
         except OSError as error:
             raise self._refused(error) from error
-        before, self._descriptor, self._end = (self._descriptor, self._end), descriptor, 0
+        before, self._descriptor, self._end = (self._descriptor, self._end, self._seed), descriptor, 0
         try:
-            self._write(records.MAGIC)
+            self._write_header()
         except StoreError:
             os.close(descriptor)
             path.unlink()
-            self._descriptor, self._end = before
+            self._descriptor, self._end, self._seed = before
             raise
         self._number += 1
         if before[0] is not None:
@@ -155,28 +157,34 @@ class EventLog:
         self._descriptor = _system.open_private(path)
         self._end = os.lseek(self._descriptor, 0, os.SEEK_END)
         if self._end == 0:
-            self._write(records.MAGIC)
+            self._write_header()
+
+    def _write_header(self) -> None:
+        self._seed = secrets.randbits(32)
+        self._write(records.segment_header(self._seed))
 
     def _recover_segment(self, path: Path, *, last: bool) -> Iterator[bytes]:
         size = path.stat().st_size
-        if last and size < len(records.MAGIC):
+        end = records.HEADER_BYTES
+        if size < end:
+            if not last:
+                raise StoreCorrupt(f"{path} is cut off in its first bytes, and later segments exist")
             self._cut(path, 0, size)
             return
-        if size == 0:
-            raise StoreCorrupt(f"{path} is empty, and later segments exist")
-        end = len(records.MAGIC)
         with (
             path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as segment,
         ):
-            if segment[:end] != records.MAGIC:
-                raise StoreCorrupt(f"{path} is not an event log of this format")
-            for record in records.scan(segment, end):
+            seed = records.seed_of(bytes(segment[:end]))
+            if seed is None:
+                raise StoreCorrupt(f"{path} is damaged in its first bytes, or no event log of this format")
+            self._seed = seed
+            for record in records.scan(segment, end, seed):
                 self.recovery.records += 1
                 end = record.end
                 yield record.payload
-            if end < size and (not last or records.find_record_after(segment, end + 1) is not None):
+            if end < size and (not last or records.find_record_after(segment, end + 1, seed) is not None):
                 raise StoreCorrupt(f"{path} is damaged at byte {end}; records behind it were not trusted")
         if end < size:
             self._cut(path, end, size)

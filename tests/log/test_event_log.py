@@ -17,7 +17,7 @@ from propagul.log import EventLog, records
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAYLOADS = [b"first", b"x" * 70, bytes(9), records.encode(b"a record inside a payload")[:-1], b"last"]
+PAYLOADS = [b"first", b"x" * 70, bytes(9), records.encode(b"a record inside a payload", 0)[:-1], b"last"]
 
 
 def opened(directory: Path, *, segment_bytes: int = 2**20) -> tuple[EventLog, list[bytes]]:
@@ -65,9 +65,9 @@ def test_segments_of_any_size_hold_the_same_log(
 def test_a_log_cut_at_any_byte_gives_back_a_prefix_and_keeps_the_cut_bytes(tmp_path: Path) -> None:
     written(tmp_path, PAYLOADS)
     whole = (tmp_path / "00000001.log").read_bytes()
-    ends = [len(records.MAGIC)]
+    ends = [records.HEADER_BYTES]
     for payload in PAYLOADS:
-        ends.append(ends[-1] + len(records.encode(payload)))
+        ends.append(ends[-1] + len(records.encode(payload, 0)))
     for cut in range(len(whole)):
         directory = tmp_path / f"cut{cut}"
         directory.mkdir()
@@ -90,7 +90,7 @@ def test_no_flipped_bit_is_ever_read(tmp_path: Path) -> None:
     written(tmp_path, PAYLOADS)
     path = tmp_path / "00000001.log"
     whole = path.read_bytes()
-    last_begins = len(whole) - len(records.encode(PAYLOADS[-1]))
+    last_begins = len(whole) - len(records.encode(PAYLOADS[-1], 0))
     for at in range(len(whole)):
         for bit in range(8):
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
@@ -108,7 +108,7 @@ def test_a_torn_tail_of_many_megabytes_is_cut_in_no_time(tmp_path: Path) -> None
     """A stream cut off by a crash is large and may look like lengths throughout."""
     written(tmp_path, PAYLOADS)
     path = tmp_path / "00000001.log"
-    huge = records.encode(b"\x00\x00\x10\x00" * 4_000_000)[:-1]
+    huge = records.encode(b"\x00\x00\x10\x00" * 4_000_000, 0)[:-1]
     with path.open("ab") as file:
         file.write(huge)
     began = time.process_time()
@@ -123,9 +123,9 @@ def test_damage_is_found_though_a_torn_tail_follows_it(tmp_path: Path) -> None:
     written(tmp_path, PAYLOADS)
     path = tmp_path / "00000001.log"
     whole = bytearray(path.read_bytes())
-    whole[len(records.MAGIC) + 14] ^= 1
+    whole[records.HEADER_BYTES + 14] ^= 1
     path.write_bytes(whole[:-2])
-    with pytest.raises(StoreCorrupt, match="byte 8"):
+    with pytest.raises(StoreCorrupt, match="byte 16"):
         list(EventLog(tmp_path).recover())
 
 
@@ -195,3 +195,18 @@ def test_a_segment_that_cannot_be_begun_leaves_the_old_one_in_use(tmp_path: Path
     log.append(b"y" * 50)
     log.close()
     assert recovered(tmp_path) == [b"x" * 50, b"y" * 50]
+
+
+def test_a_value_that_looks_like_a_record_cannot_pass_for_one(tmp_path: Path) -> None:
+    """A torn record whose payload holds records for every simple seed is a torn tail, not damage in the middle."""
+    written(tmp_path, PAYLOADS)
+    path = tmp_path / "00000001.log"
+    decoys = b"".join(records.encode(b"decoy", seed) for seed in range(1000))
+    seed = records.seed_of(path.read_bytes()[: records.HEADER_BYTES])
+    assert seed is not None
+    with path.open("ab") as file:
+        file.write(records.encode(decoys, seed)[:-1])
+    log, payloads = opened(tmp_path)
+    assert payloads == PAYLOADS
+    assert log.recovery.torn_bytes > len(decoys)
+    log.close()
