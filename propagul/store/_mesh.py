@@ -90,7 +90,7 @@ class Mesh:
         self._closing = False
 
     async def run(self, started: asyncio.Event, chores: Callable[[], None]) -> None:
-        """Run until cancelled. `chores` is called about once a second, and at every presence interval."""
+        """Run until cancelled. `chores` is called at every presence interval."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._tick_forever())
@@ -216,7 +216,10 @@ class Mesh:
     async def _do_chores(self, chores: Callable[[], None]) -> None:
         never = asyncio.Event()
         while True:
-            chores()
+            try:
+                chores()
+            except Exception:  # noqa: BLE001 # supervisor: what one member told must not end gossip with the others
+                _log.exception("mesh.chores_failed")
             await self._clock.wait(never, self._config.presence_interval_s)
 
     async def _stay_linked(self, target: Target) -> None:
