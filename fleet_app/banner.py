@@ -33,7 +33,7 @@ class Banner:
         """Print what there is to know of a node that has just started."""
         view = node.roster.view()
         up = sum(other.state != "down" for other in view.nodes)
-        self._line("", f"Propagul {__version__}, node {self._settings.name}, {up} of {len(view.nodes)} nodes up")
+        self._line("Propagul", f"{__version__}, node {self._settings.name}, {up} of {len(view.nodes)} nodes up")
         if self._membership.former is not None:
             self._line("Moved", f"the fleet of one that this box had is kept in {self._membership.former}")
         self._line("Dashboard", f"http://{node.gateway}")
