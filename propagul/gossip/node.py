@@ -53,16 +53,25 @@ class GossipNode:
         label: What people call it.
         spaces: The namespaces by name.
         config: Timing.
+        patient: Namespaces whose news may wait for `presence_announce_delay_s` before it is announced onward.
         jitter: Spreads timers so that nodes do not act in step.
     """
 
     def __init__(
-        self, me: NodeId, label: str, spaces: Mapping[str, Source], config: GossipConfig, jitter: random.Random
+        self,
+        me: NodeId,
+        label: str,
+        spaces: Mapping[str, Source],
+        config: GossipConfig,
+        jitter: random.Random,
+        *,
+        patient: Collection[str] = (),
     ) -> None:
         self._me = me
         self._label = label
         self._spaces = spaces
         self._config = config
+        self._patient = patient
         self._jitter = jitter
         self._peers: dict[LinkKey, _Peer] = {}
         self.recovering = True
@@ -192,7 +201,11 @@ class GossipNode:
     def _announce(self, space: str, now: float, heard_on: LinkKey) -> None:
         for link, peer in self._peers.items():
             if link != heard_on:
-                self._schedule(peer.exchanges[space], now, self._config.announce_delay_s)
+                self._schedule(peer.exchanges[space], now, self._announce_delay_s(space))
+
+    def _announce_delay_s(self, space: str) -> float:
+        patient = space in self._patient
+        return self._config.presence_announce_delay_s if patient else self._config.announce_delay_s
 
     def _schedule(self, exchange: Exchange, now: float, interval_s: float) -> None:
         due = now + interval_s * self._jitter.uniform(0.8, 1.2)
@@ -215,5 +228,5 @@ class GossipNode:
         for exchange in due:
             exchange.owes_digest = exchange.owes_digest or peer.hello is not None
             slower = min(exchange.interval_s * 1.5, self._config.digest_interval_s_max)
-            self._schedule(exchange, now, max(slower, self._config.announce_delay_s))
+            self._schedule(exchange, now, max(slower, self._announce_delay_s(exchange.space)))
         return bool(due)

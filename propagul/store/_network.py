@@ -69,7 +69,8 @@ class Network:
         self.addresses: tuple[Address, ...] = ()
         self._parts = parts
         self._me = parts.transport.node
-        self._node = GossipNode(self._me, parts.label, parts.spaces, parts.config, random.Random())  # noqa: S311
+        jitter = random.Random()  # noqa: S311 - spreads timers, no secret
+        self._node = GossipNode(self._me, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock)
         self._members: dict[NodeId, _Known] = {}
         self._listener: Listener | None = None
