@@ -1,7 +1,7 @@
 """A replica: rows, version vector, and the order in which rows changed here.
 
-Pure and single-threaded; wall time, origins and locks belong to the caller. The rule of this file: rows and vector
-move together, so that *a dot is covered by the vector iff its effect is in the rows*.
+Pure and single-threaded; wall time, origins and locks belong to the caller. The rule of this file: *what the vector
+covers is in the rows*, all of it. Rows are self-contained and may know more than the vector claims.
 
 Arrival order makes "what changed since" cost O(changes): every change takes the next arrival number, and the
 insertion order of `_arrivals` is the arrival order, with each key at its latest place.
@@ -126,14 +126,30 @@ class Replica:
 
     def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
         """Freeze what a peer lacks: rows that changed after arrival `after` and are not covered by `known`."""
-        fresh = []
+        fresh = [(key, row) for key, row in self._since(after) if not row.covered_by(known)]
+        return Cut(rows=fresh, entries=self.vector.since(told), arrival=self._arrival, mark=self.vector.mark)
+
+    def cut_own(self, *, after: int, known: VersionVector) -> Cut:
+        """Freeze what a peer lacks of this origin's own writes: every row past `after` that holds one.
+
+        Its one entry is this origin's: the peer may adopt that and nothing else. Rows stand for themselves, so a peer
+        may hold what its vector does not claim yet, never the other way round.
+        """
+        seen = known.stamp_of(self.origin) or 0
+        stamp = self.vector.stamp_of(self.origin)
+        fresh = [(key, row) for key, row in self._since(after) if row.context.get(self.origin, 0) > seen]
+        entries = [] if stamp is None else [(self.origin, stamp)]
+        return Cut(rows=fresh, entries=entries, arrival=self._arrival, mark=self.vector.mark)
+
+    def _since(self, after: int) -> list[tuple[str, Row]]:
+        """Rows that changed after arrival `after`, oldest change first. O(their number)."""
+        changed = []
         for key in reversed(self._arrivals):
             if self._arrivals[key] <= after:
                 break
-            if not self._rows[key].covered_by(known):
-                fresh.append((key, self._rows[key]))
-        fresh.reverse()
-        return Cut(rows=fresh, entries=self.vector.since(told), arrival=self._arrival, mark=self.vector.mark)
+            changed.append((key, self._rows[key]))
+        changed.reverse()
+        return changed
 
     def _put(self, key: str, row: Row) -> None:
         self._rows[key] = row

@@ -1,6 +1,6 @@
 """The version vector: for each origin the highest stamp whose effect, and that of all before it, is in the rows.
 
-Invariant (kept by whoever advances it): a dot is covered iff its effect is applied. Entries are kept in the order in
+Invariant (kept by whoever advances it): what is covered is applied. Entries are kept in the order in
 which they last changed, so that "what changed since I last told you" is O(changes) and not O(origins).
 """
 

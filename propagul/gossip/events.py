@@ -34,6 +34,9 @@ class Source(Protocol):
     def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
         """Freeze what a peer lacks; see `Replica.cut`."""
 
+    def cut_own(self, *, after: int, known: VersionVector) -> Cut:
+        """Freeze what a peer lacks of this process's own writes; see `Replica.cut_own`."""
+
     def merge(self, packed: bytes, entries: Iterable[Entry]) -> bool:
         """Log and join one complete stream; return whether anything was new.
 

@@ -1,6 +1,11 @@
 """One namespace over one link: who has told whom what, and what is owed.
 
-The four facts that make a delta complete, and therefore safe to adopt the sender's vector with:
+Two kinds of delta. A *push* carries the sender's own writes, as soon as they are made; the receiver adopts the sender's
+own vector entry with it. A *full* delta answers a digest and carries everything the peer lacks; the receiver adopts the
+sender's vector. So what many nodes write at once travels once a link, and relaying waits for somebody to lack it.
+
+The four facts that make a full delta complete, and therefore safe to adopt the sender's vector with (a push is the same
+with one origin for all):
 
 1. the sender serves the peer's place in its own arrival order and never skips a row that `theirs` does not cover;
 2. vector entries and the rows that back them are cut at one instant, entries first;
@@ -43,7 +48,8 @@ class Exchange:
         theirs: What the peer said it has applied. Never more than the truth.
         heard: Whether the peer's first telling is complete; nothing is sent before.
         owes_digest: A digest is due to the peer.
-        owes_delta: Rows may be due to the peer.
+        owes_delta: Rows of any origin may be due to the peer.
+        owes_push: Rows of our own may be due to the peer.
         digest_at: When an idle digest is due, by the caller's clock.
         interval_s: How long the link stays idle after the next one.
     """
@@ -51,6 +57,7 @@ class Exchange:
     __slots__ = (
         "_acked",
         "_hello_vector",
+        "_only",
         "_place",
         "_received",
         "_same",
@@ -64,6 +71,7 @@ class Exchange:
         "interval_s",
         "owes_delta",
         "owes_digest",
+        "owes_push",
         "space",
         "theirs",
     )
@@ -75,16 +83,22 @@ class Exchange:
         self._unadopted: dict[Origin, Stamp] = {}
         self._hello_vector: VersionVector | None = None
         self._same = False
+        self._only: dict[Origin, Stamp] | None = None
         self._told = self._place = 0
         self._sent = self._acked = self._received = 0
         self._stage: Stage | None = None
-        self.heard = self.owes_digest = self.owes_delta = False
+        self.heard = self.owes_digest = self.owes_delta = self.owes_push = False
         self.digest_at = self.interval_s = 0.0
 
     @property
     def caught_up(self) -> bool:
         """Whether everything the peer said it has is applied here."""
         return self.heard and self._source.covers(self._unadopted.items())
+
+    @property
+    def owes_anything(self) -> bool:
+        """Whether `outgoing` may have frames."""
+        return self.owes_digest or self.owes_delta or self.owes_push
 
     def hello(self) -> bytes:
         """The digest for our hello. The vector of that instant is kept until the peer's first telling."""
@@ -109,8 +123,9 @@ class Exchange:
         self._acked = max(self._acked, digest.ack)
         if digest.more:
             return
+        self._only = dict(digest.entries) if digest.only_these else None
         self.heard, self._hello_vector = True, None
-        self.owes_delta = True
+        self.owes_delta = self.owes_delta or not digest.only_these  # a push asks for nothing
         if not digest.rows_follow and self._stage is None and not self.caught_up:
             self.owes_digest = True
 
@@ -123,7 +138,8 @@ class Exchange:
         if delta.sequence != self._received + 1:
             raise PeerProtocolError("deltas out of order")
         if self._stage is None:
-            self._stage = Stage(dict(self._unadopted))
+            self._stage = Stage(dict(self._unadopted) if self._only is None else self._only)
+            self._only = None
         if len(self._stage.packed) + len(delta.chunk) > STREAM_BYTES_MAX:
             raise PeerProtocolError(f"a stream of rows is over {STREAM_BYTES_MAX} bytes")
         self._stage.packed += delta.chunk
@@ -131,13 +147,11 @@ class Exchange:
 
     def outgoing(self) -> Iterator[bytes]:
         """The frames that are due. Cut now, encoded as they are taken."""
-        cut = self._cut()
-        if cut is not None:
-            yield from self._tell(cut.entries, rows_follow=True)
-            yield from self._deltas(self._sent, cut)
-        elif self.owes_digest:
+        if self.heard and self._sent == self._acked:
+            yield from self._rows_due()
+        if self.owes_digest:
             entries, self._told = self._source.told_since(self._told)
-            yield from self._tell(entries, rows_follow=False)
+            yield from self._tell(entries)
 
     def _apply(self, stage: Stage) -> bool:
         news = self._source.merge(bytes(stage.packed), stage.adopt.items())
@@ -149,10 +163,21 @@ class Exchange:
         self.owes_digest = True
         return news
 
-    def _cut(self) -> Cut | None:
-        """What to send now, or None: nothing asked, nothing new, or a delta is still unacknowledged."""
-        if not (self.owes_delta and self.heard) or self._sent > self._acked:
-            return None
+    def _rows_due(self) -> Iterator[bytes]:
+        """One delta if the peer lacks anything: a full one where it may have asked, else a push of our own writes."""
+        cut = self._full_cut() if self.owes_delta else None
+        if cut is not None:
+            self._told = cut.mark
+            yield from self._tell(cut.entries, rows_follow=True)
+        elif self.owes_push:
+            cut = self._own_cut()
+            if cut is not None:
+                yield from self._tell(cut.entries, rows_follow=True, only_these=True)
+        if cut is not None:
+            self._sent += 1
+            yield from self._deltas(self._sent, cut)
+
+    def _full_cut(self) -> Cut | None:
         self.owes_delta = False
         if self._source.arrival == self._place:
             return None
@@ -160,11 +185,16 @@ class Exchange:
         self._place = cut.arrival
         if not cut.rows:
             return None
-        self._told = cut.mark
-        self._sent += 1
+        self.owes_push = False
         return cut
 
-    def _tell(self, entries: list[Entry], *, rows_follow: bool) -> Iterator[bytes]:
+    def _own_cut(self) -> Cut | None:
+        """Our own writes past the peer's place. The place stays: the acknowledgement's full cut moves it."""
+        self.owes_push = False
+        cut = self._source.cut_own(after=self._place, known=self.theirs)
+        return cut if cut.rows else None
+
+    def _tell(self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False) -> Iterator[bytes]:
         self.owes_digest = False
         same, self._same = self._same, False
         for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
@@ -176,6 +206,7 @@ class Exchange:
                     same=same and start == 0,
                     more=start + ENTRIES_PER_DIGEST < len(entries),
                     rows_follow=rows_follow,
+                    only_these=only_these,
                     entries=tuple(piece),
                 )
             )

@@ -60,6 +60,7 @@ class Digest:
         same: My vector equals the one you said hello with; `entries` come on top. Only in the first digest.
         more: Another digest frame of the same telling follows.
         rows_follow: A delta that carries these entries' rows follows; no need to ask.
+        only_these: That delta backs these entries and none that were told before.
         entries: How my vector changed since I last told you.
     """
 
@@ -68,6 +69,7 @@ class Digest:
     same: bool = False
     more: bool = False
     rows_follow: bool = False
+    only_these: bool = False
     entries: tuple[Entry, ...] = ()
 
 
@@ -98,7 +100,7 @@ def encode(message: Message) -> bytes:
         case Hello():
             fields: list[object] = [0, message.version, message.label, message.recovering, dict(message.digests)]
         case Digest():
-            flags = message.same | message.more << 1 | message.rows_follow << 2
+            flags = message.same | message.more << 1 | message.rows_follow << 2 | message.only_these << 3
             fields = [1, message.space, message.ack, flags, codec.flatten(message.entries)]
         case Delta():
             fields = [2, message.space, message.sequence, message.last, message.chunk]
@@ -146,6 +148,7 @@ def _digest(reader: codec.Reader) -> Digest:
         same=bool(flags & 1),
         more=bool(flags & 2),
         rows_follow=bool(flags & 4),
+        only_these=bool(flags & 8),
         entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)),
     )
 

@@ -3,8 +3,8 @@
 Theory of operation. A node has one `Exchange` a namespace a link. Four things make it speak:
 
 - a new link: HELLO, then one DIGEST a namespace (the whole vector, or "same as your hello");
-- a local write: a DELTA at once on every link that has none unacknowledged; the acknowledgement (a DIGEST) brings
-  the next one, with everything written meanwhile in its newest form;
+- a local write: a DELTA of this origin's own rows at once on every link that has none unacknowledged; the
+  acknowledgement (a DIGEST) brings the next one, with everything written meanwhile in its newest form;
 - news from one link: a DIGEST to the others after `announce_delay_s`; whoever lacks something answers with its own
   DIGEST, which asks for it; so a mesh carries small announcements and a chain relays rows;
 - idleness: a DIGEST now and then, less and less often, which also proves that the link lives.
@@ -182,7 +182,7 @@ class GossipNode:
                     self._announce(message.space, now, heard_on=link)
             case _:
                 assert_never(message)
-        return [Ready(link)] if exchange.owes_digest or exchange.owes_delta else []
+        return [Ready(link)] if exchange.owes_anything else []
 
     def _greeted(self, link: LinkKey, peer: _Peer, hello: Hello) -> list[Effect]:
         if peer.hello is not None:
@@ -195,7 +195,7 @@ class GossipNode:
 
     def _wrote(self, space: str) -> list[Effect]:
         for peer in self._peers.values():
-            peer.exchanges[space].owes_delta = True
+            peer.exchanges[space].owes_push = True
         return [Ready(link) for link in self._peers]
 
     def _announce(self, space: str, now: float, heard_on: LinkKey) -> None:

@@ -200,6 +200,11 @@ class Namespace:
         with self._lock:
             return self._replica.cut(after=after, known=known, told=told)
 
+    def cut_own(self, *, after: int, known: VersionVector) -> Cut:
+        """See `Source.cut_own`."""
+        with self._lock:
+            return self._replica.cut_own(after=after, known=known)
+
     def merge(self, packed: bytes, entries: Iterable[Entry]) -> bool:
         """See `Source.merge`: decode all, log all, apply all, tell all.
 

@@ -31,6 +31,10 @@ class History:
         self._ops.append(Op(len(self._ops), key, value, past))
         return len(self._ops) - 1
 
+    def on(self, known: set[int], keys: set[str]) -> set[int]:
+        """The operations among `known` on these keys."""
+        return {n for n in known if self._ops[n].key in keys}
+
     def siblings(self, known: set[int]) -> dict[str, set[bytes]]:
         """The values each key must show to somebody who knows `known`; removed keys are absent."""
         gone = {old for n in known for old in self._ops[n].superseded}

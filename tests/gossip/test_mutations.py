@@ -86,6 +86,14 @@ MUTANTS = [
         "self.theirs = self._hello_vector", "self.theirs = VersionVector(self._source.hello()[1])", 10,
     ),
     Mutant(
+        "a push is taken for all that was told", "gossip/exchange.py",
+        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 0,
+    ),
+    Mutant(
+        "a push claims its origin's newest stamp and sends the newest row only", "crdt/replica.py",
+        "if row.context.get(self.origin, 0) > seen]", "if row.context.get(self.origin, 0) > seen][-1:]", 0,
+    ),
+    Mutant(
         "who lacks something does not ask", "gossip/exchange.py",
         "if not digest.rows_follow and self._stage is None and not self.caught_up:", "if False:", 0,
     ),

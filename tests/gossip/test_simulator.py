@@ -61,14 +61,14 @@ def test_the_adversary_does_everything_it_is_said_to_do() -> None:
 
 
 def test_a_failing_seed_prints_the_line_that_replays_it() -> None:
-    def merge_rows_without_the_vector(
-        self: Replica, incoming: Iterable[tuple[str, Row]], _entries: Iterable[Entry], wall: Stamp
+    def merge_the_vector_without_the_rows(
+        self: Replica, _incoming: Iterable[tuple[str, Row]], entries: Iterable[Entry], wall: Stamp
     ) -> list[Change]:
-        return merge(self, incoming, [], wall)
+        return merge(self, [], entries, wall)
 
     merge = Replica.merge
     with (
-        mock.patch.object(Replica, "merge", merge_rows_without_the_vector),
+        mock.patch.object(Replica, "merge", merge_the_vector_without_the_rows),
         pytest.raises(AssertionError, match=r"replay: python -m tests\.gossip\.simulator 3"),
     ):
         simulate(3)
