@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from propagul.link.base import Link, NodeId, Transport
     from propagul.store._clock import Clock
 
+_AFTER_YOU_S = 0.5
+
 _log = logging.getLogger("propagul.store")
 
 
@@ -225,6 +227,8 @@ class Mesh:
     async def _stay_linked(self, target: Target) -> None:
         delay_s = 0.1
         never = asyncio.Event()
+        if target.node is not None and target.node < self._transport.node:
+            await self._clock.wait(never, _AFTER_YOU_S)  # both know of each other now: the smaller identity dials first
         while True:
             if self._satisfied(target):
                 target.tried.set()
