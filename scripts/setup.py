@@ -93,11 +93,16 @@ def is_ready(level: str) -> bool:
 
 
 def install(level: str) -> None:
-    """Install what `level` needs; the stamp is written last, so an interrupted run is repeated."""
+    """Install what `level` needs; the stamp is written last, so an interrupted run is repeated.
+
+    uv does it in a fifth of pip's time. Where it cannot (it does not read pip's own configuration), pip does it.
+    """
     STAMP.unlink(missing_ok=True)
     say(f"installing what `{level}` needs into .venv (a minute or two the first time)")
-    pip("pip>=25.1")  # the first that understands --group
-    pip(*LEVELS[level])
+    pip("pip>=25.1", "uv>=0.5")  # that pip is the first that understands --group
+    uv = [str(venv_python()), "-m", "uv", "pip", "install", "--quiet", "--python", str(venv_python())]
+    if not quietly([*uv, *LEVELS[level]]):
+        pip(*LEVELS[level])
     STAMP.write_text(json.dumps({"level": level, "fingerprint": fingerprint()}), encoding="utf-8")
 
 
@@ -224,7 +229,7 @@ def privilege() -> list[str] | None:
 
 def quietly(command: list[str], *, tell: bool = False) -> bool:
     """Run a command without its output; with `tell`, print the last of it when it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode and tell:
         print("\n".join(done.stdout.splitlines()[-5:]), file=sys.stderr)
     return done.returncode == 0
