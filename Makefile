@@ -1,10 +1,12 @@
 # Every target sets itself up: python3 (3.11 or newer) and make are enough. See scripts/setup.py.
 PYTHON3 ?= python3
 WORKERS ?= 2
+FROM ?= 0
+SEEDS ?= 5000
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test lint format bench docs wheel clean .setup-demo .setup-wheel
+.PHONY: help setup demo demo-check test lint format bench docs sim wheel clean .setup-demo .setup-wheel
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -26,6 +28,9 @@ demo-check: .setup-demo ## the same fleet, checked from outside, then ended
 
 test: setup lint ## lint, then every test
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
+
+sim: setup ## the gossip simulator over SEEDS schedules from FROM on; a failure prints the line that replays it
+	@$(RUN) -m tests.gossip.simulator $(FROM) $(SEEDS)
 
 lint: setup ## format, lint, types and the arrows between the rooms
 	@$(RUN) -m ruff check

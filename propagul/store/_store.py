@@ -200,7 +200,8 @@ class AgentStateStore(StateMap):
     async def flush(self, peers: int = 0, *, timeout_s: float = 10.0) -> None:
         """Return when everything written so far is on the disk and in the logs of `peers` other stores.
 
-        What the log brought back at open counts too. Works from any event loop.
+        What the log brought back at open counts too. A peer without a directory counts as well: it holds the writes as
+        long as it runs. Works from any event loop.
 
         Raises:
             NotReplicated: Fewer peers said so in time. The writes are safe here and go on replicating.
