@@ -5,6 +5,7 @@
       room-secret     the fleet's secret, where this node holds it (made on the first start of a fleet of one)
       grant.json      the certificate of an invited node, which never learns the secret
       issuers         whose tokens lead to this fleet
+      fleet           the tag of the fleet that all of this belongs to
       state/          the replica
       former/         what a box kept of a fleet of one that it left to join another
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 ROOM = "fleet"
 _SECRET = "room-secret"  # noqa: S105 - the file's name
-_GRANT, _ISSUERS, _STATE = "grant.json", "issuers", "state"
+_GRANT, _ISSUERS, _TAG, _STATE = "grant.json", "issuers", "fleet", "state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +44,11 @@ class Membership:
     Attributes:
         credentials: Identity and certificate; with the authority where this node holds the secret.
         peers: Addresses that an invite named.
-        founded: Whether this start made a new fleet.
         former: Where the fleet of one that this box left was put, if it left one.
     """
 
     credentials: Credentials
     peers: tuple[Address, ...] = ()
-    founded: bool = False
     former: Path | None = None
 
 
@@ -63,11 +62,13 @@ async def obtain(settings: Settings) -> Membership:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         identity = Identity.load_or_create(settings.data_dir / "identity.key")
         invites = [Invite.decode(token) for token in settings.join]
-        return await _obtain(settings, identity, invites)
+        membership = await _obtain(settings, identity, invites)
+        _Home(settings.data_dir).claim(membership.credentials.room_tag)
     except (IdentityError, LinkError, StoreError) as error:
         raise ConfigError(str(error)) from error
     except OSError as error:
         raise ConfigError(f"the data directory {settings.data_dir} cannot be used: {error.strerror}") from error
+    return membership
 
 
 async def _obtain(settings: Settings, identity: Identity, invites: Sequence[Invite]) -> Membership:
@@ -79,7 +80,7 @@ async def _obtain(settings: Settings, identity: Identity, invites: Sequence[Invi
     if held is None and not invites:
         secret = secrets.token_urlsafe(32)
         home.write(_SECRET, secret + "\n")
-        return Membership(credentials=_from_secret(identity, secret), founded=True)
+        return Membership(credentials=_from_secret(identity, secret))
     if held is not None and not unknown:
         return Membership(credentials=held, peers=peers)
     grant = await _redeem(unknown or invites, identity)
@@ -185,13 +186,27 @@ class _Home:
         """Add to `issuers`."""
         self.write(_ISSUERS, "\n".join(sorted(self.issuers() | {issuer})) + "\n")
 
+    def claim(self, tag: str) -> None:
+        """Note whose directory this is, once.
+
+        Raises:
+            ConfigError: It belongs to another fleet: with another secret its rows would flow into that one's.
+        """
+        known = self.read(_TAG)
+        if known is None:
+            self.write(_TAG, tag + "\n")
+        elif known.strip() != tag:
+            raise ConfigError(
+                f"{self.path} belongs to a fleet with another secret; use another --data-dir: fleets never merge"
+            )
+
     def move_aside(self) -> Path:
-        """Move secret, grant and state into a fresh directory under `former/`."""
+        """Move all that belongs to a fleet into a fresh directory under `former/`."""
         former = self.path / "former"
         former.mkdir(mode=0o700, exist_ok=True)
         target = former / f"{len(list(former.iterdir())) + 1}"
         target.mkdir(mode=0o700)
-        for name in (_SECRET, _GRANT, _ISSUERS, _STATE):
+        for name in (_SECRET, _GRANT, _ISSUERS, _TAG, _STATE):
             if (self.path / name).exists():
                 _system.move(self.path / name, target / name)
         return target

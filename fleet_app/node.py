@@ -86,11 +86,11 @@ class Node:
         Raises:
             ConfigError: A port is taken.
         """
+        await self._open_front()
         try:
-            await self._open_front()
             await self.store.start(self._first_peers(), sync_timeout_s=_SYNC_S_MAX)
-        except (OSError, LinkError) as error:
-            raise ConfigError(self._port_trouble(error)) from error
+        except LinkError as error:
+            raise ConfigError(f"{error} (--listen HOST:PORT)") from error
         self._introduce()
         await self.scanner.scan_once()
         self._beat()
@@ -146,7 +146,11 @@ class Node:
         app.add_routes([*self._gateway.routes(), *self._dashboard.routes(), *AdminApi(self, token).routes()])
         self._runner = front_runner(app, node=self.store.node)
         await self._runner.setup()
-        await web.TCPSite(self._runner, *self.settings.gateway).start()
+        try:
+            await web.TCPSite(self._runner, *self.settings.gateway).start()
+        except OSError as error:
+            trouble = f"the gateway cannot listen on {self.settings.gateway}: {error.strerror}"
+            raise ConfigError(f"{trouble}; choose another --gateway") from error
         self.gateway = Address(self.settings.gateway.host, int(self._runner.addresses[0][1]))
 
     async def _open_lan(self) -> None:
@@ -186,11 +190,6 @@ class Node:
             listen=str(self.store.addresses[0]),
             started=time.time(),
         )
-
-    def _port_trouble(self, error: Exception) -> str:
-        if isinstance(error, OSError):
-            return f"the gateway cannot listen on {self.settings.gateway}: {error.strerror}; choose another --gateway"
-        return f"{error} (--listen HOST:PORT)"
 
 
 def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:

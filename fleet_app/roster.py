@@ -63,14 +63,13 @@ class Roster:
         return self._view
 
     def _compute(self, now: float) -> FleetView:
-        heard = self._store.presence.get_all(NODES)
-        for key, row in heard.items():
-            self._note(NodeId(key.removeprefix(NODES)), row, now)
-        linked = self._store.linked()
+        heard = {NodeId(key.removeprefix(NODES)): row for key, row in self._store.presence.get_all(NODES).items()}
         known = {NodeId(key.removeprefix(NODES)): row for key, row in self._store.get_all(NODES).items()}
-        speaking = {NodeId(key.removeprefix(NODES)) for key in heard}
+        linked = self._store.linked()
+        for node, row in heard.items():
+            self._note(node, row, now)
         others = [
-            self._node(node, known.get(node), node in speaking, node in linked, now)
+            self._node(node, known.get(node), node in heard, node in linked, now)
             for node in sorted({*known, *self._last} - {self._store.node})
         ]
         here = self._here(known.get(self._store.node))

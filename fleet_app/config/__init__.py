@@ -36,7 +36,7 @@ class Settings(BaseModel):
         backends: Addresses of engines, in the form that `fleet_app.backends` keeps; no credentials stand in them.
         detect: Whether to look for engines on this machine.
         mdns: Whether to look for nodes on the LAN.
-        allow_plaintext: Development only: listen beyond loopback without a secret.
+        allow_plaintext: For stores of the library without a secret. A fleet always has one, so a node ignores it.
         log_format: `text` for people, `json` for programs.
         origins: Where each value came from, in words.
     """

@@ -31,7 +31,6 @@ class Traffic:
     """What has happened in a namespace since it was opened."""
 
     local_writes: int = 0
-    remote_streams: int = 0
     remote_rows: int = 0
 
 
@@ -232,7 +231,6 @@ class Namespace:
     def _apply_stream(self, rows: list[tuple[str, Row]], entries: list[Entry]) -> bool:
         mark = self._replica.vector.mark
         changes = self._replica.merge(rows, entries, stamp_of_ns(self._wall_ns()))
-        self.traffic.remote_streams += 1
         self.traffic.remote_rows += len(rows)
         self._tell(changes, local=False)
         return bool(changes) or self._replica.vector.mark != mark

@@ -16,9 +16,6 @@ import msgpack
 from propagul.crdt import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from propagul.errors import LimitExceeded, StoreCorrupt
 
-Value = None | bool | int | float | str | bytes | dt.datetime | list["Value"] | dict[str | int | bytes, "Value"]
-"""What a key can hold."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

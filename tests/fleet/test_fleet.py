@@ -154,6 +154,20 @@ def test_a_box_with_company_joins_no_other_fleet(tmp_path: Path) -> None:
         assert not (tmp_path / "b" / "former").exists()
 
 
+def test_a_directory_of_one_fleet_is_not_opened_with_the_secret_of_another(tmp_path: Path) -> None:
+    with node("a", tmp_path / "a"):
+        pass
+    secret = tmp_path / "other-secret"
+    secret.write_text("a secret that nobody here knows 42\n")
+    secret.chmod(0o600)
+    words = ("fleet", "up", "--data-dir", str(tmp_path / "a"), "--listen", "127.0.0.1:0", "--secret-file", str(secret))
+    refused = propagul(*words)
+    assert refused.returncode == 2
+    assert "fleets never merge" in refused.stderr
+    with node("a", tmp_path / "a"):
+        pass
+
+
 def test_a_node_of_another_fleet_is_refused_counted_and_said_once(tmp_path: Path) -> None:
     secret = tmp_path / "other-secret"
     secret.write_text("a secret that nobody here knows 42\n")
