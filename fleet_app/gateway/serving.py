@@ -83,10 +83,6 @@ class ServingSide:
             _log.info("gateway.drain_limit node=%s left=%d", self._node, self._in_flight.total())
         return self._in_flight.total()
 
-    def resume(self) -> None:
-        """Take requests again after `drain`."""
-        self._draining = False
-
     async def aclose(self) -> None:
         """Abort what is running and close the connections to the engines. Idempotent."""
         self._draining = True
