@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from propagul.errors import ClosedError
+from propagul.errors import ClosedError, StoreCorrupt
 from propagul.store import _values
 from propagul.store._namespace import live
 from propagul.store._watch import Watcher, visible
@@ -70,13 +70,21 @@ class StateMap:
         return removed
 
     def get_all(self, prefix: str = "") -> dict[str, object]:
-        """Keys under a prefix with their values, all of one instant, sorted by key. O(rows)."""
-        return {key: _values.unpack(key, packed) for key, packed in sorted(live(self._state.rows(), prefix))}
+        """Keys under a prefix with their values, all of one instant, sorted by key. O(rows).
+
+        A value that this version cannot read is left out, so that one bad row hides no other; `get` says what it is.
+        """
+        return dict(self.items(prefix))
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, object]]:
         """Like `get_all`, one pair at a time."""
         for key, packed in sorted(live(self._state.rows(), prefix)):
-            yield key, _values.unpack(key, packed)
+            try:
+                value = _values.unpack(key, packed)
+            except StoreCorrupt:
+                _log.warning("store.value_unreadable key=%r", key)
+            else:
+                yield key, value
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._state.row(key).winner is not None

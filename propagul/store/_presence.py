@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from propagul.errors import StoreCorrupt
 from propagul.store import _values
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ class Presence:
         age_s = 0.0 if key in self._own else self._monotonic() - self._heard_at.get(key, float("-inf"))
         if winner is None or age_s > self._ttl_s:
             return None
-        value = _values.unpack(key, winner.payload)
+        try:
+            value = _values.unpack(key, winner.payload)
+        except StoreCorrupt:  # one member's bad row must not hide the others'
+            return None
         return Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")
 
     def _hear(self, change: Change, local: bool) -> None:  # noqa: ARG002, FBT001 - a listener's signature

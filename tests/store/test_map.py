@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propagul import AgentStateStore, ClosedError, LimitExceeded, Limits, LocalProtocolError
+from propagul import AgentStateStore, ClosedError, LimitExceeded, Limits, LocalProtocolError, StoreCorrupt
 from tests.store.world import Island, on_island
 
 if TYPE_CHECKING:
@@ -276,3 +276,17 @@ def test_a_write_after_the_loop_has_gone_is_stored() -> None:
 
 async def _start(store: AgentStateStore) -> None:
     await store.start()
+
+
+def test_a_value_that_nobody_can_read_hides_no_other(store: AgentStateStore) -> None:
+    """Rows come from other machines; here one holds bytes that are no value."""
+    store.set("good", 1)
+    store._state.put("bad", b"\xc1")
+    store.presence.set("here", 2)
+    store._spaces["presence"].put("bad", b"\xc1")
+    assert store.get_all() == {"good": 1}
+    assert list(store.items()) == [("good", 1)]
+    assert set(store.presence.get_all()) == {"here"}
+    assert store.presence.get("bad") is None
+    with pytest.raises(StoreCorrupt, match="'bad'"):
+        store.get("bad")
