@@ -1,8 +1,8 @@
-"""Invites: rows of the room's own namespace that let a newcomer in, and never hold the code itself.
+"""Invites: rows of this store's own log that let a newcomer in, and never hold the code itself.
 
 The row keeps the certificate that the code determines (public), when it ends and who used it. Only the issuer redeems,
-so that one use is one use; every member can see what is open. Rows outlive the process: an invite made before a
-restart works after it.
+so that one use is one use, and the rows are never replicated: a member who could write them could invite. They outlive
+the process: an invite made before a restart works after it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class InviteBook:
         self._sweep()
         invite = Invite.new(addresses=addresses, room=room, issuer=self._issuer)
         row: dict[str, object] = {
-            "issuer": self._issuer,
             "certificate": invite.certificate_pem,
             "expires_s": self._now_s() + expires_s,
             "uses": uses,
@@ -76,7 +75,7 @@ class InviteBook:
     def _row(self, invite_id: str) -> dict[str, object] | None:
         winner = self._space.row(PREFIX + invite_id).winner
         value = None if winner is None else _values.unpack(PREFIX + invite_id, winner.payload)
-        return value if isinstance(value, dict) and value.get("issuer") == self._issuer else None
+        return value if isinstance(value, dict) else None
 
     def _write(self, invite_id: str, row: dict[str, object]) -> None:
         key = PREFIX + invite_id

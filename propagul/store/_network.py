@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from propagul.store._namespace import Namespace
     from propagul.store._presence import Presence
 
-STATE, ROOM, PRESENCE = "", "room", "presence"
-"""Namespaces: what users write, facts of the room itself (invites), and what is true only now."""
+STATE, PRESENCE = "", "presence"
+"""The namespaces that gossip carries: what users write, and what is true only now."""
 MEMBERS = "members/"
 _GOODBYE_S = 2.0
 _REMEMBER_S = 3600.0

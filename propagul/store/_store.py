@@ -22,7 +22,7 @@ from propagul.store._invites import InviteBook
 from propagul.store._map import StateMap
 from propagul.store._mesh import MeshCounters
 from propagul.store._namespace import Namespace, SharedLog
-from propagul.store._network import PRESENCE, ROOM, STATE, Network, Parts
+from propagul.store._network import PRESENCE, STATE, Network, Parts
 from propagul.store._presence import Presence
 from propagul.store._report import Member, StoreStats, SyncReport
 from propagul.store._room import open_room
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 SYNC_TIMEOUT_S = 10.0
 LABEL_CHARS_MAX = 256
+
+OWN = "own"
+"""A namespace in the log that gossip never carries: what no member may write, such as the invites made here."""
 
 
 class AgentStateStore(StateMap):
@@ -92,7 +95,7 @@ class AgentStateStore(StateMap):
             log = None if self._directory is None else SharedLog(self._directory.log)
             self._spaces = {
                 name: Namespace(name, Replica(_fresh_origin()), None if name == PRESENCE else log, self._clock.time_ns)
-                for name in (STATE, ROOM, PRESENCE)
+                for name in (STATE, OWN, PRESENCE)
             }
             if log is not None:
                 log.recover(self._spaces)
@@ -101,7 +104,7 @@ class AgentStateStore(StateMap):
             if transport is None:
                 if credentials is None:
                     credentials, self._host = open_room(room, secret, host, where)
-                invites = InviteBook(self._spaces[ROOM], credentials.node, self._clock.time_ns)
+                invites = InviteBook(self._spaces[OWN], credentials.node, self._clock.time_ns)
                 transport = TcpTransport(credentials, invites=invites)
             self._invites = invites
             self._credentials, self._transport = credentials, transport
@@ -249,9 +252,7 @@ class AgentStateStore(StateMap):
             raise IdentityError("only a store that holds the room's secret can invite; this one was invited itself")
         if not network.addresses:
             raise IdentityError("this store does not listen, so nobody could join through it")
-        token = self._invites.issue(self.room, network.addresses, expires_s=expires_s, uses=uses)
-        self._push(ROOM)
-        return token
+        return self._invites.issue(self.room, network.addresses, expires_s=expires_s, uses=uses)
 
     # --- about itself --------------------------------------------------------------------------------------------
 
@@ -319,7 +320,7 @@ class AgentStateStore(StateMap):
     def _parts(self) -> Parts:
         return Parts(
             label=self.label,
-            spaces=self._spaces,
+            spaces={name: self._spaces[name] for name in (STATE, PRESENCE)},
             presence=self.presence,
             transport=self._transport,
             config=self._config,

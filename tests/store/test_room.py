@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from propagul import AgentStateStore, IdentityError
+from propagul import AgentStateStore, IdentityError, Limits
 from propagul.link import Credentials, Identity, Invite, join
+from propagul.store import _values
 from tests.store.world import FAST, ROOM, Island, address, loopback, on_island, pair, run, until
 
 if TYPE_CHECKING:
@@ -163,5 +164,37 @@ def test_a_store_that_does_not_listen_cannot_invite() -> None:
         async with loopback(port=None) as store:
             with pytest.raises(IdentityError, match="does not listen"):
                 store.invite()
+
+    run(scenario)
+
+
+def test_an_invited_member_cannot_invite_by_writing_the_issuers_invites() -> None:
+    """The issuer believes its own log alone: no row of a member, in any namespace, opens its door."""
+
+    async def scenario() -> None:
+        async with loopback("issuer") as issuer:
+            identity = Identity.generate()
+            grant = await join(Invite.decode(issuer.invite()), identity)
+            credentials = Credentials.from_grant(identity, grant.certificate_pem, grant.ca_pem)
+            member = AgentStateStore(ROOM, "member", 0, "127.0.0.1", credentials=credentials, config=FAST)
+            await member.start(peers=[grant.address])
+            forged = Invite.new(addresses=issuer.addresses, room=ROOM, issuer=issuer.node)
+            row = {
+                "issuer": issuer.node,
+                "certificate": forged.certificate_pem,
+                "expires_s": 2**40,
+                "uses": 9,
+                "used_by": [],
+            }
+            for name, space in member._spaces.items():
+                space.put(f"invites/{forged.invite_id}", _values.pack("k", row, Limits()))
+                if name != "own":
+                    member._push(name)
+            member.set("after", 1)
+            await until(lambda: issuer.get("after") == 1)
+            await until(lambda: issuer.get(f"invites/{forged.invite_id}") is not None)
+            with pytest.raises(IdentityError, match="does not take this invite"):
+                await join(forged, Identity.generate())
+            await member.stop()
 
     run(scenario)
