@@ -6,7 +6,7 @@ SEEDS ?= 5000
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test lint format bench docs sim wheel clean .setup-demo .setup-wheel
+.PHONY: help setup demo demo-check test test-all lint format bench docs sim wheel clean .setup-demo .setup-wheel
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -29,7 +29,12 @@ demo-check: .setup-demo ## the same fleet, checked from outside, then ended
 test: setup lint ## lint, then every test
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
 
-sim: setup ## the gossip simulator over SEEDS schedules from FROM on; a failure prints the line that replays it
+test-all: setup lint ## every test with its long loops: 200 kills, searches over 20,000 schedules, a million frames
+	@PROPAGUL_LONG_TESTS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
+	@PROPAGUL_KERNEL=off $(RUN) -m pytest -n $(WORKERS) --dist loadgroup tests/crdt tests/log tests/state tests/store
+
+sim: setup ## both simulators over SEEDS schedules from FROM on; a failure prints the line that replays it
+	@$(RUN) -m tests.state.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.simulator $(FROM) $(SEEDS)
 
 lint: setup ## format, lint, types and the arrows between the rooms
@@ -48,9 +53,10 @@ bench: .setup-demo ## the benchmarks that exist, one table each
 docs: setup ## the documentation, into site/
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
-wheel: .setup-wheel ## the wheel and the source archive, into dist/
+wheel: .setup-wheel ## the wheel, one with the compiled kernel where a C compiler is, the source archive, into dist/
 	@$(RUN) -m build --no-isolation --outdir dist
+	@HATCH_BUILD_NO_HOOKS=true $(RUN) -m build --no-isolation --wheel --outdir dist
 
 clean: ## remove everything that was built, .venv too
-	@rm -rf .venv .bench .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site tests/artifacts
+	@rm -rf propagul/_kernel*.so .venv .bench .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site tests/artifacts
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

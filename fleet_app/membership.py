@@ -127,7 +127,7 @@ def _leave(settings: Settings, home: _Home, held: Credentials) -> Path:
     if settings.secret is not None:
         raise ConfigError("the secret this node was given and the invite belong to two different fleets")
     if (home.path / _STATE).exists():
-        store = AgentStateStore(ROOM, port=None, path=home.path / _STATE, credentials=held)
+        store = AgentStateStore(ROOM, port=None, path=home.path / _STATE, credentials=held, alone=True)
         company = len(store.get_all("nodes/")) > 1
         store.close()
         if company:

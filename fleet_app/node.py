@@ -203,6 +203,7 @@ def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
             path=settings.data_dir / "state",
             credentials=membership.credentials,
             advertise=advertised(listen),
+            alone=True,
         )
     except StoreLocked as error:
         raise ConfigError(f"{error}; a second node on this box needs a --data-dir of its own") from error

@@ -8,15 +8,21 @@ written under another name with mode 0600, synced, and then linked or renamed in
 from __future__ import annotations
 
 import contextlib
+import errno
+import mmap
 import os
 import secrets
+import socket
+import stat
+import struct
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 WINDOWS = sys.platform == "win32"
 
@@ -26,27 +32,129 @@ else:
     import fcntl
 
 _BINARY = getattr(os, "O_BINARY", 0)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_MOUNTS = Path("/proc/self/mountinfo")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there is private, and checked to be
+_POSITION = threading.Lock()
+_PEER = struct.Struct("3i")  # struct ucred: process, user, group
+_BACKLOG = 100
+_IN_PLACE = frozenset({"ext2", "ext3", "ext4", "tmpfs", "xfs"})
 
 
-def try_lock(descriptor: int) -> bool:
-    """Take an exclusive lock on an open file for this process; False if another process holds it.
+def try_lock(descriptor: int, *, shared: bool = False) -> bool:
+    """Take a lock on an open file for this process; False if another process holds one that does not go with it.
 
-    The lock goes with the descriptor, so a killed process never leaves one behind.
+    The lock goes with the descriptor and its copies, so a killed process never leaves one behind.
+
+    Args:
+        descriptor: The open file; its content and position do not matter to others.
+        shared: Goes with other shared locks. Windows has none of these here: every lock is exclusive there.
+
+    Raises:
+        OSError: The file system has no locks.
     """
     try:
         if sys.platform == "win32":
+            # A lock of Windows forbids reading what it covers: take it far behind the text that names the pid.
+            os.lseek(descriptor, 1 << 30, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def unlock(descriptor: int) -> None:
+    """Let go of a lock even if a child holds a copy of the descriptor."""
+    if sys.platform != "win32":  # where closing does it, and no child has copies
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def in_forked_child(call: Callable[[], None]) -> None:
+    """Have every child that is forked from now on call something before it goes on; for ever, so register once."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
+
+
+def read_at(descriptor: int, length: int, offset: int) -> bytes:
+    """Up to `length` bytes from `offset` on, fewer only at the end of the file. From any thread."""
+    pieces = []
+    while length > 0 and (piece := _read_once(descriptor, length, offset)):
+        pieces.append(piece)
+        length, offset = length - len(piece), offset + len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _read_once(descriptor: int, length: int, offset: int) -> bytes:
+    if sys.platform != "win32":
+        return os.pread(descriptor, length, offset)
+    with _POSITION:  # a descriptor and its copies share one position
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, length)
+
+
+def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> int:
+    """Write at `offset`, growing the file if need be; return how many bytes it took, which may be fewer."""
+    if sys.platform != "win32":
+        return os.pwrite(descriptor, content, offset)
+    with _POSITION:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.write(descriptor, content)
+
+
+def truncate(descriptor: int, length: int) -> None:
+    """Give a file this length."""
+    os.ftruncate(descriptor, length)
+
+
+def allocate(descriptor: int, offset: int, length: int) -> None:
+    """Reserve space on the disk, so that writing there later cannot lack any.
+
+    Raises:
+        OSError: ENOSPC if there is not as much; ENOTSUP where files cannot be allocated ahead.
+    """
+    if sys.platform != "linux":
+        raise OSError(errno.ENOTSUP, "files are allocated ahead on Linux only")
+    os.posix_fallocate(descriptor, offset, length)
+
+
+def map_shared(descriptor: int, offset: int, length: int) -> mmap.mmap:
+    """Map a stretch of a file for writing: what is copied there is in the kernel at once.
+
+    Map only what was allocated, in a directory that `writes_in_place`: a page for which the disk has no space, or that
+    is cut off while mapped, kills the process that touches it. `offset` is a multiple of `mmap.ALLOCATIONGRANULARITY`.
+    """
+    return mmap.mmap(descriptor, length, offset=offset)
+
+
+def writes_in_place(directory: Path) -> bool:
+    """Whether a mapped file there can be written on a full disk, once allocated, and syncs take what a map wrote.
+
+    True on the Linux file systems that are known to write allocated blocks in place. Those that copy on write (btrfs,
+    zfs), networks and layers over an unknown file system (overlay) can lack space at any write.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        device = directory.stat().st_dev
+        return _mounted_devices().get(f"{os.major(device)}:{os.minor(device)}") in _IN_PLACE
+    except OSError:
+        return False
 
 
 def sync_contents(descriptor: int) -> None:
     """Force a file's bytes to the disk."""
     if hasattr(os, "fdatasync"):
         os.fdatasync(descriptor)
+    else:
+        sync_file(descriptor)
+
+
+def sync_file(descriptor: int) -> None:
+    """Force a file's bytes and its length to the disk. On macOS also through the disk's own cache."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fsync(descriptor)
 
@@ -74,6 +182,11 @@ def open_new(path: Path) -> int:
 def open_private(path: Path) -> int:
     """Open a file for reading and writing, creating it with mode 0600 if it is not there."""
     return os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o600)
+
+
+def open_to_read(path: Path) -> int:
+    """Open a file that is there, for reading only."""
+    return os.open(path, os.O_RDONLY | _BINARY)
 
 
 def create_private(path: Path, content: bytes) -> None:
@@ -119,6 +232,87 @@ def read_private(path: Path, *, bytes_max: int = 1 << 20) -> bytes:
         if not WINDOWS and os.fstat(file.fileno()).st_mode & 0o077:
             raise PermissionError(0, f"other users may read it; run: chmod 600 {path}", str(path))
         return file.read(bytes_max)
+
+
+def is_private_directory(path: Path) -> bool:
+    """Whether a path is a directory (no link to one) that only this user can enter. On Windows: a directory."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if WINDOWS:
+        return stat.S_ISDIR(status.st_mode)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def private_socket(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user can reach, in place of whatever socket stands at the path.
+
+    Raises:
+        OSError: Its directory is not private, or the system refused.
+    """
+    if not is_private_directory(path.parent):
+        raise OSError(errno.EPERM, f"{path.parent} is not private to this user")
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(str(path))
+        path.chmod(0o600)
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def is_same_user(connection: socket.socket, directory: Path) -> bool:
+    """Whether the process at the other end of a Unix socket is ours, root's, or of a directory's owner.
+
+    True where the system does not say (Linux does): the modes of socket and directory stand for it there.
+    """
+    if sys.platform != "linux":
+        return True
+    _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
+    return user in (0, os.geteuid(), directory.stat().st_uid)
+
+
+def boot_id() -> str | None:
+    """What names this run of the kernel; None where the system does not say."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def kernel_lifetime_directory() -> Path | None:
+    """A private directory of this user in memory that dies with the kernel; None where there surely is none.
+
+    A path proves nothing (a container may have /dev/shm on its disk), so the device that the directory stands on must
+    be one that the kernel lists as a tmpfs. Linux only.
+    """
+    if sys.platform != "linux":
+        return None
+    path = _SHARED_MEMORY / f"propagul-{os.geteuid()}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        device = path.lstat().st_dev
+        sound = is_private_directory(path) and f"{os.major(device)}:{os.minor(device)}" in _tmpfs_devices()
+    except OSError:
+        return None
+    return path if sound else None
+
+
+def _tmpfs_devices() -> set[str]:
+    """Device numbers of all tmpfs, as `major:minor`. A line: id, parent, device, root, mount point, ... - type, ..."""
+    lines = [line.split() for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()]
+    return {fields[2] for fields in lines if "-" in fields and fields[fields.index("-") + 1] == "tmpfs"}
+
+
+def _mounted_devices() -> dict[str, str]:
+    """The kind of file system of each mounted device, by `major:minor`; see `_tmpfs_devices` for the lines."""
+    lines = [line.split() for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines()]
+    return {fields[2]: fields[fields.index("-") + 1] for fields in lines if "-" in fields}
 
 
 @contextlib.contextmanager

@@ -7,6 +7,11 @@ do; it never holds a secret, a value, a prompt or raw bytes from a peer.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
 
 class PropagulError(Exception):
     """Base of everything Propagul raises on purpose."""
@@ -59,8 +64,26 @@ class StoreFull(StoreError):  # noqa: N818
     """The disk took no more bytes. Reads and gossip go on."""
 
 
+class StoreBusy(StoreError):  # noqa: N818
+    """The disk is behind with what was written, and the caller would not wait. Nothing was stored; try again."""
+
+
 class StoreLocked(StoreError):  # noqa: N818
     """Another process holds the directory; the message names its pid."""
+
+
+class NotRetained(StoreError):  # noqa: N818
+    """The past that was asked for is no longer kept.
+
+    Attributes:
+        earliest: The earliest moment that is.
+    """
+
+    def __init__(self, earliest: datetime) -> None:
+        self.earliest = earliest
+        super().__init__(
+            f"what is kept of the past begins at {earliest.isoformat()}; a longer `retention` of the store keeps more"
+        )
 
 
 class NotReplicated(PropagulError):  # noqa: N818

@@ -75,10 +75,11 @@ def prepare(level: str) -> None:
 
 
 def fingerprint() -> str:
-    """What an environment depends on: the project file, this script, the interpreter and where the checkout lies."""
-    known = hashlib.sha256()
-    for part in ((ROOT / "pyproject.toml").read_bytes(), Path(__file__).read_bytes(), str(ROOT), sys.version):
-        known.update(part if isinstance(part, bytes) else part.encode())
+    """What an environment depends on: the files that say what is built, the interpreter and where the checkout lies."""
+    files = (ROOT / "pyproject.toml", ROOT / "hatch_build.py", ROOT / "propagul" / "_kernel.c", Path(__file__))
+    known = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+    for part in (str(ROOT), sys.version, str(shutil.which("cc"))):
+        known.update(part.encode())
     return known.hexdigest()
 
 

@@ -28,6 +28,9 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 EXIT_GRACE_S = 2.0
 """How long a process that a test has already told to end may take to be gone."""
 
+KEPT_SETTINGS = {"PROPAGUL_KERNEL", "PROPAGUL_LONG_TESTS"}
+"""Which settings of the library's own a test run is meant to see."""
+
 PORTS = range(12_000, 32_000)
 """Where `free_port` looks: under the range from which the system takes ports for outgoing connections."""
 
@@ -43,7 +46,7 @@ settings.load_profile("ci" if IN_CI else "dev")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Shut the developer's own settings out, adopt orphans, and start counting skips where the report is written."""
-    for name in [name for name in os.environ if name.startswith("PROPAGUL_")]:
+    for name in [name for name in os.environ if name.startswith("PROPAGUL_") and name not in KEPT_SETTINGS]:
         del os.environ[name]
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
     _adopt_orphans()

@@ -1,78 +1,261 @@
-"""Bytes of rows, writes and vector entries: canonical msgpack, checked on the way in.
+"""Bytes of blocks, batches, vectors and floors: canonical msgpack, in columns.
 
-Used by the log and by gossip alike. Encoding is canonical (siblings by dot, contexts by origin, entries that the
-siblings already imply left out), so equal rows are equal bytes. Decoding trusts nothing: types are exact (a bool is no
-int), numbers are in range, sizes are bounded, and every failure is a `PeerProtocolError` that holds none of the bytes.
+Used by the log and by gossip alike. Equal blocks are equal bytes.
 
-    row    = [key, [stamp, origin, kind, payload, ...], [origin, stamp, ...]]      both inner lists flat
-    write  = [stamp, origin, key, kind, payload | nil]
+    payload = None | bool | int | float | str | bytes | ext 1 (msgpack of a list, dict or datetime)
+    action  = payload | ext 2 (remove) | ext 3 (keep; its bytes are the number, big endian)
+    entries = [origin, stamp, ...]
+    block   = [key, ...]
+              [payload, ...] [stamp difference, ...] [origin run, ...] [kind run, ...]      of all siblings, row by row
+              [stamp difference, ...] [origin run, ...]                         of what contexts say beyond that
+              [row run, ...] [origin, ...]
+
+A run is a count and a number, a row run a count of rows with how many siblings and how many further context entries
+each; origins are numbers into the list at the end; differences are to the stamp before. Runs that say the commonest
+(one origin, plain values, one sibling that has seen nothing else) are left out.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from itertools import accumulate, chain, groupby, pairwise, repeat
+from typing import TYPE_CHECKING
 
-import msgpack
-
-from propagul.crdt.dot import ORIGIN_MAX, STAMP_MAX, Dot, Origin, Stamp
-from propagul.crdt.replica import Write
+from propagul.crdt.block import Block, as_plain
+from propagul.crdt.dot import Dot
+from propagul.crdt.replica import Batch, Op
 from propagul.crdt.row import Row, Sibling
+from propagul.crdt.wire import (
+    KIND_MAX,
+    Reader,
+    as_action,
+    as_int,
+    as_key,
+    as_origin,
+    as_payload,
+    as_stamp,
+    as_whole,
+    pack,
+    size_of,
+)
 from propagul.errors import PeerProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from propagul.crdt.block import Plain
+    from propagul.crdt.dot import Origin, Stamp
+    from propagul.crdt.payload import Payload
     from propagul.crdt.vector import Entry
 
-KEY_BYTES_MAX = 4 * 1024
-"""The longest key any replica takes from a peer; what a user may write is less."""
+BLOCK_BYTES = 48 * 1024
+"""A block is closed at about this size; one row alone may be larger."""
 
-VALUE_BYTES_MAX = 16 * 1024 * 1024
-"""The longest value any replica takes from a peer."""
+BLOCK_ROWS_MAX = 500
 
-_SIBLINGS_MAX = 4096
-_CONTEXT_MAX = 1_000_000
-_KIND_MAX = 2**16 - 1
+_ANY = 1 << 32
+"""A column's length is bounded by its bytes: nothing is allocated for what a header claims."""
 
-
-def encode_row(key: str, row: Row) -> bytes:
-    """One row, canonical."""
-    siblings: list[int | bytes] = []
-    implied: dict[Origin, Stamp] = {}
-    for (stamp, origin), kind, payload in row.siblings:
-        siblings += (stamp, origin, kind, payload)
-        implied[origin] = max(implied.get(origin, Stamp(0)), stamp)
-    extra = [(origin, stamp) for origin, stamp in row.context.items() if implied.get(origin) != stamp]
-    return cast("bytes", msgpack.packb([key, siblings, flatten(sorted(extra))]))
+_PLAIN = (1, 0)
+"""The shape of a plain row: one sibling, no further context."""
 
 
-def decode_rows(packed: bytes) -> list[tuple[str, Row]]:
-    """The rows of a whole stream.
+# --- blocks ------------------------------------------------------------------------------------------------------
+
+
+def encode_block(block: Block) -> bytes:
+    """One block, canonical."""
+    keys, payloads, kinds, stamps, origins = _columns(block.plain)
+    shapes = [_PLAIN] * len(keys)
+    seen: list[Entry] = []
+    for key, (siblings, context) in block.other:
+        keys.append(key)
+        implied: dict[Origin, Stamp] = {}
+        for (stamp, origin), kind, payload in siblings:
+            payloads.append(payload)
+            kinds.append(kind)
+            stamps.append(stamp)
+            origins.append(origin)
+            implied.setdefault(origin, stamp)
+        further = sorted(entry for entry in context.items() if implied.get(entry[0]) != entry[1])
+        seen += further
+        shapes.append((len(siblings), len(further)))
+    table = list(dict.fromkeys(chain(origins, (origin for origin, _ in seen))))
+    number = {origin: index for index, origin in enumerate(table)}.__getitem__
+    columns = (
+        keys,
+        payloads,
+        _differences(stamps),
+        _runs(map(number, origins)),
+        _runs(kinds),
+        _differences([stamp for _, stamp in seen]),
+        _runs(number(origin) for origin, _ in seen),
+        [] if not block.other else [item for run in _counted(shapes) for item in run],
+        table,
+    )
+    return b"".join(map(pack, columns))
+
+
+def encode_blocks(block: Block) -> Iterator[bytes]:
+    """The same rows as blocks of about `BLOCK_BYTES` and at most `BLOCK_ROWS_MAX` rows."""
+    plain: list[Plain] = []
+    size = 0
+    for item in block.plain:
+        size += 16 + len(item[0]) + (len(item[1]) if isinstance(item[1], (str, bytes)) else 8)
+        plain.append(item)
+        if size >= BLOCK_BYTES or len(plain) >= BLOCK_ROWS_MAX:
+            yield encode_block(Block(plain, []))
+            plain, size = [], 0
+    other: list[tuple[str, Row]] = []
+    for key, row in block.other:
+        size += 16 + len(key) + 20 * len(row.context) + sum(32 + size_of(s.payload) for s in row.siblings)
+        other.append((key, row))
+        if size >= BLOCK_BYTES or len(other) + len(plain) >= BLOCK_ROWS_MAX:
+            yield encode_block(Block(plain, other))
+            plain, other, size = [], [], 0
+    if plain or other:
+        yield encode_block(Block(plain, other))
+
+
+def decode_block(packed: bytes) -> Block:
+    """The inverse of `encode_block`.
 
     Raises:
-        PeerProtocolError: The bytes are not a canonical sequence of rows.
+        PeerProtocolError: It is not one whole block.
     """
-    reader, rows = Reader(packed), []
-    while not reader.at_end:
-        rows.append(_row(reader))
-    return rows
+    reader = Reader(packed)
+    keys = list(map(as_key, reader.column(BLOCK_ROWS_MAX)))
+    payloads = list(map(as_payload, reader.column(_ANY)))
+    stamps = _summed(reader.column(len(payloads)))
+    origin_runs, kind_runs = reader.column(2 * len(payloads)), reader.column(2 * len(payloads))
+    seen_stamps = _summed(reader.column(_ANY))
+    seen_runs, shapes = reader.column(2 * len(seen_stamps)), reader.column(3 * len(keys))
+    table = list(map(as_origin, reader.column(len(payloads) + len(seen_stamps))))
+    if not reader.at_end or len(stamps) != len(payloads):
+        raise PeerProtocolError("a block is longer than it says, or its columns differ in length")
+    origins = _named(origin_runs, len(payloads), table)
+    kinds = _unrun(kind_runs, len(payloads), KIND_MAX)
+    seen = list(zip(_named(seen_runs, len(seen_stamps), table), seen_stamps, strict=True))
+    return _rows(keys, list(zip(payloads, kinds, stamps, origins, strict=True)), seen, shapes)
 
 
-def encode_write(write: Write) -> list[object]:
-    """One local write as a msgpack-ready list."""
-    return [write.dot.stamp, write.dot.origin, write.key, write.kind, write.payload]
+def _rows(
+    keys: list[str], siblings: list[tuple[Payload, int, Stamp, Origin]], seen: list[Entry], shapes: Sequence[object]
+) -> Block:
+    """Deal siblings and further context entries out to the rows that they belong to."""
+    plain: list[Plain] = []
+    other: list[tuple[str, Row]] = []
+    row = at = seen_at = 0
+    for count, width, further in _shaped(shapes, len(keys)):
+        names = keys[row : row + count]
+        row += count
+        if (width, further) == _PLAIN:
+            plain += [as_plain((name, *it)) for name, it in zip(names, siblings[at : at + count], strict=False)]
+            at += count
+            continue
+        for name in names:
+            other.append((name, _row(siblings[at : at + width], seen[seen_at : seen_at + further])))
+            at, seen_at = at + width, seen_at + further
+    if row != len(keys) or at != len(siblings) or seen_at != len(seen):
+        raise PeerProtocolError("the rows of a block do not add up to its columns")
+    return Block(plain, other)
 
 
-def decode_write(item: object) -> Write:
-    """The inverse of `encode_write`.
+def _row(siblings: list[tuple[Payload, int, Stamp, Origin]], seen: list[Entry]) -> Row:
+    context: dict[Origin, Stamp] = {}
+    made = tuple([Sibling(Dot(stamp, origin), kind, payload) for payload, kind, stamp, origin in siblings])
+    for (stamp, origin), _, _ in made:
+        context.setdefault(origin, stamp)
+    if any(a.dot <= b.dot for a, b in pairwise(made)):
+        raise PeerProtocolError("siblings are not in rank order")
+    for origin, stamp in seen:
+        if context.get(origin, 0) >= stamp:
+            raise PeerProtocolError("a context says less than its siblings, or names an origin twice")
+        context[origin] = stamp
+    if not context:
+        raise PeerProtocolError("a row says nothing")
+    return Row(made, context)
+
+
+def _columns(plain: list[Plain]) -> tuple[list[str], list[Payload], list[int], list[Stamp], list[Origin]]:
+    if not plain:
+        return [], [], [], [], []
+    keys, payloads, kinds, stamps, origins = zip(*plain, strict=True)
+    return list(keys), list(payloads), list(kinds), list(stamps), list(origins)
+
+
+def _differences(stamps: Sequence[int]) -> list[int]:
+    return [b - a for a, b in pairwise(chain((0,), stamps))]
+
+
+def _summed(differences: Sequence[object]) -> list[Stamp]:
+    return list(map(as_stamp, accumulate(map(as_whole, differences))))
+
+
+def _counted(items: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    return ((sum(1 for _ in run), *item) for item, run in groupby(items))
+
+
+def _shaped(runs: Sequence[object], rows: int) -> Iterator[tuple[int, int, int]]:
+    if not runs:
+        return iter([(rows, *_PLAIN)])
+    if len(runs) % 3:
+        raise PeerProtocolError("row runs come in threes")
+    numbers = [as_int(number, _ANY) for number in runs]
+    return zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+
+
+def _runs(numbers: Iterable[int]) -> list[int]:
+    """Counts and numbers in turn; nothing if every number is 0."""
+    runs = [item for number, run in groupby(numbers) for item in (sum(1 for _ in run), number)]
+    return [] if runs[1:] == [0] else runs
+
+
+def _unrun(runs: Sequence[object], size: int, highest: int) -> list[int]:
+    if not runs:
+        return [0] * size
+    numbers: list[int] = []
+    for count, number in zip(runs[::2], runs[1::2], strict=False):
+        numbers += repeat(as_int(number, highest), as_int(count, size - len(numbers)))
+    if len(numbers) != size or len(runs) % 2:
+        raise PeerProtocolError("runs do not add up to the rows of the block")
+    return numbers
+
+
+def _named(runs: Sequence[object], size: int, table: list[Origin]) -> list[Origin]:
+    """The origin of each sibling or context entry."""
+    if size and not table:
+        raise PeerProtocolError("a block names no origin")
+    return [table[number] for number in _unrun(runs, size, len(table) - 1)]
+
+
+# --- batches -----------------------------------------------------------------------------------------------------
+
+
+def batch_fields(batch: Batch) -> list[object]:
+    """A batch as a flat list: stamp, origin, then key, kind, action of each operation."""
+    fields: list[object] = [*batch.dot]
+    for op in batch.ops:
+        fields += op
+    return fields
+
+
+def batch_of(fields: Sequence[object]) -> Batch:
+    """The inverse of `batch_fields`.
 
     Raises:
-        PeerProtocolError: It is not a write.
+        PeerProtocolError: It is not a batch.
     """
-    stamp, origin, key, kind, payload = _list(item, 5)
-    kept = None if payload is None else _payload(payload)
-    return Write(Dot(_stamp(stamp), _origin(origin)), _key(key), _int(kind, _KIND_MAX), kept)
+    if len(fields) < 2 or (len(fields) - 2) % 3:
+        raise PeerProtocolError("a batch has a dot and operations in threes")
+    dot = Dot(as_stamp(fields[0]), as_origin(fields[1]))
+    ops = [
+        Op(as_key(fields[i]), as_int(fields[i + 1], KIND_MAX), as_action(fields[i + 2]))
+        for i in range(2, len(fields), 3)
+    ]
+    return Batch(dot, ops)
+
+
+# --- vectors -----------------------------------------------------------------------------------------------------
 
 
 def flatten(entries: Iterable[Entry]) -> list[int]:
@@ -80,16 +263,15 @@ def flatten(entries: Iterable[Entry]) -> list[int]:
     return [number for entry in entries for number in entry]
 
 
-def unflatten(item: object) -> list[Entry]:
+def unflatten(numbers: Sequence[object]) -> list[Entry]:
     """The inverse of `flatten`.
 
     Raises:
         PeerProtocolError: It is not a flat list of origins and stamps.
     """
-    numbers = _sequence(item)
     if len(numbers) % 2:
         raise PeerProtocolError("vector entries come in pairs")
-    return [(_origin(o), _stamp(s)) for o, s in zip(numbers[::2], numbers[1::2], strict=True)]
+    return [(as_origin(o), as_stamp(s)) for o, s in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
 def read_entries(reader: Reader, most: int) -> list[Entry]:
@@ -98,128 +280,4 @@ def read_entries(reader: Reader, most: int) -> list[Entry]:
     Raises:
         PeerProtocolError: It is not a flat list of origins and stamps, or a longer one.
     """
-    return unflatten([reader.scalar() for _ in range(reader.items(2 * most))])
-
-
-def unpack(packed: bytes) -> object:
-    """One msgpack object, whole: for bytes we wrote ourselves. What a peer sent goes through `Reader`.
-
-    Raises:
-        PeerProtocolError: The bytes are not exactly one well-formed object.
-    """
-    try:
-        return cast("object", msgpack.unpackb(packed))
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise PeerProtocolError("not a well-formed message") from error
-
-
-class Reader:
-    """Reads msgpack piece by piece: every count is checked before anything of that size is allocated.
-
-    Decoding whole objects would let nested headers claim far more memory than their bytes. Every method raises
-    `PeerProtocolError` where the bytes are not what is asked for.
-    """
-
-    __slots__ = ("_size", "_unpacker")
-
-    def __init__(self, packed: bytes) -> None:
-        self._size = len(packed)
-        self._unpacker = msgpack.Unpacker(max_buffer_size=max(self._size, 1), max_array_len=0, max_map_len=0)
-        self._unpacker.feed(packed)
-
-    @property
-    def at_end(self) -> bool:
-        """Whether every byte has been read."""
-        return bool(self._unpacker.tell() >= self._size)
-
-    def scalar(self) -> object:
-        """The next number, text, byte string, bool or nil."""
-        return self._read(self._unpacker.unpack)
-
-    def items(self, most: int) -> int:
-        """How many items the list that begins here has."""
-        return self._count(self._unpacker.read_array_header, most)
-
-    def pairs(self, most: int) -> int:
-        """How many pairs the map that begins here has."""
-        return self._count(self._unpacker.read_map_header, most)
-
-    def skip(self) -> None:
-        """Pass over one object of any kind."""
-        self._read(self._unpacker.skip)
-
-    def _count(self, header: Callable[[], object], most: int) -> int:
-        count = cast("int", self._read(header))
-        if count > most:
-            raise PeerProtocolError("more items than the protocol allows")
-        return count
-
-    def _read(self, step: Callable[[], object]) -> object:
-        try:
-            return step()
-        except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-            raise PeerProtocolError("not a well-formed message") from error
-
-
-def _row(reader: Reader) -> tuple[str, Row]:
-    if reader.items(3) != 3:
-        raise PeerProtocolError("a row has three fields")
-    key = _key(reader.scalar())
-    numbers = [reader.scalar() for _ in range(reader.items(4 * _SIBLINGS_MAX))]
-    if len(numbers) % 4:
-        raise PeerProtocolError("siblings come in fours")
-    siblings = tuple(
-        Sibling(Dot(_stamp(stamp), _origin(origin)), _int(kind, _KIND_MAX), _payload(payload))
-        for stamp, origin, kind, payload in zip(*(numbers[i::4] for i in range(4)), strict=True)
-    )
-    if any(a.dot <= b.dot for a, b in pairwise(siblings)):
-        raise PeerProtocolError("siblings are not in rank order")
-    return key, Row(siblings, _context(siblings, read_entries(reader, _CONTEXT_MAX)))
-
-
-def _context(siblings: tuple[Sibling, ...], extra: list[Entry]) -> dict[Origin, Stamp]:
-    context = dict(extra)
-    if len(context) != len(extra):
-        raise PeerProtocolError("a context names an origin twice")
-    for (stamp, origin), _, _ in siblings:
-        context[origin] = max(context.get(origin, Stamp(0)), stamp)
-    return context
-
-
-def _list(item: object, length: int) -> Sequence[object]:
-    items = _sequence(item)
-    if len(items) != length:
-        raise PeerProtocolError(f"expected {length} fields, got {len(items)}")
-    return items
-
-
-def _sequence(item: object) -> Sequence[object]:
-    if type(item) is not list:
-        raise PeerProtocolError("expected a list")
-    return item
-
-
-def _int(item: object, highest: int) -> int:
-    if type(item) is not int or not 0 <= item <= highest:
-        raise PeerProtocolError("a number is out of range")
-    return item
-
-
-def _stamp(item: object) -> Stamp:
-    return Stamp(_int(item, STAMP_MAX))
-
-
-def _origin(item: object) -> Origin:
-    return Origin(_int(item, ORIGIN_MAX))
-
-
-def _payload(item: object) -> bytes:
-    if type(item) is not bytes or len(item) > VALUE_BYTES_MAX:
-        raise PeerProtocolError("a value is no byte string, or over 16 MiB")
-    return item
-
-
-def _key(item: object) -> str:
-    if type(item) is not str or len(item.encode()) > KEY_BYTES_MAX:
-        raise PeerProtocolError("a key is no text, or over 4 KiB")
-    return item
+    return unflatten(reader.column(2 * most))

@@ -38,30 +38,34 @@ def seconds_between(later: Stamp, earlier: Stamp) -> float:
     return (later - earlier) / _STAMPS_PER_S
 
 
+def stamps_in(seconds: float) -> int:
+    """How many stamps there are in a length of wall time."""
+    return int(seconds * _STAMPS_PER_S)
+
+
 class HybridClock:
     """Mints strictly rising stamps and follows peers, but never far.
 
     Args:
+        last: The highest stamp minted so far; every later one is above it.
         follow_s_max: How far ahead of our own wall clock a peer may pull us. A peer whose clock is years ahead
             therefore moves us by this much at most; its writes are still accepted as they are.
+
+    Attributes:
+        last: The highest stamp minted or followed.
     """
 
-    __slots__ = ("_follow_max", "_last")
+    __slots__ = ("_follow_max", "last")
 
-    def __init__(self, *, follow_s_max: float = 10.0) -> None:
-        self._last = 0
+    def __init__(self, last: int = 0, *, follow_s_max: float = 10.0) -> None:
+        self.last = Stamp(last)
         self._follow_max = int(follow_s_max * _STAMPS_PER_S)
-
-    @property
-    def last(self) -> Stamp:
-        """The highest stamp minted or followed."""
-        return Stamp(self._last)
 
     def tick(self, wall: Stamp) -> Stamp:
         """Mint the next stamp."""
-        self._last = max(self._last + 1, wall)
-        return Stamp(self._last)
+        self.last = Stamp(max(self.last + 1, wall))
+        return self.last
 
     def observe(self, seen: Stamp, wall: Stamp) -> None:
         """Follow a stamp seen on somebody's write, at most `follow_s_max` ahead of the wall clock."""
-        self._last = max(self._last, min(seen, wall + self._follow_max))
+        self.last = max(self.last, min(seen, Stamp(wall + self._follow_max)))

@@ -1,158 +1,269 @@
-"""A replica: rows, version vector, and the order in which rows changed here.
+"""A replica: rows, version vector, floor, and the order in which rows changed here.
 
-Pure and single-threaded; wall time, origins and locks belong to the caller. The rule of this file: *what the vector
-covers is in the rows*, all of it. Rows are self-contained and may know more than the vector claims.
+Pure and single-threaded; wall time, origins and locks belong to the caller. The rule of this file: *a dot is covered by
+the vector iff its effect is in the rows; the remover of every covered dot that is not live is covered too, and lies in
+the floor or in that row's context*. Rows, vector, floor and places roll back only together.
 
-Arrival order makes "what changed since" cost O(changes): every change takes the next arrival number, and the
-insertion order of `_arrivals` is the arrival order, with each key at its latest place.
+A peer is served by its place in our arrival order, or by its vector if that covers our floor, or else by a snapshot
+join. Delta-state CRDTs after Almeida, Shoker, Baquero 2018; removal without tombstones for ever after DottedDB
+(Goncalves, Almeida, Baquero, Fonte 2017), with a floor in place of the knowledge of who is a member.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from propagul.crdt import row as rows
+from propagul.crdt.cut import Cut, Join, Lacks
 from propagul.crdt.dot import Dot, HybridClock, Origin, Stamp
-from propagul.crdt.vector import VersionVector
+from propagul.crdt.merge import Change, Merge, Merged
+from propagul.crdt.payload import Keep, Remove
+from propagul.crdt.table import Table
+from propagul.crdt.vector import Floor, Frozen, VersionVector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from propagul.crdt.block import Block
+    from propagul.crdt.payload import Action, Found
     from propagul.crdt.row import Row
     from propagul.crdt.vector import Entry
 
 
-class Write(NamedTuple):
-    """One local write as the log keeps it; a payload of None removes the key.
+class Op(NamedTuple):
+    """What a batch does to one key: write a payload, `REMOVE`, or `Keep` the highest siblings."""
+
+    key: str
+    kind: int
+    action: Action
+
+
+class Batch(NamedTuple):
+    """Local operations that stand or fall together and share one dot.
 
     It needs no context: what it saw is everything before it in the same log.
     """
 
     dot: Dot
-    key: str
-    kind: int
-    payload: bytes | None
-
-
-class Change(NamedTuple):
-    """A row before and after; `before` is `row.EMPTY` for a new key."""
-
-    key: str
-    before: Row
-    after: Row
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """What a peer lacks, frozen at one instant.
-
-    Attributes:
-        rows: Rows past the peer's place in our arrival order that its vector does not cover, oldest change first.
-        entries: How our vector changed since we last told that peer.
-        arrival: Our arrival counter at the cut: the peer's next place.
-        mark: Our vector's mark at the cut: the next "since we last told".
-    """
-
-    rows: list[tuple[str, Row]]
-    entries: list[Entry]
-    arrival: int
-    mark: int
+    ops: Sequence[Op]
 
 
 class Replica:
-    """One namespace of the replicated map at one node."""
+    """One namespace of the replicated map at one node.
+
+    Attributes:
+        origin: Who mints here now.
+        clock: The clock of that origin.
+        minted: The newest stamp of `origin` that is applied.
+        cursor_floor: A peer whose place is below this is served by its vector or by a snapshot join.
+        watched: Whether `apply` and `merge` report changes; off saves half their time.
+    """
+
+    __slots__ = ("__dict__", "clock", "minted", "origin", "watched")  # slots: what the kernel reads in place
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self.clock = HybridClock()
-        self.vector = VersionVector()
-        self._rows: dict[str, Row] = {}
-        self._arrivals: dict[str, int] = {}
-        self._arrival = 0
+        self.minted = Stamp(0)
+        self._vector = VersionVector()
+        self.table = Table()
+        self.cursor_floor = 0
+        self.watched = False
+        self._frozen: tuple[int, Frozen] | None = None
+        self._untrimmed: list[str] = []
+        self._trim_until = 0
+
+    @property
+    def vector(self) -> VersionVector:
+        """What is applied. Own writes are entered when it is asked for, which is less often than they are made."""
+        if self.minted:
+            self._vector.advance(self.origin, self.minted)
+        return self._vector
 
     @property
     def arrival(self) -> int:
-        """How many row changes this replica has seen since it was made."""
-        return self._arrival
+        """The number of the newest change of a row here."""
+        return self.table.arrival
 
     def __len__(self) -> int:
         """Rows held, removal records included."""
-        return len(self._rows)
+        return len(self.table)
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
-        return iter(self._rows.items())
+        return iter(self.table)
+
+    def get(self, key: str) -> Found:
+        """The winner's payload; ABSENT if there is none."""
+        return self.table.get(key)
 
     def row(self, key: str) -> Row:
         """The row of a key; `row.EMPTY` if nothing is known of it."""
-        return self._rows.get(key, rows.EMPTY)
+        return self.table.row(key)
 
-    def prepare(self, key: str, kind: int, payload: bytes | None, wall: Stamp) -> Write:
-        """Mint the dot of a local write. Nothing changes but the clock: log it, then `apply_write` it."""
-        return Write(Dot(self.clock.tick(wall), self.origin), key, kind, payload)
+    # --- local writes --------------------------------------------------------------------------------------------
 
-    def apply_write(self, write: Write) -> Change:
-        """Apply a local write, fresh or read back from the log. It supersedes every sibling held here."""
-        before = self.row(write.key)
-        if write.payload is None:
-            after = rows.remove(before, write.dot)
+    def renew(self, origin: Origin) -> None:
+        """Mint under another origin from now on, by a clock that has seen nothing."""
+        self._vector.advance(self.origin, self.minted)
+        self.origin, self.clock, self.minted = origin, HybridClock(), Stamp(0)
+
+    def go_on(self, origin: Origin, last: Stamp) -> None:
+        """Mint on under an origin whose last stamp is surely `last`."""
+        self.origin, self.clock, self.minted = origin, HybridClock(last), last
+
+    def prepare(self, ops: Sequence[Op], wall: Stamp) -> Batch:
+        """Mint the dot of a batch. Nothing changes but the clock: log it, then `apply` it."""
+        return Batch(Dot(self.clock.tick(wall), self.origin), ops)
+
+    def apply(self, batch: Batch) -> list[Change]:
+        """Apply a batch, fresh or read back from the log. Each operation supersedes every sibling held here."""
+        (stamp, origin), ops = batch
+        table, changes = self.table, []
+        for key, kind, action in ops:
+            before = table.row(key) if self.watched else rows.EMPTY
+            known = table.plain_dot(key)
+            if isinstance(action, (Keep, Remove)) or known is None or known[1] not in (0, origin):
+                table.put(key, rows.act(table.row(key), batch.dot, kind, action))
+            else:
+                table.write(key, kind, action, stamp, origin)
+            if self.watched:
+                changes.append(Change(key, before, table.row(key)))
+        self.note(batch.dot)
+        return changes
+
+    def note(self, dot: Dot) -> None:
+        """A batch with this dot has been applied."""
+        if dot.origin == self.origin:
+            self.minted = dot.stamp
         else:
-            after = rows.write(before, write.dot, write.kind, write.payload)
-        self._put(write.key, after)
-        self.vector.advance(write.dot.origin, write.dot.stamp)
-        return Change(write.key, before, after)
+            self._vector.advance(dot.origin, dot.stamp)
 
-    def merge(self, incoming: Iterable[tuple[str, Row]], entries: Iterable[Entry], wall: Stamp) -> list[Change]:
-        """Join one complete stream: all its rows, then the vector its sender had at the cut.
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    def merge(self, blocks: Iterable[Block], entries: Iterable[Entry], wall: Stamp, join: Join | None = None) -> Merged:
+        """Apply one complete stream: all its rows, then what its sender lets us adopt.
 
         Idempotent and order-free. Never call it with part of a stream: the vector would claim what was not applied.
         """
-        changes = []
-        for key, theirs in incoming:
-            before = self.row(key)
-            after = rows.join(before, theirs)
-            if after is not before:
-                self._put(key, after)
-                changes.append(Change(key, before, after))
-        for origin, stamp in entries:
+        there = None if join is None else join.vector
+        stream = Merge(self.table, self.vector, there, watched=self.watched)
+        for block in blocks:
+            stream.take(block)
+        if join is not None:
+            stream.remove_what_the_sender_removed()
+        news = stream.news
+        for origin, stamp in entries if join is None else (*entries, *join.vector):
             if self.vector.advance(origin, stamp):
                 self.clock.observe(stamp, wall)
-        return changes
+                news = True
+        if join is not None:
+            self.vector.raise_floor(join.floor)
+            self.table.skip()  # what was removed there and never seen here changes no row, and no record tells of it
+            self.cursor_floor = self.table.arrival
+        return Merged(news, stream.changes)
+
+    def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
+        """Freeze what a peer lacks: by its place `after`, or by its vector `known`, or as a snapshot join."""
+        join = None
+        if after < self.cursor_floor:
+            after = 0
+            if not known.covers_all(self.vector.floor):
+                join = Join(self.vector.copy(), self.vector.floor)
+        return self._cut(after, told, join, Lacks(None if join else known))
+
+    def cut_own(self, *, after: int, known: VersionVector) -> Cut | None:
+        """Freeze what a peer lacks of this origin's own writes; None towards a peer that a cut must serve first.
+
+        Its one entry is this origin's: the peer may adopt that and nothing else. So no row in it may tell of others'
+        writes that the peer lacks: they may be halves of transactions.
+        """
+        stamp, seen = self.vector.stamp_of(self.origin), known.stamp_of(self.origin)
+        if after < self.cursor_floor:
+            return None
+        cut = self._cut(after, self.vector.mark, None, Lacks(None, self.origin, seen))
+        if any(self._tells_of_others(row, seen, known) for row in cut.special_rows()):
+            cut.close()
+            return None
+        cut.entries = [(self.origin, stamp)]
+        return cut
+
+    def _tells_of_others(self, row: Row, seen: int, known: VersionVector) -> bool:
+        if row.context.get(self.origin, 0) <= seen:
+            return False
+        return not all(known.covers_entry(o, s) for o, s in row.context.items() if o != self.origin)
+
+    def _cut(self, after: int, told: int, join: Join | None, lacks: Lacks) -> Cut:
+        return Cut(
+            entries=self.vector.since(told),
+            arrival=self.arrival,
+            mark=self.vector.mark,
+            join=join,
+            _capture=self.table.capture(after),
+            _lacks=lacks,
+        )
+
+    # --- the floor -----------------------------------------------------------------------------------------------
+
+    @property
+    def frozen_at(self) -> int | None:
+        """The arrival number that a commit would make the cursor floor; None if nothing is frozen."""
+        return None if self._frozen is None else self._frozen[0]
+
+    def freeze(self) -> None:
+        """First step of raising the floor: remember what is known now."""
+        self._frozen = self.arrival, self.vector.freeze()
+
+    def commit(self) -> None:
+        """Second step: the floor rises to what was frozen. `trim` may follow at leisure.
+
+        Peers whose place is older are served by their vector or by a snapshot join from now on.
+        """
+        if self._frozen is not None:
+            (arrival, frozen), self._frozen = self._frozen, None
+            self.vector.fold(frozen)
+            self.cursor_floor = max(self.cursor_floor, arrival)
+            self._trim_until = arrival
+            self._untrimmed = self.table.special_keys()
+
+    @property
+    def is_trimming(self) -> bool:
+        """Whether rows wait to be trimmed since the last commit."""
+        return bool(self._untrimmed)
+
+    def trim(self, most: int | None = None) -> bool:
+        """Let rows that arrived before the last commit say only what the floor does not; return whether more are left.
+
+        O(`most`). Rows that say more than they need are correct: nothing depends on when this is done.
+        """
+        for _ in range(len(self._untrimmed) if most is None else min(most, len(self._untrimmed))):
+            key = self._untrimmed.pop()
+            if self.table.arrived(key) <= self._trim_until:
+                self._trim(key)
+        return bool(self._untrimmed)
+
+    def _trim(self, key: str) -> None:
+        row = self.table.row(key)
+        trimmed = rows.trim(row, self.vector.floor)
+        if not trimmed.context:
+            self.table.drop(key)
+        elif trimmed is not row:
+            self.table.replace(key, trimmed)
+
+    # --- snapshots -----------------------------------------------------------------------------------------------
+
+    def adopt(self, floor: Floor, hot: Iterable[Entry]) -> None:
+        """Begin as a fresh replica with the vector of a snapshot; its rows follow by `load`."""
+        self._vector = VersionVector(hot, floor)
+        self.table.skip()
+        self.cursor_floor = self.table.arrival
+
+    def load(self, block: Block) -> None:
+        """Take rows of a snapshot as they are."""
+        for key, payload, kind, stamp, origin in block.plain:
+            self.table.write(key, kind, payload, stamp, origin)
+        for key, row in block.other:
+            self.table.put(key, row)
 
     def forget(self, key: str) -> None:
         """Drop a row without a trace. Only for ephemeral namespaces, whose rows expire by themselves."""
-        self._rows.pop(key, None)
-        self._arrivals.pop(key, None)
-
-    def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
-        """Freeze what a peer lacks: rows that changed after arrival `after` and are not covered by `known`."""
-        fresh = [(key, row) for key, row in self._since(after) if not row.covered_by(known)]
-        return Cut(rows=fresh, entries=self.vector.since(told), arrival=self._arrival, mark=self.vector.mark)
-
-    def cut_own(self, *, after: int, known: VersionVector) -> Cut:
-        """Freeze what a peer lacks of this origin's own writes: every row past `after` that holds one.
-
-        Its one entry is this origin's: the peer may adopt that and nothing else. Rows stand for themselves, so a peer
-        may hold what its vector does not claim yet, never the other way round.
-        """
-        seen = known.stamp_of(self.origin) or 0
-        stamp = self.vector.stamp_of(self.origin)
-        fresh = [(key, row) for key, row in self._since(after) if row.context.get(self.origin, 0) > seen]
-        entries = [] if stamp is None else [(self.origin, stamp)]
-        return Cut(rows=fresh, entries=entries, arrival=self._arrival, mark=self.vector.mark)
-
-    def _since(self, after: int) -> list[tuple[str, Row]]:
-        """Rows that changed after arrival `after`, oldest change first. O(their number)."""
-        changed = []
-        for key in reversed(self._arrivals):
-            if self._arrivals[key] <= after:
-                break
-            changed.append((key, self._rows[key]))
-        changed.reverse()
-        return changed
-
-    def _put(self, key: str, row: Row) -> None:
-        self._rows[key] = row
-        self._arrival += 1
-        self._arrivals.pop(key, None)
-        self._arrivals[key] = self._arrival
+        self.table.drop(key)

@@ -1,24 +1,29 @@
 """One row of the map: its concurrent siblings and the causal context that says what was seen.
 
-A dotted version vector set (Almeida, Baquero, Goncalves, Preguica, Fonte 2014). `join` is a semilattice join:
-commutative, associative, idempotent. A sibling survives a join unless the other side has seen it (its context covers
-the dot) and no longer holds it. A delete leaves no siblings and a dot of its own in the context; such a row is a
-removal record and travels like any other.
+A dotted version vector set (Almeida, Baquero, Goncalves, Preguica, Fonte 2014). A sibling survives a join unless the
+other side has seen it and no longer holds it. What a row has seen is its context, plus what its replica's vector
+covers: contexts are trimmed below the floor. A delete leaves no siblings and a dot of its own in the context; such a
+row is a removal record and travels like any other, until the floor covers all of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from propagul.crdt.payload import Keep, Remove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from propagul.crdt.dot import Dot, Origin, Stamp
-    from propagul.crdt.vector import VersionVector
+    from propagul.crdt.payload import Action, Payload
+    from propagul.crdt.vector import Floor, VersionVector
 
-REGISTER = 0
-"""Row kind of a plain value. Other kinds are stored and forwarded untouched."""
+REGISTER, COUNTER, SET, LOG, MAP = range(5)
+"""Row kinds. Others are stored and forwarded untouched."""
+
+SIBLINGS_MAX = 64
+"""A replica that meets more siblings than this on one key writes an operation that keeps the highest of them."""
 
 
 class Sibling(NamedTuple):
@@ -26,17 +31,16 @@ class Sibling(NamedTuple):
 
     dot: Dot
     kind: int
-    payload: bytes
+    payload: Payload
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What one replica knows of one key.
 
     Attributes:
         siblings: Highest dot first, so the first one is the last-writer-wins view.
-        context: For each origin the highest stamp seen on this key. Treated as immutable.
-            *Invariant:* it covers every sibling's dot.
+        context: For each origin the highest stamp seen on this key, as far as the floor does not say it. Treated as
+            immutable. *Invariant:* it covers every sibling's dot.
     """
 
     siblings: tuple[Sibling, ...]
@@ -47,35 +51,78 @@ class Row:
         """The sibling that ranks highest, or None for a removal record."""
         return self.siblings[0] if self.siblings else None
 
-    def covered_by(self, vector: VersionVector) -> bool:
-        """Whether a replica with this vector has nothing to learn from this row."""
-        return all(vector.covers_entry(origin, stamp) for origin, stamp in self.context.items())
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one sibling and its own dot is all the context says."""
+        return len(self.siblings) == len(self.context) == 1 and self.has_seen_no_more_than_it_holds
 
-    def _has_seen(self, dot: Dot) -> bool:
+    @property
+    def has_seen_no_more_than_it_holds(self) -> bool:
+        """Whether the context is implied by the siblings."""
+        return self.context == _implied(self.siblings)
+
+    def has_seen(self, dot: Dot) -> bool:
+        """Whether the context covers a dot."""
         return self.context.get(dot.origin, 0) >= dot.stamp
+
+    def covered_by(self, vector: VersionVector) -> bool:
+        """Whether a replica with this vector, which covers our floor, has nothing to learn from this row."""
+        return vector.covers_all(self.context.items())
 
 
 EMPTY = Row((), {})
 
 
-def write(seen: Row, dot: Dot, kind: int, payload: bytes) -> Row:
-    """The row after a write that saw `seen`: it supersedes every sibling there."""
-    return Row((Sibling(dot, kind, payload),), {**seen.context, dot.origin: dot.stamp})
+def plain(dot: Dot, kind: int, payload: Payload) -> Row:
+    """A row of one sibling that has seen nothing else."""
+    return Row((Sibling(dot, kind, payload),), {dot.origin: dot.stamp})
 
 
-def remove(seen: Row, dot: Dot) -> Row:
-    """The removal record of a delete that saw `seen`."""
-    return Row((), {**seen.context, dot.origin: dot.stamp})
+def act(seen: Row, dot: Dot, kind: int, action: Action) -> Row:
+    """The row after an operation whose author saw `seen`: a write or removal supersedes every sibling there."""
+    context = {**seen.context, dot.origin: dot.stamp}
+    if isinstance(action, Keep):
+        return Row(seen.siblings[: int(action)], context)
+    if isinstance(action, Remove):
+        return Row((), context)
+    return Row((Sibling(dot, kind, action),), context)
 
 
-def join(ours: Row, theirs: Row) -> Row:
-    """The least row that knows what both know. Returns `ours` itself when `theirs` adds nothing."""
+def join(ours: Row, theirs: Row, here: VersionVector, there: VersionVector | None = None) -> Row:
+    """What both sides know of one key. Returns `ours` itself when `theirs` adds nothing.
+
+    Args:
+        ours: The local row.
+        theirs: The incoming one.
+        here: Our vector before the stream: a dot it covers and `ours` lacks was superseded here.
+        there: In a snapshot join, the sender's vector, with the same meaning for `theirs`.
+    """
     held = {sibling.dot for sibling in ours.siblings}
     offered = {sibling.dot for sibling in theirs.siblings}
-    kept = [s for s in ours.siblings if s.dot in offered or not theirs._has_seen(s.dot)]  # noqa: SLF001 - same class
-    taken = [s for s in theirs.siblings if s.dot not in held and not ours._has_seen(s.dot)]  # noqa: SLF001
+    kept = [
+        s
+        for s in ours.siblings
+        if s.dot in offered or not (theirs.has_seen(s.dot) or (there is not None and there.covers(s.dot)))
+    ]
+    taken = [s for s in theirs.siblings if s.dot not in held and not ours.has_seen(s.dot) and not here.covers(s.dot)]
+    if len(kept) == len(ours.siblings) and theirs.covered_by(here):
+        return ours  # all that theirs has seen is applied here
     newer = {o: s for o, s in theirs.context.items() if ours.context.get(o, 0) < s}
     if not taken and not newer and len(kept) == len(ours.siblings):
         return ours
-    siblings = tuple(sorted(kept + taken, key=lambda sibling: sibling.dot, reverse=True))
+    siblings = tuple(sorted(kept + taken, key=lambda sibling: sibling.dot, reverse=True)) if taken else tuple(kept)
     return Row(siblings, {**ours.context, **newer})
+
+
+def trim(row: Row, floor: Floor) -> Row:
+    """The row without context entries that the floor covers; the siblings' own dots stay. The same row if none go."""
+    implied = _implied(row.siblings)
+    kept = {o: s for o, s in row.context.items() if implied.get(o) == s or not floor.covers(o, s)}
+    if len(kept) == len(row.context):
+        return row
+    return Row(row.siblings, {**implied, **kept})
+
+
+def _implied(siblings: tuple[Sibling, ...]) -> dict[Origin, Stamp]:
+    """The context that the siblings' dots alone make."""
+    return {dot.origin: dot.stamp for dot, _, _ in reversed(siblings)}

@@ -7,9 +7,11 @@ from propagul.gossip.config import GossipConfig as GossipConfig
 from propagul.gossip.events import Drop as Drop
 from propagul.gossip.events import Effect as Effect
 from propagul.gossip.events import Event as Event
+from propagul.gossip.events import Incoming as Incoming
 from propagul.gossip.events import LinkDown as LinkDown
 from propagul.gossip.events import LinkKey as LinkKey
 from propagul.gossip.events import LinkUp as LinkUp
+from propagul.gossip.events import Outgoing as Outgoing
 from propagul.gossip.events import Ready as Ready
 from propagul.gossip.events import Received as Received
 from propagul.gossip.events import Source as Source

@@ -6,13 +6,62 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from propagul.crdt import Cut, Entry, VersionVector
+    from propagul.crdt import Entry, Join, VersionVector
     from propagul.link.base import NodeId
 
 LinkKey = NewType("LinkKey", int)
 """Names one open link to the node; never reused in a process."""
+
+
+class Outgoing(Protocol):
+    """What a peer lacks, of one instant, read while the namespace changes."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        """How the vector changed since that peer was last told."""
+
+    @property
+    def arrival(self) -> int:
+        """The peer's next place."""
+
+    @property
+    def mark(self) -> int:
+        """The next "since we last told"."""
+
+    @property
+    def join(self) -> Join | None:
+        """Set if this is a snapshot join."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no rows and is no snapshot join."""
+
+    def blocks(self) -> Iterator[bytes]:
+        """The encoded blocks. Taken once."""
+
+
+class Incoming(Protocol):
+    """A stream on its way in: nothing of it is visible before `apply`."""
+
+    def add(self, block: bytes) -> None:
+        """Stage one block.
+
+        Raises:
+            StoreError: The log took it not.
+        """
+
+    def apply(self, entries: list[Entry], join: Join | None) -> bool:
+        """Log and join the whole stream in one step; return whether anything was new.
+
+        Raises:
+            PeerProtocolError: The bytes are not rows. Nothing was applied.
+            StoreError: The log took it not. Nothing was applied.
+        """
+
+    def abandon(self) -> None:
+        """The rest will not come."""
 
 
 class Source(Protocol):
@@ -20,7 +69,7 @@ class Source(Protocol):
 
     @property
     def arrival(self) -> int:
-        """How many row changes there have been."""
+        """The number of the newest change of rows."""
 
     def hello(self) -> tuple[bytes, VersionVector, int]:
         """The vector's digest, a copy of the vector, and its mark, all of one instant."""
@@ -31,18 +80,14 @@ class Source(Protocol):
     def covers(self, entries: Iterable[Entry]) -> bool:
         """Whether everything in `entries` is applied here."""
 
-    def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
+    def cut(self, *, after: int, known: VersionVector, told: int) -> Outgoing:
         """Freeze what a peer lacks; see `Replica.cut`."""
 
-    def cut_own(self, *, after: int, known: VersionVector) -> Cut:
+    def cut_own(self, *, after: int, known: VersionVector) -> Outgoing | None:
         """Freeze what a peer lacks of this process's own writes; see `Replica.cut_own`."""
 
-    def merge(self, packed: bytes, entries: Iterable[Entry]) -> bool:
-        """Log and join one complete stream; return whether anything was new.
-
-        Raises:
-            PeerProtocolError: The bytes are not rows. Nothing was applied.
-        """
+    def incoming(self) -> Incoming:
+        """Where a stream goes that begins now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,27 +18,51 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from propagul.crdt import VersionVector
-from propagul.crdt.codec import encode_row
+from propagul.crdt import Join, VersionVector
 from propagul.errors import PeerProtocolError
 from propagul.gossip.messages import CHUNK_BYTES, ENTRIES_PER_DIGEST, Delta, Digest, encode
+from propagul.gossip.stream import Assembler, chunks, decode_floor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from propagul.crdt import Cut, Entry, Origin, Stamp
-    from propagul.gossip.events import Source
-
-STREAM_BYTES_MAX = 1024 * 1024 * 1024
-"""Most bytes of rows staged for one delta before the link is closed."""
+    from propagul.crdt import Entry, Floor, Origin, Stamp
+    from propagul.gossip.events import Incoming, Outgoing, Source
 
 
 @dataclass(slots=True)
 class Stage:
-    """A delta on its way in. `adopt` is fixed when its first chunk arrives (fact 4)."""
+    """A delta on its way in. `adopt` and `there` are fixed when its first chunk arrives (fact 4).
+
+    Attributes:
+        adopt: What may be adopted with it.
+        there: In a snapshot join, the sender's vector at the cut.
+        incoming: Where its blocks wait.
+        floor: What its first item said; missing until that is here.
+    """
 
     adopt: dict[Origin, Stamp]
-    packed: bytearray = field(default_factory=bytearray)
+    there: VersionVector | None
+    incoming: Incoming
+    floor: list[Floor | None] = field(default_factory=list)
+    assembler: Assembler = field(default_factory=Assembler)
+
+    def take(self, chunk: bytes) -> None:
+        """Take in a piece of the stream."""
+        for item in self.assembler.feed(chunk):
+            if self.floor:
+                self.incoming.add(item)
+            else:
+                self.floor.append(decode_floor(item))
+
+    def apply(self) -> bool:
+        """Apply the whole stream; return whether anything was new."""
+        if not self.assembler.is_empty or not self.floor:
+            raise PeerProtocolError("a stream ends in the middle of a block")
+        if (self.floor[0] is None) is not (self.there is None):
+            raise PeerProtocolError("a snapshot join without a floor, or a floor without a snapshot join")
+        join = None if self.there is None or self.floor[0] is None else Join(self.there, self.floor[0])
+        return self.incoming.apply(list(self.adopt.items()), join)
 
 
 class Exchange:
@@ -57,6 +81,7 @@ class Exchange:
     __slots__ = (
         "_acked",
         "_hello_vector",
+        "_joining",
         "_only",
         "_place",
         "_received",
@@ -82,13 +107,18 @@ class Exchange:
         self.theirs = VersionVector()
         self._unadopted: dict[Origin, Stamp] = {}
         self._hello_vector: VersionVector | None = None
-        self._same = False
+        self._same = self._joining = False
         self._only: dict[Origin, Stamp] | None = None
         self._told = self._place = 0
         self._sent = self._acked = self._received = 0
         self._stage: Stage | None = None
         self.heard = self.owes_digest = self.owes_delta = self.owes_push = False
         self.digest_at = self.interval_s = 0.0
+
+    @property
+    def place(self) -> int:
+        """Up to where in our arrival order the peer has been served."""
+        return self._place
 
     @property
     def caught_up(self) -> bool:
@@ -124,6 +154,7 @@ class Exchange:
         if digest.more:
             return
         self._only = dict(digest.entries) if digest.only_these else None
+        self._joining = digest.join
         self.heard, self._hello_vector = True, None
         self.owes_delta = self.owes_delta or not digest.only_these  # a push asks for nothing
         if not digest.rows_follow and self._stage is None and not self.caught_up:
@@ -138,12 +169,17 @@ class Exchange:
         if delta.sequence != self._received + 1:
             raise PeerProtocolError("deltas out of order")
         if self._stage is None:
-            self._stage = Stage(dict(self._unadopted) if self._only is None else self._only)
-            self._only = None
-        if len(self._stage.packed) + len(delta.chunk) > STREAM_BYTES_MAX:
-            raise PeerProtocolError(f"a stream of rows is over {STREAM_BYTES_MAX} bytes")
-        self._stage.packed += delta.chunk
+            adopt = dict(self._unadopted) if self._only is None else self._only
+            self._stage = Stage(adopt, self.theirs.copy() if self._joining else None, self._source.incoming())
+            self._only, self._joining = None, False
+        self._stage.take(delta.chunk)
         return delta.last and self._apply(self._stage)
+
+    def abandon(self) -> None:
+        """The link is gone: what was staged and not applied is of no use."""
+        if self._stage is not None:
+            self._stage.incoming.abandon()
+            self._stage = None
 
     def outgoing(self) -> Iterator[bytes]:
         """The frames that are due. Cut now, encoded as they are taken."""
@@ -154,7 +190,7 @@ class Exchange:
             yield from self._tell(entries)
 
     def _apply(self, stage: Stage) -> bool:
-        news = self._source.merge(bytes(stage.packed), stage.adopt.items())
+        news = stage.apply()
         self._stage = None
         self._received += 1
         for origin, stamp in stage.adopt.items():
@@ -166,35 +202,40 @@ class Exchange:
     def _rows_due(self) -> Iterator[bytes]:
         """One delta if the peer lacks anything: a full one where it may have asked, else a push of our own writes."""
         cut = self._full_cut() if self.owes_delta else None
+        own: Outgoing | None = None
+        if cut is None and self.owes_push:
+            self.owes_push = False
+            own = self._source.cut_own(after=self._place, known=self.theirs)
+            cut = self._full_cut() if own is None else None  # the peer's place lies below our floor
         if cut is not None:
             self._told = cut.mark
-            yield from self._tell(cut.entries, rows_follow=True)
-        elif self.owes_push:
-            cut = self._own_cut()
-            if cut is not None:
-                yield from self._tell(cut.entries, rows_follow=True, only_these=True)
-        if cut is not None:
-            self._sent += 1
-            yield from self._deltas(self._sent, cut)
+            yield from self._tell(cut.entries, rows_follow=True, join=cut.join is not None)
+        elif own is not None and not own.is_empty:
+            yield from self._tell(own.entries, rows_follow=True, only_these=True)
+        sent = cut or own
+        if sent is not None and not sent.is_empty:
+            yield from self._deltas(sent)
 
-    def _full_cut(self) -> Cut | None:
+    def _full_cut(self) -> Outgoing | None:
         self.owes_delta = False
         if self._source.arrival == self._place:
             return None
         cut = self._source.cut(after=self._place, known=self.theirs, told=self._told)
         self._place = cut.arrival
-        if not cut.rows:
+        if cut.is_empty:
             return None
         self.owes_push = False
         return cut
 
-    def _own_cut(self) -> Cut | None:
-        """Our own writes past the peer's place. The place stays: the acknowledgement's full cut moves it."""
-        self.owes_push = False
-        cut = self._source.cut_own(after=self._place, known=self.theirs)
-        return cut if cut.rows else None
+    def _deltas(self, cut: Outgoing) -> Iterator[bytes]:
+        self._sent += 1
+        floor = None if cut.join is None else cut.join.floor
+        for chunk, last in chunks(floor, cut.blocks(), CHUNK_BYTES):
+            yield encode(Delta(space=self.space, sequence=self._sent, last=last, chunk=chunk))
 
-    def _tell(self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False) -> Iterator[bytes]:
+    def _tell(
+        self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False, join: bool = False
+    ) -> Iterator[bytes]:
         self.owes_digest = False
         same, self._same = self._same, False
         for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
@@ -207,15 +248,7 @@ class Exchange:
                     more=start + ENTRIES_PER_DIGEST < len(entries),
                     rows_follow=rows_follow,
                     only_these=only_these,
+                    join=join,
                     entries=tuple(piece),
                 )
             )
-
-    def _deltas(self, sequence: int, cut: Cut) -> Iterator[bytes]:
-        buffer = bytearray()
-        for key, row in cut.rows:
-            buffer += encode_row(key, row)
-            while len(buffer) > CHUNK_BYTES:
-                yield encode(Delta(space=self.space, sequence=sequence, last=False, chunk=bytes(buffer[:CHUNK_BYTES])))
-                del buffer[:CHUNK_BYTES]
-        yield encode(Delta(space=self.space, sequence=sequence, last=True, chunk=bytes(buffer)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
 import msgpack
 
-from propagul.crdt import codec
+from propagul.crdt import codec, wire
 from propagul.errors import PeerProtocolError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Digest:
         more: Another digest frame of the same telling follows.
         rows_follow: A delta that carries these entries' rows follows; no need to ask.
         only_these: That delta backs these entries and none that were told before.
+        join: That delta is a snapshot join: it holds every row, and our vector is all that was told so far.
         entries: How my vector changed since I last told you.
     """
 
@@ -70,6 +71,7 @@ class Digest:
     more: bool = False
     rows_follow: bool = False
     only_these: bool = False
+    join: bool = False
     entries: tuple[Entry, ...] = ()
 
 
@@ -100,7 +102,13 @@ def encode(message: Message) -> bytes:
         case Hello():
             fields: list[object] = [0, message.version, message.label, message.recovering, dict(message.digests)]
         case Digest():
-            flags = message.same | message.more << 1 | message.rows_follow << 2 | message.only_these << 3
+            flags = (
+                message.same
+                | message.more << 1
+                | message.rows_follow << 2
+                | message.only_these << 3
+                | message.join << 4
+            )
             fields = [1, message.space, message.ack, flags, codec.flatten(message.entries)]
         case Delta():
             fields = [2, message.space, message.sequence, message.last, message.chunk]
@@ -115,7 +123,7 @@ def decode(frame: bytes) -> Message | None:
     Raises:
         PeerProtocolError: The frame is malformed.
     """
-    reader = codec.Reader(frame)
+    reader = wire.Reader(frame)
     fields = reader.items(_FIELDS_MAX)
     kind = _count(reader.scalar()) if fields else None
     if kind is None:
@@ -132,7 +140,7 @@ def decode(frame: bytes) -> Message | None:
     return message
 
 
-def _hello(reader: codec.Reader) -> Hello:
+def _hello(reader: wire.Reader) -> Hello:
     version, label, recovering = _count(reader.scalar()), _text(reader.scalar()), _typed(reader.scalar(), bool)
     digests = {_text(reader.scalar()): _typed(reader.scalar(), bytes) for _ in range(reader.pairs(_SPACES_MAX))}
     if any(len(digest) != 16 for digest in digests.values()):
@@ -140,7 +148,7 @@ def _hello(reader: codec.Reader) -> Hello:
     return Hello(version=version, label=label, recovering=recovering, digests=digests)
 
 
-def _digest(reader: codec.Reader) -> Digest:
+def _digest(reader: wire.Reader) -> Digest:
     space, ack, flags = _text(reader.scalar()), _count(reader.scalar()), _count(reader.scalar())
     return Digest(
         space=space,
@@ -149,11 +157,12 @@ def _digest(reader: codec.Reader) -> Digest:
         more=bool(flags & 2),
         rows_follow=bool(flags & 4),
         only_these=bool(flags & 8),
+        join=bool(flags & 16),
         entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)),
     )
 
 
-def _delta(reader: codec.Reader) -> Delta:
+def _delta(reader: wire.Reader) -> Delta:
     space, sequence, last = _text(reader.scalar()), _count(reader.scalar()), _typed(reader.scalar(), bool)
     return Delta(space=space, sequence=sequence, last=last, chunk=_typed(reader.scalar(), bytes))
 

@@ -82,7 +82,7 @@ class GossipNode:
             case LinkUp():
                 return self._link_up(event, now)
             case LinkDown():
-                self._peers.pop(event.link, None)
+                self._forget(event.link)
                 return []
             case Received():
                 return self._received(event, now)
@@ -92,6 +92,10 @@ class GossipNode:
                 return self._tick(now)
             case _:
                 assert_never(event)
+
+    def learned(self, space: str, now: float) -> None:
+        """Rows came by another way than a link: they are announced on all links. `next_tick` may be earlier now."""
+        self._announce(space, now, heard_on=None)
 
     def outgoing(self, link: LinkKey) -> Iterator[bytes]:
         """The frames due on a link. Take them all before asking again; nothing is encoded before it is taken."""
@@ -126,6 +130,11 @@ class GossipNode:
             for peer in self._peers.values()
         )
 
+    def all_past(self, space: str, place: int) -> bool:
+        """Whether somebody is linked, and everybody who is has been served up to this place of ours."""
+        places = [peer.exchanges[space].place for peer in self._peers.values()]
+        return bool(places) and min(places) >= place
+
     def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
         """Linked peers that said they have applied and logged these writes."""
         return {peer.node for peer in self._peers.values() if all(map(peer.exchanges[space].theirs.covers, dots))}
@@ -142,7 +151,7 @@ class GossipNode:
         self._peers[event.link] = _Peer(event.peer, event.dialed, exchanges, now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
-            del self._peers[twin]
+            self._forget(twin)
             effects.append(Drop(twin, "replaced by another link to the same node"))
         return effects
 
@@ -152,6 +161,11 @@ class GossipNode:
             return True
         return newcomer.dialed == (self._me < newcomer.peer)
 
+    def _forget(self, link: LinkKey) -> None:
+        peer = self._peers.pop(link, None)
+        for exchange in () if peer is None else peer.exchanges.values():
+            exchange.abandon()
+
     def _received(self, event: Received, now: float) -> list[Effect]:
         peer = self._peers.get(event.link)
         if peer is None:
@@ -160,7 +174,7 @@ class GossipNode:
         try:
             return self._take(event.link, peer, event.frame, now)
         except (PeerProtocolError, StoreError) as error:  # a full disk pauses the link: nothing of it was applied
-            del self._peers[event.link]
+            self._forget(event.link)
             return [Drop(event.link, str(error))]
 
     def _take(self, link: LinkKey, peer: _Peer, frame: bytes, now: float) -> list[Effect]:
@@ -198,7 +212,7 @@ class GossipNode:
             peer.exchanges[space].owes_push = True
         return [Ready(link) for link in self._peers]
 
-    def _announce(self, space: str, now: float, heard_on: LinkKey) -> None:
+    def _announce(self, space: str, now: float, heard_on: LinkKey | None) -> None:
         for link, peer in self._peers.items():
             if link != heard_on:
                 self._schedule(peer.exchanges[space], now, self._announce_delay_s(space))
@@ -216,7 +230,7 @@ class GossipNode:
         effects: list[Effect] = []
         for link, peer in list(self._peers.items()):
             if now - peer.heard_at >= self._config.silence_s_max:
-                del self._peers[link]
+                self._forget(link)
                 effects.append(Drop(link, "silent for too long"))
             elif self._due(peer, now):
                 effects.append(Ready(link))

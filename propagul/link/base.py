@@ -33,6 +33,7 @@ class Purpose(enum.StrEnum):
     GOSSIP = "gossip"
     TUNNEL = "tunnel"
     JOIN = "join"
+    QUERY = "query"
 
 
 class Address(NamedTuple):

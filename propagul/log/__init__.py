@@ -2,4 +2,4 @@
 
 from propagul.log.directory import StateDirectory as StateDirectory
 from propagul.log.event_log import EventLog as EventLog
-from propagul.log.event_log import Recovery as Recovery
+from propagul.log.recovery import Recovery as Recovery

@@ -1,93 +1,202 @@
-r"""How one record stands in a segment: length, checksum, payload. Pure functions over bytes.
+r"""How records stand in a segment. Pure functions over bytes; this format is frozen. All numbers are big endian.
 
-    segment = 8 bytes that name format and version | u32 seed | u32 CRC-32 of both | records
-    record  = 4 bytes "\xa7PG\x9e" | u32 length | u32 CRC-32 of (seed, length, payload) | payload      big endian
+    segment = header | records and seals | zeros (as far as the file was allocated ahead)
+    header  = 7 bytes "PGLOG\0\0" | u8 format | u64 log id | u64 number | 16 bytes boot id | u32 seed | 16 zero bytes
+              | u32 CRC-32 of the 60 bytes before
+    record  = u32 seed  | u32 length | u32 CRC-32 of the payload, begun with seed XOR end             | payload
+    seal    = u32 ~seed | u32 24     | u32 CRC-32 of the content, begun with NOT (seed XOR end)
+              | u64 offset below which the segment was on the disk when this was written | 16 bytes boot id
 
-The checksum covers the length, so a torn or flipped length is found like any other damage. It begins with a random
-seed of the segment, so that no value a user or a peer wrote can pass for a record of ours. The four bytes in front let
-a search for the next record run at the speed of a search for text: a torn tail may be as large as a stream.
+`end` is the offset just behind the record. So a checksum holds the record's place and its length: bytes at another
+place, of another segment or of another length never pass. The seed is 32 random bits; it also stands in front of each
+record, so that a search for the next one meets no decoy that a user or a peer put into a value. Neither the seed nor
+its complement begins with a zero byte: the zeros behind the last record are no record.
 """
 
 from __future__ import annotations
 
-import re
+import secrets
 import struct
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from propagul.log.place import Place
 
-MAGIC = b"PGLOG\x00\x00\x01"
-"""First bytes of a segment; the last one is the format version."""
+FORMAT = 2
+"""Version of this format. 1 was never released."""
 
-HEADER_BYTES = len(MAGIC) + 8
+HEADER_BYTES = 64
 """Bytes before the first record of a segment."""
 
+FRAME_BYTES = 12
+"""Bytes before the payload of a record."""
+
+SEAL_BYTES = FRAME_BYTES + 24
+"""Bytes of a seal."""
+
 RECORD_BYTES_MAX = 2**31 - 1
-MARK = b"\xa7PG\x9e"
-"""First bytes of a record; no msgpack of ours begins so, but a payload may hold them."""
+"""Highest length of a payload."""
 
-_MARKS = re.compile(re.escape(MARK))
-_HEADER = struct.Struct(">4sII")
+NO_BOOT = bytes(16)
+"""The boot id of a system that tells none: no two boots are known to be the same."""
 
+_MAGIC = b"PGLOG\0\0"
+_ONES = 0xFFFFFFFF
+_HEADER = struct.Struct(">7sBQQ16sI16x")
+_CHECK = struct.Struct(">I")
+_SEAL = struct.Struct(">Q16s")
 
-class Record(NamedTuple):
-    """One payload and the offset just behind it."""
-
-    payload: bytes
-    end: int
-
-
-def segment_header(seed: int) -> bytes:
-    """The first bytes of a segment whose checksums begin with `seed`, 32 random bits."""
-    return _sealed(MAGIC + seed.to_bytes(4, "big"))
+FRAME = struct.Struct(">III")
+"""Seed (or its complement), length, checksum."""
 
 
-def seed_of(header: bytes) -> int | None:
-    """The seed in a segment's first `HEADER_BYTES`; None if they are damaged or of another format."""
-    if not header.startswith(MAGIC) or _sealed(header[:-4]) != header:
-        return None
-    return int.from_bytes(header[len(MAGIC) : -4], "big")
+class SegmentHeader(NamedTuple):
+    """What the first bytes of a segment say.
 
-
-def encode(payload: bytes, seed: int) -> bytes:
-    """Frame one payload."""
-    return _HEADER.pack(MARK, len(payload), _checksum(payload, seed)) + payload
-
-
-def scan(segment: memoryview, start: int, seed: int) -> Iterator[Record]:
-    """Yield records from `start` on until the first one that is torn or damaged, or the end."""
-    offset = start
-    while (record := _record_at(segment, offset, seed)) is not None:
-        yield record
-        offset = record.end
-
-
-def find_record_after(segment: memoryview, start: int, seed: int) -> int | None:
-    """The offset of the first sound record at or behind `start`, or None.
-
-    Tells a torn tail (nothing sound follows) from damage in the middle. O(bytes searched), plus a checksum for each
-    place that looks like a record's beginning. Empty payloads are never written and never match.
+    Attributes:
+        log_id: 64 random bits; all segments of a log have the same.
+        number: The segment's place in the log; its file is named so.
+        boot_id: 16 bytes that name the boot of the system in which it was begun.
+        seed: See the module.
     """
-    places = (match.start() for match in _MARKS.finditer(segment, start))
-    return next((at for at in places if _record_at(segment, at, seed)), None)
+
+    log_id: int
+    number: int
+    boot_id: bytes
+    seed: int
 
 
-def _record_at(segment: memoryview, offset: int, seed: int) -> Record | None:
-    body = offset + _HEADER.size
-    if body > len(segment):
+class Seal(NamedTuple):
+    """A statement in the log: what lies below `covered` was on the disk.
+
+    Attributes:
+        at: Where the seal itself begins.
+        covered: An offset in the same segment, at most `at`.
+        boot_id: The boot in which what follows was appended.
+    """
+
+    at: int
+    covered: int
+    boot_id: bytes
+
+
+class Chunk(NamedTuple):
+    """What a stretch of a segment holds.
+
+    Attributes:
+        records: Payloads, each with the place of its record.
+        end: Offset behind the last sound record or seal.
+        seal: The last seal.
+        wanted: How many bytes from `end` on would show one more record; 0 if what stands there is none.
+    """
+
+    records: list[tuple[Place, bytes]]
+    end: int
+    seal: Seal | None
+    wanted: int
+
+
+def new_seed() -> int:
+    """32 random bits of which the first byte is neither near 0 nor near 255."""
+    return 0x40000000 + secrets.randbelow(0x80000000)
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    """The first `HEADER_BYTES` of a segment."""
+    content = _HEADER.pack(_MAGIC, FORMAT, header.log_id, header.number, header.boot_id, header.seed)
+    return content + _CHECK.pack(zlib.crc32(content))
+
+
+def decode_header(first: bytes) -> SegmentHeader | None:
+    """What a segment's first bytes say; None if they are cut off, damaged or of another format."""
+    if len(first) < HEADER_BYTES or not _passes(first):
         return None
-    mark, length, checksum = _HEADER.unpack_from(segment, offset)
-    if mark != MARK or length == 0 or body + length > len(segment):
+    magic, version, *fields = _HEADER.unpack_from(first)
+    return SegmentHeader(*fields) if (magic, version) == (_MAGIC, FORMAT) else None
+
+
+def foreign_format(first: bytes) -> int | None:
+    """The format of a segment of ours that another version wrote; None if it is of this one, damaged or not ours."""
+    if len(first) < HEADER_BYTES or not first.startswith(_MAGIC) or first[len(_MAGIC)] == FORMAT:
         return None
-    payload = bytes(segment[body : body + length])
-    return Record(payload, body + length) if _checksum(payload, seed) == checksum else None
+    as_ours = first[: len(_MAGIC)] + bytes([FORMAT]) + first[len(_MAGIC) + 1 :]
+    return None if _passes(as_ours) else first[len(_MAGIC)]
 
 
-def _sealed(content: bytes) -> bytes:
-    return content + zlib.crc32(content).to_bytes(4, "big")
+def encode(payload: bytes, start: int, seed: int) -> bytes:
+    """The record of a payload at the offset `start`."""
+    end = start + FRAME_BYTES + len(payload)
+    return FRAME.pack(seed, len(payload), zlib.crc32(payload, seed ^ end)) + payload
 
 
-def _checksum(payload: bytes, seed: int) -> int:
-    return zlib.crc32(payload, zlib.crc32(len(payload).to_bytes(4, "big"), seed))
+def encode_seal(seal: Seal, seed: int) -> bytes:
+    """The bytes of a seal at its offset."""
+    content = _SEAL.pack(seal.covered, seal.boot_id)
+    return FRAME.pack(seed ^ _ONES, len(content), _seal_checksum(content, seal.at, seed)) + content
+
+
+def scan_chunk(chunk: bytes, start: int, number: int, seed: int) -> Chunk:
+    """Read records from a stretch that begins at the offset `start`, up to the first that is cut off or unsound.
+
+    The one loop that recovery spends its time in: a record a turn, no calls but checksum, unpack and append.
+    """
+    found: list[tuple[Place, bytes]] = []
+    seal: Seal | None = None
+    at, size, base, crc32, unpack = 0, len(chunk), number << 40 | start, zlib.crc32, FRAME.unpack_from
+    while True:
+        body = at + 12
+        if body > size:
+            return Chunk(found, start + at, seal, FRAME_BYTES)
+        mark, length, checksum = unpack(chunk, at)
+        if mark != seed:
+            seal_here = None if mark != seed ^ _ONES else decode_seal(chunk[at : at + SEAL_BYTES], start + at, seed)
+            if seal_here is None:
+                cut_off = mark == seed ^ _ONES and at + SEAL_BYTES > size
+                return Chunk(found, start + at, seal, SEAL_BYTES if cut_off else 0)
+            seal, at = seal_here, at + SEAL_BYTES
+            continue
+        end = body + length
+        if end > size:
+            return Chunk(found, start + at, seal, 12 + length if length <= RECORD_BYTES_MAX else 0)
+        payload = chunk[body:end]
+        if crc32(payload, seed ^ (start + end)) != checksum:
+            return Chunk(found, start + at, seal, 0)
+        found.append((base + at, payload))
+        at = end
+
+
+def length_of(framed: bytes) -> int:
+    """How long the record is of which these are the first bytes, if it is one."""
+    return FRAME_BYTES + int.from_bytes(framed[4:8], "big")
+
+
+def decode_record(framed: bytes, start: int, seed: int) -> bytes | None:
+    """The payload of the record that these bytes are, all of them, at the offset `start`; None if it is unsound."""
+    mark, length, checksum = FRAME.unpack_from(framed)
+    payload = framed[FRAME_BYTES:]
+    sound = mark == seed and length == len(payload)
+    return payload if sound and zlib.crc32(payload, seed ^ (start + len(framed))) == checksum else None
+
+
+def decode_seal(framed: bytes, start: int, seed: int) -> Seal | None:
+    """The seal that these bytes are at the offset `start`; None if it is cut off or unsound."""
+    if len(framed) != SEAL_BYTES:
+        return None
+    mark, length, checksum = FRAME.unpack_from(framed)
+    content = framed[FRAME_BYTES:]
+    sound = mark == seed ^ _ONES and length == len(content) and _seal_checksum(content, start, seed) == checksum
+    return Seal(start, *_SEAL.unpack(content)) if sound else None
+
+
+def marks(seed: int) -> tuple[bytes, bytes]:
+    """What records and seals of a segment begin with."""
+    return seed.to_bytes(4, "big"), (seed ^ _ONES).to_bytes(4, "big")
+
+
+def _passes(first: bytes) -> bool:
+    return first[_HEADER.size : HEADER_BYTES] == _CHECK.pack(zlib.crc32(first[: _HEADER.size]))
+
+
+def _seal_checksum(content: bytes, start: int, seed: int) -> int:
+    return zlib.crc32(content, seed ^ (start + SEAL_BYTES) ^ _ONES)

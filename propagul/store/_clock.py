@@ -24,13 +24,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def time_ns(self) -> int:
-        """See `Clock`."""
-        return time.time_ns()
-
-    def monotonic(self) -> float:
-        """See `Clock`."""
-        return time.monotonic()
+    time_ns = staticmethod(time.time_ns)
+    monotonic = staticmethod(time.monotonic)
 
     async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
         """See `Clock`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from propagul.errors import IdentityError
 from propagul.link import Invite
 from propagul.store import _values
-from propagul.store._namespace import live
+from propagul.store._rows import live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,12 +74,12 @@ class InviteBook:
 
     def _row(self, invite_id: str) -> dict[str, object] | None:
         winner = self._space.row(PREFIX + invite_id).winner
-        value = None if winner is None else _values.unpack(PREFIX + invite_id, winner.payload)
+        value = None if winner is None else _values.thaw(PREFIX + invite_id, winner.payload)
         return value if isinstance(value, dict) else None
 
     def _write(self, invite_id: str, row: dict[str, object]) -> None:
         key = PREFIX + invite_id
-        self._space.put(key, _values.pack(key, row, _values.Limits()))
+        self._space.put(key, _values.freeze(key, row, _values.Limits()))
 
     def _sweep(self) -> None:
         """Drop invites that ended a day ago: whoever still holds one has stopped wondering."""

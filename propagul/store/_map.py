@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from propagul.errors import ClosedError, StoreCorrupt
-from propagul.store import _values
-from propagul.store._namespace import live
+from propagul.crdt import ABSENT, REGISTER, REMOVE, Op, Packed
+from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt
+from propagul.store import _kernel, _values
+from propagul.store._rows import Rows, live
+from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
 from propagul.store._watch import Watcher, visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from propagul.crdt import Change as RowChange
+    from propagul.crdt import Payload, Sibling
+    from propagul.store._history import History, Past, PastState
     from propagul.store._namespace import Namespace
     from propagul.store._values import Limits
     from propagul.store._watch import Change
@@ -27,12 +33,35 @@ if TYPE_CHECKING:
 _log = logging.getLogger("propagul.store")
 
 
+class Pressure(Protocol):
+    """Whether so much is on its way to the disk that a write must wait first."""
+
+    is_pressing: bool
+
+    def relieve(self, *, block: bool) -> None: ...
+
+
+class _NoPressure:
+    is_pressing = False
+
+    def relieve(self, *, block: bool) -> None:
+        pass
+
+
 class StateMap:
     """Keys and values of one namespace."""
 
-    def __init__(self, space: Namespace, limits: Limits) -> None:
+    __slots__ = ("__dict__", "__weakref__", "_closed", "_home", "_waits")  # slots: what the kernel reads in place
+
+    def __init__(self, space: Namespace, limits: Limits, pressure: Pressure | None = None) -> None:
         self._state = space
-        self._limits = limits
+        self._limits, self._key_max, self._value_max = limits, limits.key_bytes, limits.value_bytes
+        self._rows = Rows(space, self._before_rows, self._wrote_locally)
+        self._waits = False
+        self._past: Past | None = None
+        self._pressure = pressure or _NoPressure()
+        self._put_plain, self._table = space.put_plain, space.table
+        self._slot_of, self._values = space.table.slots.get, space.table.values
         self._closed = False
         self._home: asyncio.AbstractEventLoop | None = None
         """The event loop the store runs in; None while it is not started."""
@@ -40,34 +69,66 @@ class StateMap:
         self._callbacks_failed = 0
         self._pending: deque[Change] = deque()
         self._watchers: set[Watcher] = set()
-        space.listen(self._note_remote)
+        self._unlisten: Callable[[], None] | None = None
+        _kernel.bind(self, StateMap)  # its `set` and `get`, where it can, stand before those below, which do the rest
 
-    def set(self, key: str, value: object) -> None:
-        """Store a value. When it returns the kernel has it (with a path); it survives the end of this process.
+    def set(self, key: str, value: object, *, block: bool = True) -> None:
+        """Store a value. What it survives when this has returned is the store's `durability`.
+
+        Args:
+            key: Up to 1 KiB of text.
+            value: None, bool, int, float, str, bytes, list, dict, or a datetime with a timezone; up to 1 MiB.
+            block: Wait where more than 16 MiB are on their way to the disk; otherwise refuse.
 
         Raises:
             TypeError, ValueError: The key or value cannot be stored; the message names the path inside it.
             LimitExceeded: The key or value is too large.
+            StoreBusy: The disk cannot keep up, and `block` is false; nothing was stored.
             StoreFull, StoreError: The log took it not; nothing was stored.
+            NotReplicated: It is stored, and fewer members have logged it in time than `durability` asks for.
         """
-        packed = _values.pack(_values.check_key(key, self._limits), value, self._limits)
-        self._writable().put(key, packed)
-        self._wrote()
+        if self._pressure.is_pressing or self._waits or self._closed:
+            self._check_open()
+            self._before_write(block=block)
+        if (  # what most writes are, checked without a call; everything else is checked in full
+            type(key) is str
+            and type(value) is str
+            and key.isascii()
+            and value.isascii()
+            and 0 < len(key) <= self._key_max
+            and len(value) <= self._value_max
+            and key[0] != "\0"
+            and not self._rows.open_transactions
+            and self._put_plain(key, value)
+        ):
+            if self._home is not None or self._waits:
+                self._wrote_locally()
+            return
+        payload = _values.freeze(_values.check_key(key, self._limits), value, self._limits)
+        self._rows.commit((Op(key, REGISTER, payload),))
 
     def get(self, key: str, default: object = None) -> object:
         """The value of a key: the newest of its siblings where there are several. The caller's own."""
-        winner = self._state.row(key).winner
-        return default if winner is None else _values.unpack(key, winner.payload)
+        if self._rows.open_transactions:
+            winner = self._rows.row(key).winner
+            return default if winner is None else _values.thaw(key, winner.payload)
+        table = self._table
+        drops, slot = table.drops, self._slot_of(key)
+        if slot is None:
+            return default
+        found = self._values[slot]
+        if table.drops != drops:  # another thread may have given the slot to another key in between
+            found = self._state.get(key)
+        if type(found) is Packed:
+            return _values.thaw(key, found)
+        return default if found is ABSENT else found
 
     def delete(self, key: str) -> bool:
         """Remove a key, with every sibling seen here; return whether it was there.
 
         A write that another store makes at the same time survives.
         """
-        removed = self._writable().remove(key)
-        if removed:
-            self._wrote()
-        return removed
+        return self._rows.update((key,), lambda rows: [Op(key, REGISTER, REMOVE)] if rows[key].siblings else [])
 
     def get_all(self, prefix: str = "") -> dict[str, object]:
         """Keys under a prefix with their values, all of one instant, sorted by key. O(rows).
@@ -78,38 +139,119 @@ class StateMap:
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, object]]:
         """Like `get_all`, one pair at a time."""
-        for key, packed in sorted(live(self._state.rows(), prefix)):
+        for key, payload in sorted(live(self._rows.rows().items(), prefix), key=lambda item: item[0]):
             try:
-                value = _values.unpack(key, packed)
+                value = _values.thaw(key, payload)
             except StoreCorrupt:
                 _log.warning("store.value_unreadable key=%r", key)
             else:
                 yield key, value
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._state.row(key).winner is not None
+        return isinstance(key, str) and self._rows.row(key).winner is not None
 
     def __len__(self) -> int:
-        return sum(1 for _ in live(self._state.rows(), ""))
+        return sum(1 for _ in live(self._rows.rows().items(), ""))
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """`with store.transaction():` everything written inside the block becomes visible at its end, in one step.
+
+        It is one event of the log and one stamp: concurrent transactions rank the same way in every key. Reads of the
+        same task see what it wrote; others see all of it or nothing, here and at every replica. An exception drops
+        it. At most 16 MiB; transactions may be nested and are then one.
+
+        Raises:
+            LimitExceeded: It is too large. Nothing was written.
+            StoreFull, StoreError: The log took it not. Nothing was written.
+        """
+        return self._rows.transaction()
 
     def get_conflicts(self, key: str) -> list[object]:
         """All values of a key that were written concurrently, the one `get` returns first; empty without a conflict."""
-        siblings = self._state.row(key).siblings
-        return [_values.unpack(key, s.payload) for s in siblings] if len(siblings) > 1 else []
+        siblings = self._rows.row(key).siblings
+        return [_values.thaw(key, s.payload) for s in siblings] if len(siblings) > 1 else []
+
+    def quarantined(self) -> list[str]:
+        """Keys whose value was written by a clock more than five minutes ahead of this machine's. O(rows).
+
+        A mark for people, not a rank: such a value wins or loses against others as any does.
+        """
+        rows = self._state.rows()
+        ahead = (key for key, row in rows if row.winner is not None and self._state.is_ahead(row.winner.dot))
+        return sorted(key for key in ahead if not key.startswith(_values.TYPED_MARK))
 
     def resolve(self, key: str, choose: Callable[[list[object]], object]) -> object:
         """Settle a conflict: `choose` gets the siblings, newest first, and returns the value to keep.
 
         Called again if the siblings changed meanwhile. Without a conflict nothing happens. Returns the key's value.
         """
-        while True:
-            row = self._state.row(key)
-            if len(row.siblings) < 2:
+        settled = False
+        while not settled:
+            siblings = self._rows.row(key).siblings
+            if len(siblings) < 2:
                 return self.get(key)
-            chosen = choose([_values.unpack(key, s.payload) for s in row.siblings])
-            if self._writable().resolve(key, row, _values.pack(key, chosen, self._limits)):
-                self._wrote()
-                return chosen
+            chosen = choose([_values.thaw(key, s.payload) for s in siblings])
+            settled = self._settle_conflict(key, siblings, _values.freeze(key, chosen, self._limits))
+        return chosen
+
+    def _settle_conflict(self, key: str, siblings: tuple[Sibling, ...], payload: Payload) -> bool:
+        """Write a value if the siblings are still those that were decided about."""
+        op = Op(key, REGISTER, payload)
+        return self._rows.update((key,), lambda rows: [op] if rows[key].siblings == siblings else [])
+
+    # --- more than a value ---------------------------------------------------------------------------------------
+
+    def counter(self, name: str) -> Counter:
+        """The counter of that name: any number of replicas add and subtract, and nothing is lost."""
+        return Counter(self._rows, name, self._limits)
+
+    def set_of(self, name: str) -> AddWinsSet:
+        """The set of that name; an addition wins over a removal that did not see it."""
+        return AddWinsSet(self._rows, name, self._limits)
+
+    def log_of(self, name: str) -> OrderedLog:
+        """The log of that name: entries in the same order everywhere."""
+        return OrderedLog(self._rows, name, self._limits)
+
+    def map_of(self, name: str) -> NestedMap:
+        """The nested map of that name; its leaves are written one by one, subtrees are removed as they were seen."""
+        return NestedMap(self._rows, name, self._limits)
+
+    # --- the past ------------------------------------------------------------------------------------------------
+
+    def history(self, key: str, limit: int | None = None) -> History:
+        """The versions of a key that this replica saw, oldest first; the newest `limit` of them.
+
+        How far back they go is the store's `retention`, and is in `.earliest` of the list. Read from the disk beside
+        the writers: O(retained log) in time, O(state) in memory, so call it in a thread where that matters.
+
+        Raises:
+            LocalProtocolError: The store has no path.
+            ValueError: `limit` is negative.
+            StoreCorrupt: Something that is kept is damaged; the message names the file.
+            StoreError: The disk does not give it.
+        """
+        if limit is not None and limit < 0:
+            raise ValueError(f"a limit of versions is 0 or more, not {limit}")
+        return self._kept_past().versions(_values.check_key(key, self._limits), limit)
+
+    def at(self, time: datetime) -> PastState:
+        """What this replica held at a moment, to be read like the store. Costs what `history` does.
+
+        Raises:
+            NotRetained: The moment lies before everything that is kept; it names the earliest that is.
+            ValueError: It has no time zone.
+            LocalProtocolError, StoreCorrupt, StoreError: As `history`.
+        """
+        return self._kept_past().at(time)
+
+    def _kept_past(self) -> Past:
+        self._check_open()
+        if self._past is None:
+            raise LocalProtocolError(
+                "this store has no past to read: give it a `path`, and a `retention` such as Retention('7d')"
+            )
+        return self._past
 
     # --- watching ------------------------------------------------------------------------------------------------
 
@@ -119,7 +261,9 @@ class StateMap:
         Runs in the store's event loop, in order. A callback that raises is logged and counted in `stats`.
         """
         self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback) if callback in self._callbacks else None
+        if self._unlisten is None:  # watching costs every write: only while somebody does
+            self._unlisten = self._state.listen(self._note_remote)
+        return lambda: self._stop_calling(callback)
 
     async def watch(self, prefix: str = "") -> AsyncIterator[Change]:
         """Yield every state that keys under a prefix pass through, local and remote, in order per key.
@@ -129,7 +273,7 @@ class StateMap:
         Raises:
             ClosedError: The store is stopped already.
         """
-        self._writable()
+        self._check_open()
         watcher = Watcher(prefix, asyncio.get_running_loop())
         stop = self._state.listen(watcher.offer)
         self._watchers.add(watcher)
@@ -140,10 +284,34 @@ class StateMap:
             stop()
             self._watchers.discard(watcher)
 
-    def _writable(self) -> Namespace:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the store is closed")
-        return self._state
+
+    def _before_rows(self) -> None:
+        self._check_open()
+        self._before_write()
+
+    def _wrote_locally(self) -> None:
+        if self._home is not None:
+            self._wrote()
+        if self._waits:
+            self._settle()
+
+    def _before_write(self, *, block: bool = True) -> None:
+        """Wait for a disk that cannot keep up, or refuse."""
+        if self._pressure.is_pressing:
+            self._pressure.relieve(block=block)
+
+    def _settle(self) -> None:
+        """Wait until what was written is as durable as it should be."""
+
+    def _stop_calling(self, callback: Callable[[str, object], None]) -> None:
+        if callback in self._callbacks:
+            self._callbacks.remove(callback)
+        if not self._callbacks and self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
 
     def _note_remote(self, row_change: RowChange, local: bool) -> None:  # noqa: FBT001 - a listener's signature
         """Under the namespace's lock: remember what callbacks must hear, and call them after it."""

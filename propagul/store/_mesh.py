@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError
 from propagul.gossip import Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote
 from propagul.link.base import Address, Purpose
+from propagul.link.local import is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from propagul.gossip import Effect, Event, GossipConfig, GossipNode
     from propagul.link.base import Link, NodeId, Transport
     from propagul.store._clock import Clock
 
 _AFTER_YOU_S = 0.5
+_PROCESSES_MAX = 512
+"""Links to other processes of our directory, twice as many as processes are expected at most."""
 
 _log = logging.getLogger("propagul.store")
 
@@ -47,6 +50,7 @@ class Target:
         tried: Set when the first round of dials has ended, one way or the other.
         trouble: Why the last round failed; empty after a success.
         refused: Whether somebody answered and was not a member of this room, or not who was expected.
+        transport: How it is dialled, if it is a process of our own directory.
     """
 
     addresses: tuple[Address, ...]
@@ -54,6 +58,7 @@ class Target:
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     trouble: str = ""
     refused: bool = False
+    transport: Transport | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -91,12 +96,16 @@ class Mesh:
         self._group: asyncio.TaskGroup | None = None
         self._closing = False
 
-    async def run(self, started: asyncio.Event, chores: Callable[[], None]) -> None:
-        """Run until cancelled. `chores` is called at every presence interval."""
+    async def run(
+        self, started: asyncio.Event, chores: Callable[[], None], *works: Coroutine[None, None, None]
+    ) -> None:
+        """Run until cancelled, and `works` with it. `chores` is called at every presence interval."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._tick_forever())
             group.create_task(self._do_chores(chores))
+            for work in works:
+                group.create_task(work)
             started.set()
 
     async def close(self) -> None:
@@ -116,9 +125,16 @@ class Mesh:
             self._wrote.add(space)
             self._loop.call_soon_threadsafe(self._push, space)
 
-    def keep(self, addresses: Sequence[Address], node: NodeId | None = None) -> Target:
+    def learned(self, space: str) -> None:
+        """Rows came by another way than a link. Call in the loop."""
+        self.node.learned(space, self._clock.monotonic())
+        self._rearm.set()
+
+    def keep(
+        self, addresses: Sequence[Address], node: NodeId | None = None, transport: Transport | None = None
+    ) -> Target:
         """Stay linked with somebody from now on. Call in the loop."""
-        target = Target(tuple(addresses), node)
+        target = Target(tuple(addresses), node, transport=transport)
         self._targets.append(target)
         assert self._group is not None
         target.task = self._group.create_task(self._supervised(target))
@@ -161,7 +177,7 @@ class Mesh:
     async def carry(self, link: Link) -> None:
         """Gossip on an open link until it ends. The transport's handler for `Purpose.GOSSIP`, and our dials' too."""
         key, entry = LinkKey(next(self._keys)), _Open(link)
-        if self._closing or len(self._open) >= 2 * self._config.peers_max:
+        if self._closing or self._is_full(link):
             link.abort()
             self._note_drop(f"{link.remote}: no room for another link")
             return
@@ -177,6 +193,11 @@ class Mesh:
             self._open.pop(key, None)
             self._feed(LinkDown(key))
             link.abort()
+
+    def _is_full(self, newcomer: Link) -> bool:
+        """Whether there is no place for one more of its kind: processes of our directory and members count apart."""
+        alike = sum(is_local(entry.link.peer) == is_local(newcomer.peer) for entry in self._open.values())
+        return alike >= (_PROCESSES_MAX if is_local(newcomer.peer) else 2 * self._config.peers_max)
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
@@ -227,7 +248,7 @@ class Mesh:
     async def _stay_linked(self, target: Target) -> None:
         delay_s = 0.1
         never = asyncio.Event()
-        if target.node is not None and target.node < self._transport.node:
+        if target.transport is None and target.node is not None and target.node < self._transport.node:
             await self._clock.wait(never, _AFTER_YOU_S)  # both know of each other now: the smaller identity dials first
         while True:
             if self._satisfied(target):
@@ -250,7 +271,9 @@ class Mesh:
 
     def _satisfied(self, target: Target) -> bool:
         linked = self.node.linked()
-        return target.node in linked or (target.node is not None and len(linked) >= self._config.peers_max)
+        if target.node is None or target.node in linked or target.transport is not None:
+            return target.node in linked
+        return sum(not is_local(node) for node in linked) >= self._config.peers_max
 
     async def _dial(self, target: Target) -> Link | None:
         """Try each address once; note why none answered."""
@@ -258,7 +281,8 @@ class Mesh:
         target.refused = False
         for address in target.addresses:
             try:
-                link = await self._transport.dial(address, Purpose.GOSSIP, expect=target.node)
+                transport = target.transport or self._transport
+                link = await transport.dial(address, Purpose.GOSSIP, expect=target.node)
             except (LinkError, IdentityError) as error:
                 troubles.append(str(error))
                 target.refused = target.refused or isinstance(error, IdentityError)

@@ -1,239 +1,378 @@
-"""One namespace at one node: replica, log and listeners behind one lock.
+"""One namespace at one node: replica, log and listeners behind the store's lock.
 
 Writers come from any thread, gossip from the loop's. The written contract of this file, in this order: **log, then
-apply, then tell**. A write that the log refused changes nothing; a stream is one log record and becomes visible in one
-step.
+apply, then tell**. A write that the log refused changes nothing; a transaction is one event of the log, and so is the
+end of a stream; both become visible in one step. Nobody waits for a disk or a network while holding the lock.
 """
 
 from __future__ import annotations
 
-import threading
+import functools
+import logging
+import secrets
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgpack
-
-from propagul.crdt import REGISTER, Change, Cut, Dot, Entry, Replica, VersionVector, codec, stamp_of_ns
-from propagul.errors import PeerProtocolError, StoreCorrupt
+from propagul.crdt import (
+    ABSENT,
+    REGISTER,
+    REMOVE,
+    Change,
+    Dot,
+    Op,
+    Origin,
+    Replica,
+    Stamp,
+    VersionVector,
+    seconds_between,
+    stamp_of_ns,
+    stamps_in,
+)
+from propagul.crdt.hot import local_writer
+from propagul.log import fold
+from propagul.store._rows import View
+from propagul.store._streams import IncomingStream, OutgoingStream
+from propagul.store._traffic import Traffic, crowded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    import threading
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from propagul.crdt import Origin, Row, Stamp
-    from propagul.log import EventLog
+    from propagul.crdt import Batch, Block, Entry, Found, Join, Payload, Row
+    from propagul.crdt.capture import Capture
+    from propagul.store._journal import Journal, Staged
+    from propagul.store._rows import Step
 
-_WRITE, _STREAM = 0, 1
+AHEAD_S_MAX: Final = 300.0
+"""A stamp further ahead of the wall clock than this is marked; one of our own makes us take a fresh origin."""
+
+FREEZE_S_MAX: Final = 3600.0
+"""A frozen floor is raised after this long although somebody who is linked has not come so far."""
+
+_RECORDS_MIN, _HOT_MAX, _SLICE_ROWS, _TIDY_BATCHES = 64, 64, 256, 4096
+
+_log = logging.getLogger("propagul.store")
 
 
-@dataclass(slots=True)
-class Traffic:
-    """What has happened in a namespace since it was opened."""
+class SnapshotCut(NamedTuple):
+    """What a snapshot of a namespace writes down: vector, own part of it, rows."""
 
-    local_writes: int = 0
-    remote_rows: int = 0
-
-
-class SharedLog:
-    """One event log under several namespaces: records in the order in which they were acknowledged.
-
-    record = [kind, namespace, ...]
-    """
-
-    def __init__(self, log: EventLog) -> None:
-        self._log = log
-        self._lock = threading.Lock()
-
-    def append(self, record: list[object]) -> None:
-        """Append one record; see `EventLog.append`."""
-        packed = cast("bytes", msgpack.packb(record))
-        with self._lock:
-            self._log.append(packed)
-
-    def sync(self) -> None:
-        """Force the log to the disk."""
-        with self._lock:
-            self._log.sync()
-
-    def recover(self, spaces: Mapping[str, Namespace]) -> None:
-        """Fold everything the log kept into its namespaces. Call once, before the first append.
-
-        Raises:
-            StoreCorrupt: A segment is damaged, or a record passed its checksum and is still not ours.
-        """
-        for packed in self._log.recover():
-            try:
-                kind, name, *body = cast("list[object]", codec.unpack(packed))
-                spaces[cast("str", name)].fold(cast("int", kind), body)
-            except (PeerProtocolError, ValueError, TypeError, KeyError) as error:
-                raise StoreCorrupt("the event log holds a record this version cannot read") from error
+    vector: VersionVector
+    own: list[Entry]
+    rows: Capture
 
 
 class Namespace:
     """Implements `propagul.gossip.Source`.
 
+    Attributes:
+        table: Its rows in columns. *Use:* reading one key without the lock, as `StateMap.get` does.
+        is_linked: Whether others are served from here, so that they must be waited for. Set by the store.
+        put_plain: Write a register where that is simple; False, and nothing happened, where it is not: use `put`.
+
     Args:
         name: Which one it is, in the log and on the wire.
         replica: Its rows; owned by this object from here on.
-        log: Where it is kept; None for an ephemeral namespace.
+        lock: The store's.
+        journal: Where it is kept; None for an ephemeral namespace.
         wall_ns: Wall clock, nanoseconds since the epoch.
+        own: Newest stamps of origins that minted in this namespace's log before.
     """
 
     def __init__(
-        self, name: str, replica: Replica, log: SharedLog | None, wall_ns: Callable[[], int] = time.time_ns
+        self,
+        name: str,
+        replica: Replica,
+        lock: threading.Lock,
+        journal: Journal | None,
+        *,
+        wall_ns: Callable[[], int] = time.time_ns,
+        own: Mapping[Origin, Stamp] | None = None,
     ) -> None:
         self.name = name
-        self._replica = replica
-        self._log = log
-        self._wall_ns = wall_ns
-        self._lock = threading.Lock()
-        self._own: dict[Origin, Stamp] = {}
-        self._listeners: list[Callable[[Change, bool], None]] = []
+        self.lock = lock
+        self.journal = journal
         self.traffic = Traffic()
-
-    def fold(self, kind: int, body: list[object]) -> None:
-        """Apply one record that the log kept.
-
-        Raises:
-            PeerProtocolError, ValueError, TypeError: It is no record of ours.
-        """
-        if kind == _WRITE:
-            write = codec.decode_write(body)
-            self._replica.clock.observe(write.dot.stamp, stamp_of_ns(self._wall_ns()))
-            self._replica.apply_write(write)
-            self._own[write.dot.origin] = write.dot.stamp
-        elif kind == _STREAM:
-            packed, entries = body
-            rows = codec.decode_rows(cast("bytes", packed))
-            self._replica.merge(rows, codec.unflatten(entries), stamp_of_ns(self._wall_ns()))
-        else:
-            raise ValueError("a record of an unknown kind")
+        self._replica = replica
+        self.table = replica.table
+        self._wall_ns = wall_ns
+        self._own: dict[Origin, Stamp] = dict(own or {})
+        self._frozen_wall = Stamp(0)
+        self._kept_special = 0
+        self._batches = 0
+        self.is_linked: Callable[[], bool] = lambda: False
+        self._arrived_elsewhere = self.table.arrival
+        self._listeners: list[Callable[[Change, bool], None]] = []
+        replica.watched = False
+        log = None if journal is None else functools.partial(journal.append_write, name)
+        self.put_plain = local_writer(replica, lock, wall_ns, stamps_in(AHEAD_S_MAX), log)
+        for _, stamp in replica.vector:
+            replica.clock.observe(stamp, self._wall())
 
     def listen(self, listener: Callable[[Change, bool], None]) -> Callable[[], None]:
         """Call `listener(change, local)` for every row change, in order, under the lock; return how to stop.
 
         A listener must be quick and must not touch the namespace.
         """
-        with self._lock:
+        with self.lock:
             self._listeners.append(listener)
+            self._replica.watched = True
         return lambda: self._unlisten(listener)
 
     # --- local side ----------------------------------------------------------------------------------------------
 
+    @property
+    def minted(self) -> Stamp:
+        """The newest stamp of that origin; 0 if it has none."""
+        return self._replica.minted
+
+    def snapshot(self) -> SnapshotCut:
+        """Everything held at this instant, to be read in slices. Call with the lock held."""
+        return SnapshotCut(self._replica.vector.copy(), list(self._own_entries().items()), self.table.capture(0))
+
+    @property
+    def local_writes(self) -> int:
+        """Rows changed by local writes since it was opened."""
+        return self.table.arrival - self._arrived_elsewhere
+
+    @property
+    def origin(self) -> Origin:
+        """Who mints here now."""
+        return self._replica.origin
+
+    def get(self, key: str) -> Found:
+        """The winner's payload; ABSENT if there is none."""
+        with self.lock:
+            return self.table.get(key)
+
     def row(self, key: str) -> Row:
         """The row of a key as it is now."""
-        return self._replica.row(key)
+        with self.lock:
+            return self._replica.row(key)
 
     def rows(self) -> list[tuple[str, Row]]:
         """Every row of one instant, removal records included."""
-        with self._lock:
+        with self.lock:
             return list(self._replica)
 
-    def put(self, key: str, payload: bytes) -> Dot:
-        """Write a value; durable as the log is when it returns."""
-        with self._lock:
-            return self._write(key, payload)
+    def under(self, prefix: str) -> list[tuple[str, Row]]:
+        """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""
+        with self.lock:
+            return self.table.under(prefix)
+
+    def write(self, steps: Iterable[Step]) -> bool:
+        """Run steps one after the other and write what they decide as one batch; return whether that was anything.
+
+        Durable as the log is when it returns; a log that refuses leaves no trace. O(operations).
+        """
+        with self.lock:
+            batch = self._prepare(())
+            view = View(self._replica.row, self.table.under, batch.dot)
+            for step in steps:
+                view.do(step(view))
+            if view.ops:
+                self._write_batch(batch._replace(ops=list(view.ops.values())))
+            return bool(view.ops)
+
+    def put(self, key: str, payload: Payload) -> None:
+        """Write a value."""
+        if not self.put_plain(key, payload):
+            with self.lock:
+                self._write((Op(key, REGISTER, payload),))
 
     def remove(self, key: str) -> bool:
         """Delete a key; False and no write if it was not there."""
-        with self._lock:
-            if not self._replica.row(key).siblings:
+        with self.lock:
+            if self.table.get(key) is ABSENT:
                 return False
-            self._write(key, None)
+            self._write((Op(key, REGISTER, REMOVE),))
             return True
 
-    def resolve(self, key: str, expected: Row, payload: bytes) -> bool:
-        """Write a value only if the row is still the one that was decided about."""
-        with self._lock:
-            if self._replica.row(key) is not expected:
+    def resolve(self, key: str, expected: Row, payload: Payload) -> bool:
+        """Write a value only if the row still has the siblings that were decided about."""
+        with self.lock:
+            if self._replica.row(key).siblings != expected.siblings:
                 return False
-            self._write(key, payload)
+            self._write((Op(key, REGISTER, payload),))
             return True
 
     def forget(self, key: str, row: Row) -> None:
         """Drop an expired row of an ephemeral namespace, unless it changed meanwhile."""
-        with self._lock:
-            if self._replica.row(key) is row:
+        with self.lock:
+            if self._replica.row(key) == row:
                 self._replica.forget(key)
 
     def own_dots(self) -> list[Dot]:
         """The newest write of each origin of ours: this process's, and those whose writes our log brought back."""
-        with self._lock:
-            return [Dot(stamp, origin) for origin, stamp in self._own.items()]
+        with self.lock:
+            return [Dot(stamp, origin) for origin, stamp in self._own_entries().items()]
+
+    def own_too(self, entries: Mapping[Origin, Stamp]) -> None:
+        """Count what was minted in a log that was adopted as our own, for as long as this process runs."""
+        with self.lock:
+            self._own.update(entries)
 
     def sync(self) -> None:
         """Force the log to the disk."""
-        with self._lock:
-            if self._log is not None:
-                self._log.sync()
+        if self.journal is not None:
+            self.journal.sync()
 
     def origins(self) -> int:
         """How many origins the version vector holds."""
         return len(self._replica.vector)
 
+    def is_ahead(self, dot: Dot) -> bool:
+        """Whether a stamp is so far in the future that it is marked as quarantined. A mark, never a rank."""
+        return seconds_between(dot.stamp, self._wall()) > AHEAD_S_MAX
+
+    # --- the floor -----------------------------------------------------------------------------------------------
+
+    def tidy(self, all_past: Callable[[int], bool]) -> None:
+        """Take the next step towards dropping old removal records and contexts, where it is worth it. In slices.
+
+        Args:
+            all_past: Whether everybody who is linked has been served up to this place. Tuning only: who has not, or
+                is away, is served by vector or by a snapshot join.
+        """
+        with self.lock:
+            self._raise_floor(all_past)
+        more = True
+        while more:
+            with self.lock:
+                more = self._trim_rows(_SLICE_ROWS)
+
+    def tidy_alone(self) -> None:
+        """Both steps at once, for a store that is linked with nobody. Call with the lock held. O(rows not plain)."""
+        for _ in range(2):
+            self._raise_floor(lambda _: True)
+        self._trim_rows(None)
+
+    def _trim_rows(self, most: int | None) -> bool:
+        if not self._replica.is_trimming:
+            return False
+        more = self._replica.trim(most)
+        if not more:
+            self._kept_special = self.table.special
+        return more
+
+    def _raise_floor(self, all_past: Callable[[int], bool]) -> None:
+        frozen_at = self._replica.frozen_at
+        if frozen_at is None:
+            if self._is_untidy():
+                self._floor_event(fold.FREEZE)
+                self._replica.freeze()
+                self._frozen_wall = self._wall()
+        elif all_past(frozen_at) or seconds_between(self._wall(), self._frozen_wall) > FREEZE_S_MAX:
+            self._floor_event(fold.COMMIT)
+            self._replica.commit()
+            self.traffic.floors_raised += 1
+
+    def _is_untidy(self) -> bool:
+        records_max = max(_RECORDS_MIN, len(self.table) // 10)
+        return self.table.special - self._kept_special > records_max or len(self._replica.vector.hot) > _HOT_MAX
+
+    def _floor_event(self, kind: int) -> None:
+        if self.journal is not None:
+            self.journal.append(fold.encode_floor(self.name, kind))
+
     # --- gossip's side -------------------------------------------------------------------------------------------
 
     @property
     def arrival(self) -> int:
-        """How many row changes there have been."""
+        """The number of the newest change of rows."""
         return self._replica.arrival
 
     def hello(self) -> tuple[bytes, VersionVector, int]:
         """See `Source.hello`."""
-        with self._lock:
+        with self.lock:
             vector = self._replica.vector
-            return vector.digest(), VersionVector(vector), vector.mark
+            return vector.digest(), vector.copy(), vector.mark
 
     def told_since(self, mark: int) -> tuple[list[Entry], int]:
         """See `Source.told_since`."""
-        with self._lock:
+        with self.lock:
             return self._replica.vector.since(mark), self._replica.vector.mark
 
     def covers(self, entries: Iterable[Entry]) -> bool:
         """See `Source.covers`."""
-        with self._lock:
-            return all(self._replica.vector.covers_entry(origin, stamp) for origin, stamp in entries)
+        with self.lock:
+            return self._replica.vector.covers_all(entries)
 
-    def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
+    def cut(self, *, after: int, known: VersionVector, told: int) -> OutgoingStream:
         """See `Source.cut`."""
-        with self._lock:
-            return self._replica.cut(after=after, known=known, told=told)
+        with self.lock:
+            return OutgoingStream(self, self._replica.cut(after=after, known=known, told=told))
 
-    def cut_own(self, *, after: int, known: VersionVector) -> Cut:
+    def cut_own(self, *, after: int, known: VersionVector) -> OutgoingStream | None:
         """See `Source.cut_own`."""
-        with self._lock:
-            return self._replica.cut_own(after=after, known=known)
+        with self.lock:
+            cut = self._replica.cut_own(after=after, known=known)
+            return None if cut is None else OutgoingStream(self, cut)
 
-    def merge(self, packed: bytes, entries: Iterable[Entry]) -> bool:
-        """See `Source.merge`: decode all, log all, apply all, tell all.
+    def incoming(self) -> IncomingStream:
+        """See `Source.incoming`."""
+        return IncomingStream(self)
+
+    def receive(
+        self,
+        staged: Staged | None,
+        blocks: Sequence[bytes],
+        decoded: Sequence[Block],
+        entries: Sequence[Entry],
+        join: Join | None,
+    ) -> bool:
+        """Log the end of a stream, apply the stream, tell of it; return whether anything was new.
 
         Raises:
-            PeerProtocolError: Not rows; nothing was logged or applied.
             StoreError: The log refused it; nothing was applied.
         """
-        rows, adopted = codec.decode_rows(packed), list(entries)
-        with self._lock:
-            if self._log is not None:
-                self._log.append([_STREAM, self.name, packed, codec.flatten(adopted)])
-            return self._apply_stream(rows, adopted)
+        with self.lock:
+            wall = self._wall()
+            if self.journal is not None:
+                self.journal.end(self.name, staged, wall, entries, join, blocks)
+            before = self.table.arrival
+            merged = self._replica.merge(decoded, entries, wall, join)
+            self._arrived_elsewhere += self.table.arrival - before
+            self.traffic.remote_rows += sum(map(len, decoded))
+            self.traffic.joins += join is not None
+            self.traffic.note_skew(self.name, entries, wall)
+            self._tell(merged.changes, local=False)
+            self._trim(decoded)
+            return merged.news
 
     # --- inside the lock -----------------------------------------------------------------------------------------
 
-    def _write(self, key: str, payload: bytes | None) -> Dot:
-        write = self._replica.prepare(key, REGISTER, payload, stamp_of_ns(self._wall_ns()))
-        if self._log is not None:
-            self._log.append([_WRITE, self.name, *codec.encode_write(write)])
-        self.traffic.local_writes += 1
-        self._own[write.dot.origin] = write.dot.stamp
-        self._tell([self._replica.apply_write(write)], local=True)
-        return write.dot
+    def _own_entries(self) -> dict[Origin, Stamp]:
+        if self._replica.minted:
+            self._own[self._replica.origin] = self._replica.minted
+        return self._own
 
-    def _apply_stream(self, rows: list[tuple[str, Row]], entries: list[Entry]) -> bool:
-        mark = self._replica.vector.mark
-        changes = self._replica.merge(rows, entries, stamp_of_ns(self._wall_ns()))
-        self.traffic.remote_rows += len(rows)
-        self._tell(changes, local=False)
-        return bool(changes) or self._replica.vector.mark != mark
+    def _write(self, ops: Sequence[Op]) -> None:
+        self._write_batch(self._prepare(ops))
+
+    def _prepare(self, ops: Sequence[Op]) -> Batch:
+        wall = self._wall()
+        if seconds_between(self._replica.clock.last, wall) > AHEAD_S_MAX:
+            _log.warning("store.clock_went_back namespace=%r: a fresh origin from here on", self.name)
+            self._replica.renew(fresh_origin())
+        return self._replica.prepare(ops, wall)
+
+    def _write_batch(self, batch: Batch) -> None:
+        if self.journal is not None:
+            self.journal.append(fold.encode_batch(self.name, batch))
+        self._own[batch.dot.origin] = batch.dot.stamp
+        self._tell(self._replica.apply(batch), local=True)
+        self._batches += 1
+        if self._batches % _TIDY_BATCHES == 0 and not self.is_linked():
+            self.tidy_alone()
+
+    def _trim(self, received: Iterable[Block]) -> None:
+        """Cut rows with too many siblings down, by an operation: the others will agree on what is left."""
+        ops = crowded(received, self._replica.row)
+        if ops:
+            self.traffic.siblings_trimmed += len(ops)
+            _log.warning("store.siblings_trimmed namespace=%r keys=%d", self.name, len(ops))
+            self._write(ops)
 
     def _tell(self, changes: Iterable[Change], *, local: bool) -> None:
         for change in changes:
@@ -241,13 +380,15 @@ class Namespace:
                 listener(change, local)
 
     def _unlisten(self, listener: Callable[[Change, bool], None]) -> None:
-        with self._lock:
+        with self.lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+            self._replica.watched = bool(self._listeners)
+
+    def _wall(self) -> Stamp:
+        return stamp_of_ns(self._wall_ns())
 
 
-def live(rows: Iterable[tuple[str, Row]], prefix: str) -> Iterator[tuple[str, bytes]]:
-    """Keys under a prefix with the payload of their winner, removal records left out."""
-    for key, row in rows:
-        if row.winner is not None and key.startswith(prefix):
-            yield key, row.winner.payload
+def fresh_origin() -> Origin:
+    """An origin nobody has: 64 bits from the system, fresh at every open, so that no backup can reuse a dot."""
+    return Origin(secrets.randbits(64) or 1)

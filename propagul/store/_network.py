@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from propagul.errors import IdentityError, LinkError, NotReplicated, PropagulError, SyncTimeout
 from propagul.gossip import GossipNode
 from propagul.link import Address, ByteLink, NodeId, Purpose, serve_join
+from propagul.link.local import is_local
 from propagul.store._addresses import advertised, parse_addresses
 from propagul.store._mesh import Mesh
 from propagul.store._report import Member, PeerSync, SyncReport
+from propagul.store._spaces import PRESENCE, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,11 +32,11 @@ if TYPE_CHECKING:
     from propagul.store._mesh import Target
     from propagul.store._namespace import Namespace
     from propagul.store._presence import Presence
+    from propagul.store._processes import Processes
 
-STATE, PRESENCE = "", "presence"
-"""The namespaces that gossip carries: what users write, and what is true only now."""
 MEMBERS = "members/"
 _GOODBYE_S = 2.0
+_ASK_AGAIN_S = 0.2
 _REMEMBER_S = 3600.0
 _REMEMBER_MAX = 64
 
@@ -58,6 +61,7 @@ class Parts:
     clock: Clock
     credentials: Credentials | None
     invites: InviteBook | None
+    processes: Processes | None
     tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
 
 
@@ -70,34 +74,48 @@ class Network:
         self._parts = parts
         self._me = parts.transport.node
         jitter = random.Random()  # noqa: S311 - spreads timers, no secret
-        self._node = GossipNode(self._me, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
+        self._processes = parts.processes
+        called = self._me if self._processes is None else self._processes.node
+        self._node = GossipNode(called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock)
         self._members: dict[NodeId, _Known] = {}
         self._listener: Listener | None = None
+        self._listen: Address | None = None
+        self._advertise: Sequence[tuple[str, int]] | None = None
+        self._port_trouble = ""
+        self._at_door = False
+        self._peers: dict[Address, Target | None] = {}
         self._runner: asyncio.Task[None] | None = None
 
     async def open(self, listen: Address | None, advertise: Sequence[tuple[str, int]] | None) -> None:
-        """Listen and start the tasks.
+        """Listen, if the door of our directory is ours or there is none, and start the tasks.
 
         Raises:
             LinkError: The port is taken or the address is not ours. Nothing is left open.
         """
-        if listen is not None:
-            self._listener = await self._parts.transport.listen(listen, self._handlers())
-            self.addresses = advertised(self._listener.address, advertise)
-        self._parts.presence.set(MEMBERS + self._me, self._member_row())
+        self._listen, self._advertise = listen, advertise
+        self._at_door = self._processes is None or await self._processes.try_door()
+        if self._at_door:
+            await self._open_port()
         started = asyncio.Event()
-        self._runner = asyncio.create_task(self.mesh.run(started, self._chores))
+        works = [] if self._processes is None else [self._processes.run(self)]
+        self._runner = asyncio.create_task(self.mesh.run(started, self._chores, *works))
         await started.wait()
 
     async def close(self) -> None:
-        """Say goodbye, close the port and every link. Idempotent."""
-        if self._runner is None:
-            return
+        """Say goodbye, close the port and every link, leave the door. Idempotent."""
+        try:
+            if self._runner is not None:
+                await self._say_goodbye(self._runner)
+        finally:
+            if self._processes is not None:
+                await self._processes.close()
+
+    async def _say_goodbye(self, runner: asyncio.Task[None]) -> None:
+        self._runner = None
         self._parts.presence.withdraw()
         self.mesh.wrote(PRESENCE)  # the store has let go of this network already and would not push it
         await self.mesh.until(self._goodbye_heard, _GOODBYE_S)
-        runner, self._runner = self._runner, None
         if self._listener is not None:
             await self._listener.aclose()
         runner.cancel()
@@ -106,22 +124,26 @@ class Network:
         await self.mesh.close()
 
     async def catch_up(self, peers: Sequence[Address], timeout_s: float, require_peers: int) -> SyncReport:
-        """Wait for every named peer that answers, at most `timeout_s`.
+        """Wait for every named peer that answers, at most `timeout_s`; without the door, for the process that has it.
 
         Raises:
             SyncTimeout: Fewer than `require_peers` had handed over their state in time.
         """
         before = self._rows_received()
-        targets = [self.mesh.keep([address]) for address in peers]
-        await self.mesh.until(lambda: all(map(self._settled, targets)), timeout_s)
-        report = SyncReport(peers=tuple(map(self._outcome, targets)), rows=self._rows_received() - before)
+        self._peers = {address: self.mesh.keep([address]) if self._at_door else None for address in peers}
+        if self._processes is not None and not self._at_door:
+            self._processes.begin()
+        await self.mesh.until(self._all_settled, timeout_s)
+        report = SyncReport(peers=self._outcomes(peers), rows=self._rows_received() - before)
         counted = sum(peer.caught_up and not peer.recovering for peer in report.peers)
-        if counted < require_peers:
+        if counted < (require_peers if self._at_door else min(require_peers, 1)):
             raise SyncTimeout(
                 f"{counted} of the {require_peers} required peers had handed over their state after {timeout_s:g} s: "
                 + "; ".join(f"{peer.address}: {peer.trouble or 'not caught up'}" for peer in report.peers)
             )
         self._node.recovering = False
+        if self._processes is not None:
+            self._processes.begin()
         return report
 
     async def replicated(self, dots: Sequence[Dot], peers: int, timeout_s: float) -> None:
@@ -130,23 +152,39 @@ class Network:
         Raises:
             NotReplicated: They did not in time.
         """
-
-        def reached() -> int:
-            return len(self._node.logged_by(STATE, dots))
-
-        if not await self.mesh.until(lambda: reached() >= peers, timeout_s):
+        deadline = self._parts.clock.monotonic() + timeout_s
+        while True:
+            left_s = max(0.0, deadline - self._parts.clock.monotonic())
+            if self._processes is None or self._at_door:
+                reached = await self.logged(dots, peers, left_s)
+            else:
+                reached = await self._processes.logged(dots, peers, left_s)
+            if reached >= peers or not left_s:
+                break
+            await self._parts.clock.wait(asyncio.Event(), min(left_s, _ASK_AGAIN_S))  # the door may change hands
+        if reached < peers:
             raise NotReplicated(
-                f"{reached()} of {peers} peers had logged the newest write after {timeout_s:g} s; "
-                f"{len(self._node.linked())} are linked. The write is safe here and goes on replicating"
+                f"{reached} of {peers} peers had logged the newest write after {timeout_s:g} s; "
+                f"{self._linked_words()}. The write is safe here and goes on replicating"
             )
 
+    async def logged(self, dots: Sequence[Dot], peers: int, timeout_s: float) -> int:
+        """How many linked members have logged these writes, once `peers` have or the time is up."""
+
+        def reached() -> int:
+            return sum(not is_local(node) for node in self._node.logged_by(STATE, dots))
+
+        await self.mesh.until(lambda: reached() >= peers, timeout_s)
+        return reached()
+
     def add_peer(self, address: Address) -> None:
-        """Stay linked with an address from now on."""
+        """Stay linked with an address from now on; without the door, from when this process has it."""
         if all(address not in target.addresses for target in self.mesh.targets):
-            self.mesh.keep([address])
+            self._peers[address] = self.mesh.keep([address]) if self._at_door else None
 
     def remove_peer(self, address: Address) -> None:
         """Stop dialling an address and close the link to who answered there."""
+        self._peers.pop(address, None)
         for target in self.mesh.targets:
             if target.addresses == (address,):
                 self.mesh.release(target)
@@ -154,8 +192,8 @@ class Network:
                     self.mesh.drop(target.node, "removed by the user")
 
     def linked(self) -> set[NodeId]:
-        """Who is linked now."""
-        return set(self._node.linked())
+        """Which members are linked now; other processes of our directory are none."""
+        return {node for node in self._node.linked() if not is_local(node)}
 
     def members(self) -> list[Member]:
         """Who was heard of recently, this store left out."""
@@ -173,14 +211,19 @@ class Network:
             if isinstance(heard.value, dict) and key != MEMBERS + self._me
         ]
 
+    @property
+    def door(self) -> str:
+        """Who listens and dials for our directory, in words; empty if it is not shared."""
+        return "" if self._processes is None else self._processes.said()
+
     def troubles(self) -> list[str]:
         """Why peers that we want to be linked with are not, in words.
 
         A peer that is merely away is no trouble as long as another one is linked.
         """
         linked = self.linked()
-        apart = [target for target in self.mesh.targets if target.trouble and target.node not in linked]
-        return [target.trouble for target in apart if target.refused or not linked]
+        apart = [t for t in self.mesh.targets if t.trouble and t.node not in linked and t.transport is None]
+        return [target.trouble for target in apart if target.refused or not linked] + self._local_troubles()
 
     async def open_tunnel(self, node: NodeId) -> ByteLink:
         """Dial a member for a tunnel.
@@ -207,6 +250,43 @@ class Network:
             handlers[Purpose.JOIN] = self._join
         return handlers
 
+    async def _open_port(self) -> None:
+        """Listen, and tell the room of it.
+
+        Raises:
+            LinkError: The port is taken or the address is not ours.
+        """
+        if self._listen is not None:
+            self._listener = await self._parts.transport.listen(self._listen, self._handlers())
+            self.addresses = advertised(self._listener.address, self._advertise)
+        self._parts.presence.set(MEMBERS + self._me, self._member_row())
+
+    async def tend_door(self) -> None:
+        """The door is ours: dial whom we know, and listen as soon as the port is free."""
+        if not self._at_door:
+            self._at_door, self._port_trouble = True, "the port is not open yet"
+            self._peers = {address: self.mesh.keep([address]) for address in self._peers}
+        if self._port_trouble:
+            try:
+                await self._open_port()
+            except LinkError as error:
+                self._port_trouble = str(error)
+            else:
+                self._port_trouble = ""
+
+    async def pause(self) -> None:
+        """Wait for the next round of looking at the directory."""
+        await self._parts.clock.wait(asyncio.Event(), self._parts.config.presence_interval_s)
+
+    def _linked_words(self) -> str:
+        if self._processes is None or self._at_door:
+            return f"{len(self.linked())} are linked"
+        return f"{self._processes.said()} holds the door of this directory and was asked"
+
+    def _local_troubles(self) -> list[str]:
+        troubles = [self._port_trouble] if self._port_trouble else []
+        return troubles + ([] if self._processes is None else self._processes.troubles(self._node.linked()))
+
     async def _join(self, link: Link) -> None:
         assert self._parts.credentials is not None
         assert self._parts.invites is not None
@@ -218,7 +298,10 @@ class Network:
 
     def _chores(self) -> None:
         self._parts.presence.refresh()
-        self._tend_members()
+        if self._at_door:
+            self._tend_members()
+        for name, space in self._parts.spaces.items():
+            space.tidy(functools.partial(self._node.all_past, name))
 
     def _tend_members(self) -> None:
         """Stay linked with every member that says where it listens, also for a while after it fell silent."""
@@ -246,6 +329,23 @@ class Network:
         }
         return {node: addresses for node, addresses in told.items() if addresses}
 
+    def _all_settled(self) -> bool:
+        """Whether there is nothing more to wait for before `start` returns."""
+        if self._at_door:
+            return all(self._settled(target) for target in self._peers.values() if target is not None)
+        assert self._processes is not None
+        return self._processes.is_cut_off or any(map(self._caught_up, self._processes.holders()))
+
+    def _outcomes(self, peers: Sequence[Address]) -> tuple[PeerSync, ...]:
+        if self._at_door:
+            targets = [self._peers.get(address) for address in peers]
+            return tuple(self._outcome(target) for target in targets if target is not None)
+        assert self._processes is not None
+        outcomes = [self._outcome(target) for target in self._processes.holders()]
+        said, trouble = self._processes.said(), "it holds the door of this directory and did not answer"
+        first = next((found for found in outcomes if found.caught_up), PeerSync(address=said, trouble=trouble))
+        return (replace(first, address=said),)
+
     def _settled(self, target: Target) -> bool:
         """Whether there is nothing more to wait for: it did not answer, or all it had is here."""
         if not target.tried.is_set():
@@ -270,7 +370,7 @@ class Network:
         return self._parts.spaces[STATE].traffic.remote_rows
 
     def _goodbye_heard(self) -> bool:
-        return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self.linked()
+        return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self._node.linked().keys()
 
     def _addresses_of(self, node: NodeId) -> list[Address]:
         """Where a member may be dialled, the address that already carries gossip first."""

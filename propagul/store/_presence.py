@@ -17,7 +17,7 @@ from propagul.store import _values
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from propagul.crdt import Change
+    from propagul.crdt import Change, Payload
     from propagul.store._namespace import Namespace
 
 
@@ -47,7 +47,7 @@ class Presence:
         self._monotonic = monotonic
         self._limits = limits
         self._lock = threading.Lock()
-        self._own: dict[str, bytes] = {}
+        self._own: dict[str, Payload] = {}
         self._heard_at: dict[str, float] = {}
         self._wrote: Callable[[], None] = lambda: None
         space.listen(self._hear)
@@ -62,10 +62,10 @@ class Presence:
         Raises:
             TypeError, ValueError, LimitExceeded: As for `AgentStateStore.set`.
         """
-        packed = _values.pack(_values.check_key(key, self._limits), value, self._limits)
+        payload = _values.freeze(_values.check_key(key, self._limits), value, self._limits)
         with self._lock:
-            self._own[key] = packed
-        self._space.put(key, packed)
+            self._own[key] = payload
+        self._space.put(key, payload)
         self._wrote()
 
     def delete(self, key: str) -> None:
@@ -88,8 +88,8 @@ class Presence:
         """Repeat what this store says, with a new stamp, and drop what others no longer say."""
         with self._lock:
             own = list(self._own.items())
-        for key, packed in own:
-            self._space.put(key, packed)
+        for key, payload in own:
+            self._space.put(key, payload)
         if own:
             self._wrote()
         self._expire()
@@ -105,7 +105,7 @@ class Presence:
         if winner is None or age_s > self._ttl_s:
             return None
         try:
-            value = _values.unpack(key, winner.payload)
+            value = _values.thaw(key, winner.payload)
         except StoreCorrupt:  # one member's bad row must not hide the others'
             return None
         return Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")

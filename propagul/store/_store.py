@@ -7,37 +7,38 @@ for the network. `start` opens the port and catches up; everything that needs th
 from __future__ import annotations
 
 import asyncio
-import secrets
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from propagul.crdt import Origin, Replica
 from propagul.errors import IdentityError, LimitExceeded, LocalProtocolError
 from propagul.gossip import GossipConfig
 from propagul.link import Address, TcpTransport
-from propagul.log import StateDirectory
 from propagul.store._clock import Clock, SystemClock
+from propagul.store._disk import Disk
+from propagul.store._durability import Durability
+from propagul.store._fork import INHERITED, tell_children
+from propagul.store._history import Past
 from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
 from propagul.store._map import StateMap
-from propagul.store._mesh import MeshCounters
-from propagul.store._namespace import Namespace, SharedLog
-from propagul.store._network import PRESENCE, STATE, Network, Parts
+from propagul.store._network import Network, Parts
 from propagul.store._presence import Presence
-from propagul.store._report import Member, StoreStats, SyncReport
+from propagul.store._processes import Processes
+from propagul.store._retention import NONE, Retention
 from propagul.store._room import open_room
+from propagul.store._spaces import OWN, PRESENCE, STATE, open_spaces
+from propagul.store._stats import StoreStats, measure
 from propagul.store._values import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from propagul.link import ByteLink, Credentials, NodeId, Refusal, Transport
+    from propagul.store._report import Member, SyncReport
 
 SYNC_TIMEOUT_S = 10.0
 LABEL_CHARS_MAX = 256
-
-OWN = "own"
-"""A namespace in the log that gossip never carries: what no member may write, such as the invites made here."""
 
 
 class AgentStateStore(StateMap):
@@ -57,12 +58,21 @@ class AgentStateStore(StateMap):
         advertise: Addresses under which others reach this store; found out by itself if not given.
         transport: Instead of TCP: see `propagul.testing`.
         clock: Instead of the machine's: see `propagul.testing`.
+        alone: Keep other processes out of the directory; without it they share it.
+        durability: What a write that has returned survives: `os` the end of the process, `group` a power cut (one sync
+            for all who wait), `each` a power cut (synced before it is visible), `peers:n` the loss of this machine.
+        retention: How far back `history` and `at` can read once the log was compacted; by default no further.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
         LimitExceeded: `node_id` is longer than 256 characters.
     """
+
+    _network: Network | None = None
+    _background: Background | None = None
+    _tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None = None
+    _is_inherited = False
 
     def __init__(
         self,
@@ -80,6 +90,9 @@ class AgentStateStore(StateMap):
         advertise: Sequence[tuple[str, int]] | None = None,
         transport: Transport | None = None,
         clock: Clock | None = None,
+        alone: bool = False,
+        durability: str = "os",
+        retention: Retention = NONE,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
@@ -90,15 +103,17 @@ class AgentStateStore(StateMap):
         self._peers = [Address(*peer) for peer in peers]
         self._port, self._advertise = port, advertise
         where = None if path is None else Path(path)
-        self._directory = None if where is None else StateDirectory(where, room)
+        self._durability = Durability.parse(durability)
+        self._durability.check(has_path=where is not None)
+        self._lock = threading.Lock()
+        self._disk: Disk | None = None
+        if where is not None:
+            self._disk = Disk(where, room, self._lock, self._clock.time_ns, alone=alone, keep_s=retention.seconds)
+        self._is_shared = self._disk is not None and transport is None and not alone
         try:
-            log = None if self._directory is None else SharedLog(self._directory.log)
-            self._spaces = {
-                name: Namespace(name, Replica(_fresh_origin()), None if name == PRESENCE else log, self._clock.time_ns)
-                for name in (STATE, OWN, PRESENCE)
-            }
-            if log is not None:
-                log.recover(self._spaces)
+            self._spaces, self._siblings = open_spaces(
+                self._lock, self._clock.time_ns, self._disk, lambda: self._network is not None
+            )
             self._host = host or "127.0.0.1"
             invites: InviteBook | None = None
             if transport is None:
@@ -109,20 +124,19 @@ class AgentStateStore(StateMap):
             self._invites = invites
             self._credentials, self._transport = credentials, transport
         except BaseException:
-            if self._directory is not None:
-                self._directory.close()
+            if self._disk is not None:
+                self._disk.close()
             raise
-        super().__init__(self._spaces[STATE], limits)
-        self.presence = Presence(
-            self._spaces[PRESENCE],
-            ttl_s=self._config.presence_ttl_s,
-            monotonic=self._clock.monotonic,
-            limits=limits,
-        )
+        super().__init__(self._spaces[STATE], limits, self._disk)
+        if self._disk is not None:
+            self._disk.journal.sync_each = self._durability.level == "each"
+            self._past = Past(self._disk.archive, STATE, self._clock.time_ns)
+        self._waits = self._durability.level != "os"
+        self._durability_timeout_s = SYNC_TIMEOUT_S
+        ttl_s, monotonic = self._config.presence_ttl_s, self._clock.monotonic
+        self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=monotonic, limits=limits)
         self.presence.on_write(lambda: self._push(PRESENCE))
-        self._network: Network | None = None
-        self._background: Background | None = None
-        self._tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None = None
+        tell_children(self)
 
     # --- the network: in the event loop --------------------------------------------------------------------------
 
@@ -144,7 +158,7 @@ class AgentStateStore(StateMap):
             SyncTimeout: Fewer than `require_peers` did. The store is stopped again.
             LinkError: The port is taken.
         """
-        self._writable()
+        self._check_open()
         if self._network is not None:
             raise LocalProtocolError("the store is started already")
         network = self._network = Network(self._parts())
@@ -209,11 +223,26 @@ class AgentStateStore(StateMap):
         Raises:
             NotReplicated: Fewer peers said so in time. The writes are safe here and go on replicating.
         """
-        await asyncio.to_thread(self._writable().sync)
+        self._check_open()
+        await asyncio.to_thread(self._state.sync)
         dots = self._state.own_dots()
         if peers and dots:
             network = self._started()
             await at_home(network.loop, network.replicated(dots, peers, timeout_s))
+
+    def compact(self) -> int:
+        """Write a snapshot and drop the log behind it, which happens by itself too; return its size in bytes.
+
+        Writers go on meanwhile. Call it from a thread that may wait for the disk.
+
+        Raises:
+            LocalProtocolError: The store has no path.
+            StoreError: The disk refused; the log is as it was.
+        """
+        self._check_open()
+        if self._disk is None:
+            raise LocalProtocolError("this store has no path, so there is no log to compact")
+        return self._disk.compact()
 
     def add_peer(self, host: str, port: int) -> None:
         """Stay linked with an address from now on; before `start` it is remembered for it. Any thread."""
@@ -281,7 +310,8 @@ class AgentStateStore(StateMap):
 
     def troubles(self) -> list[str]:
         """Why peers that this store wants to be linked with are not, in words."""
-        return [] if self._network is None else self._network.troubles()
+        unread = [] if self._siblings is None else self._siblings.troubles
+        return unread if self._network is None else self._network.troubles() + unread
 
     def refusals(self) -> list[Refusal]:
         """Strangers turned away at the port."""
@@ -290,30 +320,10 @@ class AgentStateStore(StateMap):
     @property
     def stats(self) -> StoreStats:
         """Counters and sizes. O(rows)."""
-        rows = self._state.rows()
-        counters = MeshCounters() if self._network is None else self._network.mesh.counters
-        recovery = None if self._directory is None else self._directory.log.recovery
-        return StoreStats(
-            keys=sum(1 for _, row in rows if row.siblings),
-            conflicts=sum(1 for _, row in rows if len(row.siblings) > 1),
-            removal_records=sum(1 for _, row in rows if not row.siblings),
-            origins=self._state.origins(),
-            local_writes=self._state.traffic.local_writes,
-            remote_rows=self._state.traffic.remote_rows,
-            recovered_records=0 if recovery is None else recovery.records,
-            torn_bytes=0 if recovery is None else recovery.torn_bytes,
-            links=len(self.linked()),
-            links_opened=counters.links_opened,
-            links_dropped=counters.links_dropped,
-            last_drop=counters.last_drop,
-            dials_failed=counters.dials_failed,
-            refused=sum(refusal.count for refusal in self.refusals()),
-            frames_in=counters.frames_in,
-            frames_out=counters.frames_out,
-            bytes_in=counters.bytes_in,
-            bytes_out=counters.bytes_out,
-            callbacks_failed=self._callbacks_failed,
-        )
+        adopted = 0 if self._siblings is None else self._siblings.adopted
+        refused, failed = sum(refusal.count for refusal in self.refusals()), self._callbacks_failed
+        counted = {"adopted": adopted, "refused": refused, "callbacks_failed": failed}
+        return measure(self._state, self._disk, self._network, **counted)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -327,8 +337,15 @@ class AgentStateStore(StateMap):
             clock=self._clock,
             credentials=self._credentials,
             invites=self._invites,
+            processes=self._processes(),
             tunnel_handler=self._tunnel_handler,
         )
+
+    def _processes(self) -> Processes | None:
+        """The processes this store shares its directory with; None where it does not."""
+        if self._disk is None or self._siblings is None or not self._is_shared:
+            return None
+        return Processes(self._disk.directory, self._siblings, self._transport.node)
 
     def _listen_address(self) -> Address | None:
         return None if self._port is None else Address(self._host, self._port)
@@ -346,12 +363,37 @@ class AgentStateStore(StateMap):
         if network is not None:
             network.mesh.wrote(space)
 
+    def _check_open(self) -> None:
+        if self._is_inherited:
+            raise LocalProtocolError(INHERITED)
+        super()._check_open()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: what this store holds open is the parent's, and stays so."""
+        self._is_inherited = self._waits = True  # every write asks `_before_write` from here on
+        self.__dict__.pop("set", None)  # the kernel's, which may not ask
+        self._parents_own = (self._disk, self._network, self._background)  # kept: what is let go of says goodbye
+        self._disk = self._network = self._background = self._home = self._siblings = None
+
+    def _before_write(self, *, block: bool = True) -> None:
+        if self._is_inherited:
+            self._check_open()
+        if self._waits and self._home is not None:
+            self._durability.check_may_wait(self._home)
+        if self._durability.level == "peers":
+            self._started()
+        super()._before_write(block=block)
+
+    def _settle(self) -> None:
+        if self._durability.level == "group":
+            self._state.sync()
+        elif self._durability.level == "peers" and self._network is not None:
+            waiting = self._network.replicated(
+                self._state.own_dots(), self._durability.peers, self._durability_timeout_s
+            )
+            asyncio.run_coroutine_threadsafe(waiting, self._network.loop).result()
+
     def _close_local(self) -> None:
         self._close_map()
-        if self._directory is not None:
-            self._directory.close()
-
-
-def _fresh_origin() -> Origin:
-    """An origin nobody has: 64 bits from the system, fresh at every open, so that no backup can reuse a dot."""
-    return Origin(secrets.randbits(64))
+        if self._disk is not None:
+            self._disk.close()

@@ -1,20 +1,30 @@
-"""Values at the door: what a user may store, as bytes, and back.
+"""Values at the door: what a user may store, as a payload, and back.
 
-Packed at `set`, unpacked at each `get`, so that what a caller holds is always the caller's own. What msgpack can carry
-(None, bool, int, float, str, bytes, list, dict) plus timezone-aware datetime; anything else is refused with the path
-to it inside the value.
+A payload is None, a bool, int, float, str or bytes as it is, or `Packed`: the msgpack of a list, dict or datetime,
+packed once at `set` and unpacked for each `get`, so that what a caller holds is always the caller's own. The rule of
+this file: what `thaw` returns, `freeze` would take. What cannot be stored is refused with the path to it inside the
+value; nothing is converted silently but -0.0, which becomes 0.0 (they are equal and must be one payload), and the time
+zone of a datetime, which comes back in UTC. The order of a dict's entries is kept and is part of its bytes.
 """
 
 from __future__ import annotations
 
-import datetime as dt
+import math
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, Final
 
 import msgpack
 
 from propagul.crdt import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from propagul.crdt.payload import Packed
 from propagul.errors import LimitExceeded, StoreCorrupt
+from propagul.store._canonical import CONTAINERS, INT_MAX, INT_MIN, Refused, cycle, packed, scalar, unpacked, utf8_bytes
+
+if TYPE_CHECKING:
+    from propagul.crdt.payload import Payload
+
+TYPED_MARK: Final = "\x00"
+"""How the keys of typed rows (counters, sets, logs, maps) begin, and no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +33,7 @@ class Limits:
 
     Attributes:
         key_bytes: UTF-8 bytes of a key; at most 4 KiB.
-        value_bytes: Bytes of a packed value; at most 16 MiB.
+        value_bytes: Bytes of a value: of a str in UTF-8, of a list, dict or datetime packed; at most 16 MiB.
     """
 
     key_bytes: int = 1024
@@ -43,90 +53,75 @@ def check_key(key: str, limits: Limits) -> str:
 
     Raises:
         TypeError: It is no str.
-        ValueError: It is empty or not encodable as UTF-8.
+        ValueError: It is empty, not encodable as UTF-8, or begins with NUL.
         LimitExceeded: It is too long.
     """
     if type(key) is not str:
         raise TypeError(f"a key is a str, not {type(key).__name__}")
     if not key:
         raise ValueError("a key is not empty")
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError as error:
-        raise ValueError(f"the key {key!r} holds a lone surrogate, which is no text") from error
-    if size > limits.key_bytes:
-        raise LimitExceeded(f"the key {key[:40]!r}...", size=size, limit=limits.key_bytes)
+    if key[0] == TYPED_MARK:
+        raise ValueError(
+            f"the key {key[:40]!r} begins with '\\x00', which is kept for counters, sets, logs and maps; "
+            "use store.counter, set_of, log_of or map_of for those"
+        )
+    check_size(key, limits)
     return key
 
 
-def pack(key: str, value: object, limits: Limits) -> bytes:
-    """The bytes of a value.
+def check_size(key: str, limits: Limits) -> None:
+    """Refuse a key that is too long or no text.
+
+    Raises:
+        ValueError: It is not encodable as UTF-8.
+        LimitExceeded: It is too long.
+    """
+    size = len(key) if key.isascii() else utf8_bytes(key)
+    if size < 0:
+        raise ValueError(f"the key {key!r} holds a lone surrogate, which is no text")
+    if size > limits.key_bytes:
+        raise LimitExceeded(f"the key {key[:40]!r}...", size=size, limit=limits.key_bytes)
+
+
+def freeze(key: str, value: object, limits: Limits) -> Payload:
+    """The payload of a value. A few type checks for what needs no packing, O(size) for the rest.
 
     Raises:
         TypeError: Something in it cannot be stored; the message names the path.
-        ValueError: Something in it is out of range or nested too deep.
+        ValueError: Something in it is out of range, no text, NaN, nested too deep or inside itself; path as well.
         LimitExceeded: It is too large.
     """
+    if type(value) is str and value.isascii() and len(value) <= limits.value_bytes:
+        return value
+    if type(value) is int and INT_MIN <= value <= INT_MAX:
+        return value
+    if type(value) is bytes and len(value) <= limits.value_bytes:
+        return value
+    if value is None or type(value) is bool:
+        return value
+    if type(value) is float and not math.isnan(value):
+        return value + 0.0
+    return freeze_at(f"store[{key!r}]", value, limits)
+
+
+def freeze_at(where: str, value: object, limits: Limits) -> Payload:
+    """Like `freeze`; `where` is how messages call the value."""
     try:
-        packed = cast("bytes", msgpack.packb(value, strict_types=True, datetime=True))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _explained(key, value, error) from error
-    if len(packed) > limits.value_bytes:
-        raise LimitExceeded(
-            f"the value of {key!r}",
-            size=len(packed),
-            limit=limits.value_bytes,
-            remedy="split it over several keys, or raise Limits(value_bytes=...)",
-        )
-    return packed
+        make = packed if type(value) in CONTAINERS else scalar
+        return make(where, value, limits.value_bytes)
+    except Refused as refused:
+        raise (cycle(where, value) or refused.explained(where)) from None
 
 
-def unpack(key: str, packed: bytes) -> object:
-    """The value in the bytes, fresh for the caller.
+def thaw(key: str, payload: Payload) -> object:
+    """The value of a payload, fresh for the caller. Memory stays within a small multiple of the payload's bytes.
 
     Raises:
-        StoreCorrupt: A peer stored bytes that are no value.
+        StoreCorrupt: Somebody stored bytes that are no value.
     """
+    if type(payload) is not Packed:
+        return payload
     try:
-        return cast("object", msgpack.unpackb(packed, timestamp=3, strict_map_key=False))
-    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        return unpacked(payload)
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException, Refused) as error:
         raise StoreCorrupt(f"what is stored under {key!r} is no value this version can read") from error
-
-
-def _explained(key: str, value: object, error: Exception) -> TypeError | ValueError:
-    path, culprit = _culprit(value, f"store[{key!r}]", depth=0)
-    if isinstance(culprit, dt.datetime):
-        return TypeError(f"{path} is a datetime without a timezone; give it one, for example datetime.now(UTC)")
-    if isinstance(culprit, tuple):
-        return TypeError(f"{path} is a tuple; use a list, which is what would come back")
-    if isinstance(error, (ValueError, OverflowError)):
-        return ValueError(f"{path} cannot be stored: {error}")
-    return TypeError(
-        f"{path} is a {type(culprit).__name__}; a value is None, bool, int, float, str, bytes, list or dict"
-    )
-
-
-def _culprit(value: object, path: str, depth: int) -> tuple[str, object]:
-    """The path to the first part that cannot be packed by itself."""
-    if depth > 64:
-        return path, value
-    parts: list[tuple[str, object]] = []
-    if type(value) is dict:
-        for name, part in value.items():
-            if not _packs(name):
-                return f"{path}: the name {name!r}", name
-            parts.append((f"{path}[{name!r}]", part))
-    elif type(value) is list:
-        parts = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
-    for where, part in parts:
-        if not _packs(part):
-            return _culprit(part, where, depth + 1)
-    return path, value
-
-
-def _packs(value: object) -> bool:
-    try:
-        msgpack.packb(value, strict_types=True, datetime=True)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True

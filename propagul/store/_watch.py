@@ -12,12 +12,14 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from propagul.crdt.payload import ABSENT, Absent
 from propagul.store import _values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from propagul.crdt import Change as RowChange
+    from propagul.crdt import Found
 
 BUFFER_CHANGES = 1024
 """Changes a watcher may lag behind before they are folded; with more keys than this, two a key."""
@@ -29,7 +31,7 @@ class Change:
 
     Attributes:
         key: The key.
-        packed: Its value after the step as stored bytes; None if deleted.
+        payload: Its value after the step as it is stored; ABSENT if deleted.
         cause: `local` for a write of this store, `remote` for one that arrived.
         origin: Which process wrote the winner, as 16 hexadecimal digits; empty for a deletion.
         conflict: Whether the key now has several siblings.
@@ -37,7 +39,7 @@ class Change:
     """
 
     key: str
-    packed: bytes | None
+    payload: Found
     cause: Literal["local", "remote"]
     origin: str
     conflict: bool
@@ -46,23 +48,25 @@ class Change:
     @property
     def deleted(self) -> bool:
         """Whether the key is gone; tells a deletion from a stored None."""
-        return self.packed is None
+        return self.payload is ABSENT
 
     @property
     def value(self) -> object:
         """Its value after the step (the winner where there are siblings), the caller's own; None if deleted."""
-        return None if self.packed is None else _values.unpack(self.key, self.packed)
+        return None if isinstance(self.payload, Absent) else _values.thaw(self.key, self.payload)
 
 
 def visible(change: RowChange, *, local: bool) -> Change | None:
-    """The step a user sees, or None where only bookkeeping changed."""
+    """The step a user sees, or None where only bookkeeping changed, or something inside a counter, set, log or map."""
+    if change.key.startswith(_values.TYPED_MARK):
+        return None
     before, after = change.before.winner, change.after.winner
     conflict = len(change.after.siblings) > 1
     if before == after and conflict == (len(change.before.siblings) > 1):
         return None
     return Change(
         key=change.key,
-        packed=None if after is None else after.payload,
+        payload=ABSENT if after is None else after.payload,
         cause="local" if local else "remote",
         origin="" if after is None else f"{after.dot.origin:016x}",
         conflict=conflict,

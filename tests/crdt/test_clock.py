@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propagul.crdt import HybridClock, Stamp, seconds_between, stamp_of_ns
+from propagul.crdt import HybridClock, Origin, Replica, Stamp, seconds_between, stamp_of_ns
 from propagul.crdt.dot import STAMP_MAX
 
 stamps = st.integers(0, STAMP_MAX).map(Stamp)
@@ -40,6 +40,17 @@ def test_a_write_after_a_seen_one_ranks_above_it() -> None:
     seen = Stamp(wall + 3_000_000)
     clock.observe(seen, wall)
     assert clock.tick(wall) > seen
+
+
+def test_a_replica_that_took_a_write_mints_above_it_if_it_is_not_far_ahead() -> None:
+    """So that what is written here after seeing it also ranks above it, beside writes that are concurrent to both."""
+    wall = stamp_of_ns(1_790_000_000 * 10**9)
+    for ahead, follows in ((5_000_000, True), (10_000_000, False)):  # about 5 s and 10.2 s
+        replica = Replica(Origin(1))
+        replica.merge([], [(Origin(2), Stamp(wall + ahead))], wall)
+        assert (replica.prepare([], wall).dot.stamp > wall + ahead) is follows
+        replica.merge([], [(Origin(2), Stamp(wall + ahead))], Stamp(wall + ahead))  # no news: not looked at
+        assert (replica.prepare([], wall).dot.stamp > wall + ahead) is follows
 
 
 def test_wall_time_outside_the_range_is_brought_into_it() -> None:

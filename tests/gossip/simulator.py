@@ -14,20 +14,24 @@ import heapq
 import itertools
 import random
 import sys
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from propagul.crdt import Cut, Entry, Origin, Replica, VersionVector, Write, codec, stamp_of_ns
+from propagul.crdt import REGISTER, REMOVE, Entry, Join, Op, Origin, Replica, VersionVector
 from propagul.errors import StoreFull
 from propagul.gossip import GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote
 from propagul.link.base import NodeId
+from propagul.log.fold import Fold
+from propagul.store._journal import Journal
+from propagul.store._namespace import Namespace
 from tests.gossip.oracle import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from propagul.gossip import Effect, Event
+    from propagul.gossip import Effect, Event, Incoming, Outgoing
 
 IDLE_NEVER = GossipConfig(digest_interval_s_max=1e6, silence_s_max=1e7)
 """Without idle digests nothing is healed by chance: what is owed must be sent because it is owed."""
@@ -37,99 +41,130 @@ SPACES = ("", "room")
 YEAR_NS = 365 * 24 * 3600 * 10**9
 
 
-@dataclass(slots=True)
-class LogRecord:
-    """What a durable replica can fold again, and what the oracle knew after it."""
+class MemoryLog:
+    """A log whose disk is a list: events by place, and what the oracle knew after each of them."""
 
-    write: Write | None
-    packed: bytes
-    entries: list[Entry]
-    known: set[int]
+    def __init__(self, events: Sequence[bytes] = (), known: Sequence[set[int]] = ()) -> None:
+        self.events = list(events)
+        self.known = list(known)
+        self.is_full = False
+
+    def append(self, payload: bytes) -> int:
+        if self.is_full:
+            raise StoreFull("no space left")
+        self.events.append(payload)
+        self.known.append(set(self.known[-1]) if self.known else set())
+        return len(self.events) - 1
+
+    def read(self, place: int) -> bytes:
+        return self.events[place]
+
+    def sync(self, upto: int | None = None) -> None:
+        pass
+
+    def cut_off(self, count: int) -> MemoryLog:
+        return MemoryLog(self.events[:count], self.known[:count])
 
 
-Logs = dict[str, list[LogRecord]]
+Logs = dict[str, MemoryLog]
 """What is on a node's disk, by namespace."""
 
 
 class SimSource:
-    """A namespace of one simulated node: replica, log and the oracle's knowledge side by side."""
+    """A namespace of one simulated node: the shipped one with its log, and the oracle's knowledge beside it."""
 
-    def __init__(self, history: History, origin: Origin, skew_ns: int) -> None:
+    def __init__(self, name: str, history: History, origin: Origin, skew_ns: int, log: MemoryLog) -> None:
         self.history = history
-        self.replica = Replica(origin)
-        self.known: set[int] = set()
-        self.log: list[LogRecord] = []
+        self.log = log
+        self.known: set[int] = set(log.known[-1]) if log.known else set()
         self.skew_ns = skew_ns
         self.last_cut_known: set[int] = set()
         self.incoming_known: set[int] = set()
-        self.disk_full = False
-
-    def wall(self, now: float) -> int:
-        return max(0, 10**18 + self.skew_ns + int(now * 1e9))
-
-    def write(self, key: str, value: bytes | None, now: float) -> None:
-        write = self.replica.prepare(key, 0, value, stamp_of_ns(self.wall(now)))
-        number = self.history.record(self.known, key, value)
-        self.known.add(number)
-        self.log.append(LogRecord(write, b"", [], set(self.known)))
-        self.replica.apply_write(write)
+        self.now = 0.0
+        self.replica = Replica(origin)
+        journal = Journal(log)
+        fold = Fold({name: self.replica}, log.read)
+        for place, event in enumerate(list(log.events)):
+            fold.take(place, event)
+        own = fold.own[name]
+        self.space = Namespace(name, self.replica, threading.Lock(), journal, wall_ns=self.wall_ns, own=own)
         self.check()
 
-    def restore(self, records: list[LogRecord]) -> None:
-        for record in records:
-            if record.write is not None:
-                self.replica.apply_write(record.write)
-            else:
-                self.replica.merge(codec.decode_rows(record.packed), record.entries, stamp_of_ns(0))
-            self.known = set(record.known)
-            self.log.append(record)
+    def wall_ns(self) -> int:
+        return max(0, 10**18 + self.skew_ns + int(self.now * 1e9))
+
+    def write(self, key: str, value: bytes | None) -> None:
+        known = {*self.known, self.history.record(self.known, key, value)}
+        op = Op(key, REGISTER, REMOVE if value is None else value)
+        self.space.write([lambda _: [op]])
+        self.learn(known)
+
+    def learn(self, known: set[int]) -> None:
+        self.known = known
+        self.log.known[-1] = set(known)
         self.check()
 
-    # --- the Source protocol -------------------------------------------------------------------------------------
-    @property
-    def arrival(self) -> int:
-        return self.replica.arrival
-
-    def hello(self) -> tuple[bytes, VersionVector, int]:
-        vector = self.replica.vector
-        return vector.digest(), VersionVector(vector), vector.mark
-
-    def told_since(self, mark: int) -> tuple[list[Entry], int]:
-        return self.replica.vector.since(mark), self.replica.vector.mark
-
-    def covers(self, entries: Iterable[Entry]) -> bool:
-        return all(self.replica.vector.covers_entry(o, s) for o, s in entries)
-
-    def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
-        self.last_cut_known = set(self.known)
-        return self.replica.cut(after=after, known=known, told=told)
-
-    def cut_own(self, *, after: int, known: VersionVector) -> Cut:
-        cut = self.replica.cut_own(after=after, known=known)
-        self.last_cut_known = self.history.on(self.known, {key for key, _ in cut.rows})
-        return cut
-
-    def merge(self, packed: bytes, entries: Iterable[Entry]) -> bool:
-        if self.disk_full:
-            raise StoreFull("no space left")
-        pairs = list(entries)
-        before = self.replica.vector.mark
-        changes = self.replica.merge(codec.decode_rows(packed), pairs, stamp_of_ns(self.wall(0)))
-        self.known |= self.incoming_known
-        self.log.append(LogRecord(None, packed, pairs, set(self.known)))
+    def raise_floor(self) -> None:
+        """What the store's chores do, without waiting for anybody: any moment must do."""
+        with mock.patch.object(Namespace, "_is_untidy", return_value=True):
+            self.space.tidy(lambda _: True)
         self.check()
-        return bool(changes) or self.replica.vector.mark != before
 
-    # --- invariants ----------------------------------------------------------------------------------------------
-    def shown(self) -> dict[str, set[bytes]]:
+    def shown(self) -> dict[str, set[object]]:
         return {key: {s.payload for s in row.siblings} for key, row in self.replica if row.siblings}
 
     def check(self) -> None:
         expected = self.history.siblings(self.known)
         assert self.shown() == expected, f"shows {self.shown()}, the oracle says {expected}"
-        backed = VersionVector(e for _, row in self.replica for e in row.context.items())
-        claims = self.replica.vector
-        assert all(backed.covers_entry(*entry) for entry in claims), "the vector claims what no row backs"
+
+    # --- the Source protocol -------------------------------------------------------------------------------------
+    @property
+    def arrival(self) -> int:
+        return self.space.arrival
+
+    def hello(self) -> tuple[bytes, VersionVector, int]:
+        return self.space.hello()
+
+    def told_since(self, mark: int) -> tuple[list[Entry], int]:
+        return self.space.told_since(mark)
+
+    def covers(self, entries: Iterable[Entry]) -> bool:
+        return self.space.covers(entries)
+
+    def cut(self, *, after: int, known: VersionVector, told: int) -> Outgoing:
+        self.last_cut_known = set(self.known)
+        return self.space.cut(after=after, known=known, told=told)
+
+    def cut_own(self, *, after: int, known: VersionVector) -> Outgoing | None:
+        peek = self.replica.cut_own(after=after, known=known)
+        if peek is not None:
+            block = peek.read(10_000)
+            keys = {plain.key for plain in block.plain} | {key for key, _ in block.other}
+            self.last_cut_known = self.history.on(self.known, keys)
+            peek.close()
+        return self.space.cut_own(after=after, known=known)
+
+    def incoming(self) -> Incoming:
+        return SimIncoming(self, self.space.incoming())
+
+
+class SimIncoming:
+    """A stream into a simulated namespace: with it comes what its sender knew."""
+
+    def __init__(self, source: SimSource, stream: Incoming) -> None:
+        self.source = source
+        self.stream = stream
+
+    def add(self, block: bytes) -> None:
+        self.stream.add(block)
+
+    def apply(self, entries: list[Entry], join: Join | None) -> bool:
+        news = self.stream.apply(entries, join)
+        self.source.learn(self.source.known | self.source.incoming_known)
+        return news
+
+    def abandon(self) -> None:
+        self.stream.abandon()
 
 
 @dataclass(slots=True)
@@ -187,9 +222,9 @@ class Simulation:
         skew = 0 if self.lan else self.rng.choice([0, 0, 1, -1]) * 10 * YEAR_NS
         self.sources[number] = {}
         for space in self.spaces:
-            source = SimSource(self.histories[space], Origin(self.rng.getrandbits(64)), skew)
-            source.restore(logs.get(space, []))
-            self.sources[number][space] = source
+            origin = Origin(self.rng.getrandbits(64))
+            log = logs.get(space, MemoryLog())
+            self.sources[number][space] = SimSource(space, self.histories[space], origin, skew, log)
         me = NodeId(f"n{number}")
         jitter = random.Random(self.rng.random())
         self.nodes[number] = GossipNode(me, me, self.sources[number], self.config, jitter)
@@ -298,20 +333,21 @@ class Simulation:
 
     def write(self, number: int, space: str, key: str, value: bytes | None) -> None:
         source = self.sources[number][space]
-        if not source.disk_full:
-            source.write(key, value, self.now)
+        if not source.log.is_full:
+            source.now = self.now
+            source.write(key, value)
             self.feed(number, Wrote(space))
 
     def fill_disk(self, number: int) -> None:
         """Nothing can be logged for a while, in any namespace."""
         sources = list(self.sources[number].values())
         for source in sources:
-            source.disk_full = True
+            source.log.is_full = True
         self.at(self.rng.random() * 3.0, lambda: self.empty_disk(sources))
 
     def empty_disk(self, sources: list[SimSource]) -> None:
         for source in sources:
-            source.disk_full = False
+            source.log.is_full = False
 
     def step(self) -> None:
         """One thing the adversary or a user does."""
@@ -330,11 +366,21 @@ class Simulation:
             self.cut_wire(rng.choice(self.wires))
         elif choice < 0.88:
             logs, torn = self.crash(number), rng.random() < 0.5
-            self.boot(number, {s: log[: rng.randint(0, len(log))] if torn else log for s, log in logs.items()})
+            self.boot(
+                number,
+                {
+                    s: log.cut_off(rng.randint(0, len(log.events)) if torn else len(log.events))
+                    for s, log in logs.items()
+                },
+            )
         elif choice < 0.9 and len(alive) > 2:
             self.crash(number)
         elif choice < 0.93:
             self.fill_disk(number)
+        elif choice < 0.97:
+            source = self.sources[number][rng.choice(self.spaces)]
+            for _ in range(0 if source.log.is_full else rng.randint(1, 3)):
+                source.raise_floor()
         self.run(self.now + rng.choice([0.0, 0.01, 0.2, 2.0]) * rng.random())
 
     def run(self, until: float) -> None:
@@ -381,14 +427,20 @@ class Simulation:
                 missed = everything - source.known
                 assert not missed, f"n{number} misses {len(missed)} operations of {space!r}"
                 source.check()
-            rows = [{k: (r.siblings, dict(r.context)) for k, r in source.replica} for source in sources.values()]
+            for source in sources.values():
+                source.log.is_full = False
+                for _ in range(4):
+                    source.raise_floor()
+            rows = [dict(source.replica) for source in sources.values()]
             assert all(r == rows[0] for r in rows), f"rows of {space!r} differ after healing"
 
 
 def simulate(seed: int, steps: int = 50) -> None:
     """Run one schedule; raises AssertionError with a line that replays it."""
     small = mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48, ENTRIES_PER_DIGEST=2)
-    with small:
+    slices = mock.patch.multiple("propagul.store._streams", STAGE_BYTES=100, _SLICE_ROWS=2)
+    blocks = mock.patch.multiple("propagul.crdt.codec", BLOCK_BYTES=64)
+    with small, slices, blocks:
         try:
             simulation = Simulation(seed)
             for _ in range(steps):

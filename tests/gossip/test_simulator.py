@@ -16,7 +16,7 @@ from tests.gossip.simulator import Simulation, simulate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from propagul.crdt import Change, Entry, Row, Stamp
+    from propagul.crdt import Block, Entry, Join, Merged, Stamp
 
 SEEDS, BLOCK = 600, 50
 
@@ -62,9 +62,9 @@ def test_the_adversary_does_everything_it_is_said_to_do() -> None:
 
 def test_a_failing_seed_prints_the_line_that_replays_it() -> None:
     def merge_the_vector_without_the_rows(
-        self: Replica, _incoming: Iterable[tuple[str, Row]], entries: Iterable[Entry], wall: Stamp
-    ) -> list[Change]:
-        return merge(self, [], entries, wall)
+        self: Replica, _blocks: Iterable[Block], entries: Iterable[Entry], wall: Stamp, join: Join | None = None
+    ) -> Merged:
+        return merge(self, [], entries, wall, join)
 
     merge = Replica.merge
     with (

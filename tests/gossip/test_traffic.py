@@ -6,11 +6,11 @@ import random
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from propagul.crdt import Origin, Replica
+from propagul.crdt import Origin
 from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Wrote, messages
 from propagul.link.base import NodeId
 from tests.gossip.oracle import History
-from tests.gossip.simulator import SimSource, Simulation
+from tests.gossip.simulator import MemoryLog, SimSource, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ class StalledPeer:
 
     @staticmethod
     def make(number: int) -> tuple[GossipNode, SimSource]:
-        source = SimSource(History(), Origin(number), 0)
+        source = SimSource("", History(), Origin(number), 0, MemoryLog())
         name = NodeId(f"n{number}")
         return GossipNode(name, name, {"": source}, CONFIG, random.Random(1)), source
 
@@ -131,8 +131,7 @@ class StalledPeer:
         return list(self.node.outgoing(LinkKey(1)))
 
     def write(self, key: str, payload: bytes) -> list[bytes]:
-        replica: Replica = self.source.replica
-        replica.apply_write(replica.prepare(key, 0, payload, replica.clock.last))
+        self.source.space.put(key, payload)
         self.node.handle(Wrote(""), 0.0)
         return self.sent()
 

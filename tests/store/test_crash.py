@@ -64,10 +64,11 @@ async def main():
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
         try:
-            full.set("mine", 1)
+            for number in range(100):  # what is allocated already is filled first
+                full.set(f"fill {number}", "x" * 10_000)
         except StoreFull:
-            print("set refused", "mine" in full)
-        other.set("theirs", 1)
+            print("set refused", f"fill {number}" in full)
+        other.set("theirs", "x" * 100_000)
         await until(lambda: "no space left" in full.stats.last_drop)
         opened = full.stats.links_opened
         await asyncio.sleep(2.0)
@@ -130,11 +131,11 @@ def test_two_processes_hand_their_state_to_each_other_across_a_crash_and_a_lost_
                 assert line_of(from_its_peer)[1:] == ["research", "True"]
 
 
-def test_a_second_process_cannot_open_the_same_directory(tmp_path: Path) -> None:
+def test_a_store_that_is_alone_refuses_and_is_refused_by_other_processes(tmp_path: Path) -> None:
     with child(README, tmp_path, SECRET) as process:
         line_of(process)
         with pytest.raises(StoreLocked, match=f"process {process.pid}"):
-            AgentStateStore("my-project", port=None, path=tmp_path)
+            AgentStateStore("my-project", port=None, path=tmp_path, alone=True)
 
 
 def test_writes_after_recovery_are_never_swallowed(tmp_path: Path) -> None:
@@ -207,15 +208,13 @@ def test_a_refused_write_changes_nothing(tmp_path: Path) -> None:
     store = AgentStateStore("room", port=None, path=tmp_path)
     store.set("k", 1)
 
-    def refuse(_: bytes) -> None:
-        raise StoreFull("no space left")
-
-    append, store._directory.log.append = store._directory.log.append, refuse  # type: ignore[union-attr,method-assign]
+    log = store._disk.log  # type: ignore[union-attr]
+    log._refuse(StoreFull("no space left"))
     for write in (lambda: store.set("k", 2), lambda: store.set("new", 2), lambda: store.delete("k")):
         with pytest.raises(StoreFull):
             write()
     assert store.get_all() == {"k": 1}
-    store._directory.log.append = append  # type: ignore[union-attr,method-assign]
+    log._refuses = None
     store.set("k", 3)
     store.close()
     again = AgentStateStore("room", port=None, path=tmp_path)
@@ -228,8 +227,8 @@ def test_a_torn_tail_is_counted(tmp_path: Path) -> None:
     store.set("a", 1)
     store.set("b", 2)
     store.close()
-    segment = tmp_path / "log" / "00000001.log"
-    segment.write_bytes(segment.read_bytes()[:-1])
+    (segment,) = (tmp_path / "log").glob("*/*.log")
+    segment.write_bytes(segment.read_bytes().rpartition(b"\xa1b")[0])
     again = AgentStateStore("room", port=None, path=tmp_path)
     assert again.get_all() == {"a": 1}
     assert again.stats.torn_bytes > 0

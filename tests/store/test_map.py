@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from propagul import AgentStateStore, ClosedError, LimitExceeded, Limits, LocalProtocolError, StoreCorrupt
+from propagul.crdt import Packed
 from tests.store.world import Island, on_island
 
 if TYPE_CHECKING:
@@ -72,11 +72,6 @@ def test_a_datetime_comes_back_as_the_same_moment(store: AgentStateStore) -> Non
         assert store.get("at") == moment
 
 
-def test_not_a_number_comes_back(store: AgentStateStore) -> None:
-    store.set("nan", math.nan)
-    assert math.isnan(store.get("nan"))  # type: ignore[arg-type]
-
-
 class Text(str):
     __slots__ = ()
 
@@ -88,9 +83,9 @@ class Text(str):
         ({"a": (1, 2)}, TypeError, r"store\['k'\]\['a'\] is a tuple; use a list"),
         ([{1, 2}], TypeError, r"store\['k'\]\[0\] is a set"),
         (dt.datetime(2026, 1, 1), TypeError, r"store\['k'\] is a datetime without a timezone"),  # noqa: DTZ001
-        ({"n": [2**64]}, ValueError, r"store\['k'\]\['n'\]\[0\] cannot be stored"),
-        ({(1, 2): 3}, TypeError, r"store\['k'\]: the name \(1, 2\) is a tuple"),
-        (["\ud800"], ValueError, r"store\['k'\]\[0\] cannot be stored"),
+        ({"n": [2**64]}, ValueError, r"store\['k'\]\['n'\]\[0\] is "),
+        ({(1, 2): 3}, TypeError, r"store\['k'\].*\(1, 2\)"),
+        (["\ud800"], ValueError, r"store\['k'\]\[0\] holds a lone surrogate"),
         ([Text("x")], TypeError, r"store\['k'\]\[0\] is a Text"),
     ],
     ids=repr,
@@ -106,7 +101,7 @@ def test_a_value_that_cannot_be_stored_is_named_with_its_path(
 def test_nesting_without_end_is_refused(store: AgentStateStore) -> None:
     deep: list[object] = []
     deep.append(deep)
-    with pytest.raises(ValueError, match="cannot be stored"):
+    with pytest.raises(ValueError, match="a cycle"):
         store.set("k", deep)
 
 
@@ -131,10 +126,12 @@ def test_a_key_that_cannot_be_used_is_named(
 
 def test_a_value_over_the_limit_is_refused_by_name_size_and_limit(store: AgentStateStore) -> None:
     store.set("k", b"old")
-    with pytest.raises(LimitExceeded, match=r"the value of 'k' has 1048581 bytes, the limit is 1048576; split it"):
-        store.set("k", bytes(2**20))
+    with pytest.raises(
+        LimitExceeded, match=r"the value of store\['k'\] has 1048577 bytes or more, the limit is 1048576; split it"
+    ):
+        store.set("k", bytes(2**20 + 1))
     assert store.get("k") == b"old"
-    store.set("k", bytes(2**20 - 5))
+    store.set("k", bytes(2**20))
 
 
 def test_limits_stay_within_what_the_protocol_carries() -> None:
@@ -144,7 +141,7 @@ def test_limits_stay_within_what_the_protocol_carries() -> None:
         Limits(key_bytes=0)
     store = AgentStateStore("room", port=None, limits=Limits(value_bytes=100))
     with pytest.raises(LimitExceeded, match="the limit is 100"):
-        store.set("k", "x" * 100)
+        store.set("k", "x" * 101)
     store.close()
 
 
@@ -281,9 +278,9 @@ async def _start(store: AgentStateStore) -> None:
 def test_a_value_that_nobody_can_read_hides_no_other(store: AgentStateStore) -> None:
     """Rows come from other machines; here one holds bytes that are no value."""
     store.set("good", 1)
-    store._state.put("bad", b"\xc1")
+    store._state.put("bad", Packed(b"\xc1"))
     store.presence.set("here", 2)
-    store._spaces["presence"].put("bad", b"\xc1")
+    store._spaces["presence"].put("bad", Packed(b"\xc1"))
     assert store.get_all() == {"good": 1}
     assert list(store.items()) == [("good", 1)]
     assert set(store.presence.get_all()) == {"here"}

@@ -39,6 +39,9 @@ class Checkout:
             directory.mkdir(parents=True)
         shutil.copy(ROOT / "scripts/setup.py", self.root / "scripts/setup.py")
         (self.root / "pyproject.toml").write_text(PROJECT)
+        (self.root / "propagul").mkdir()
+        for kept in ("hatch_build.py", "propagul/_kernel.c"):
+            shutil.copy(ROOT / kept, self.root / kept)
         for name in ("env", "sh"):
             self.provide(name, str(shutil.which(name)))
 
@@ -57,7 +60,7 @@ class Checkout:
     def ask(self, question: str) -> str:
         """What an expression in the script's own terms gives."""
         command = (sys.executable, "-c", f"from setup import *; print(({question}))")
-        env = dict(os.environ) | {"PYTHONPATH": "scripts"}
+        env = dict(os.environ) | {"PATH": str(self.tools), "PYTHONPATH": "scripts"}
         return subprocess.run(
             command, cwd=self.root, env=env, capture_output=True, text=True, check=True
         ).stdout.strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,8 @@ from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.tags import cpython_tags, sys_tags
+from packaging.utils import parse_wheel_filename
 
 from tests.workshop.documents import ROOT, blocks, project_version
 
@@ -30,20 +33,30 @@ INSTALL_LINES = [
 
 
 class Built(NamedTuple):
-    """A directory with a fresh wheel and source archive in `dist/`."""
+    """A directory with fresh wheels and a source archive in `dist/`.
+
+    Attributes:
+        wheel: The one that runs everywhere.
+        compiled: The one with the kernel in it.
+    """
 
     place: Path
     wheel: Path
     sdist: Path
+    compiled: Path
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """What `make wheel` makes."""
     place = tmp_path_factory.mktemp("built")
-    done = run(sys.executable, *BUILD, str(place / "dist"), str(ROOT), cwd=place)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Built(place, next(place.glob("dist/*.whl")), next(place.glob("dist/*.tar.gz")))
+    for pure, what in (("false", ()), ("true", ("--wheel",))):
+        command = (sys.executable, *BUILD[:-1], *what, BUILD[-1], str(place / "dist"), str(ROOT))
+        done = run(*command, cwd=place, HATCH_BUILD_NO_HOOKS=pure)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = place.glob("dist/*-py3-none-any.whl")
+    compiled = next((path for path in place.glob("dist/*.whl") if path != wheel), wheel)
+    return Built(place, wheel, next(place.glob("dist/*.tar.gz")), compiled)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +75,29 @@ def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedPro
 def test_make_wheel_builds_what_is_tested_here() -> None:
     recipe = run("make", "-n", "wheel", cwd=ROOT).stdout
     assert " ".join((*BUILD, "dist")) in recipe
+    pure = next(line for line in recipe.splitlines() if "HATCH_BUILD_NO_HOOKS=true" in line)
+    assert "--wheel --outdir dist" in pure
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="the kernel needs a C compiler")
+def test_where_a_compiler_is_a_second_wheel_has_the_kernel_and_the_tag_of_this_python(
+    built: Built, files: dict[str, bytes]
+) -> None:
+    kernel = f"propagul/_kernel{sysconfig.get_config_var('EXT_SUFFIX')}"
+    with zipfile.ZipFile(built.compiled) as archive:
+        names = {name for name in archive.namelist() if "dist-info" not in name}
+    assert names == {name for name in files if "dist-info" not in name} | {kernel}
+    _, _, _, tags = parse_wheel_filename(built.compiled.name)
+    assert tags <= set(sys_tags())
+    assert {(tag.interpreter, tag.abi) for tag in tags} == {next((t.interpreter, t.abi) for t in cpython_tags())}
+
+
+def test_without_a_compiler_the_wheel_is_pure_and_the_build_says_so(tmp_path: Path) -> None:
+    command = (sys.executable, *BUILD[:-1], "--wheel", "--outdir", str(tmp_path), str(ROOT))
+    done = run(*command, cwd=tmp_path, PATH=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.name for path in tmp_path.glob("*.whl")] == [f"propagul-{project_version()}-py3-none-any.whl"]
+    assert "Built without the kernel" in done.stdout + done.stderr
 
 
 def test_the_wheel_runs_nothing_at_start_up_and_holds_two_scripts(files: dict[str, bytes]) -> None:
@@ -110,6 +146,7 @@ def test_the_source_archive_builds_the_wheel_and_holds_no_tests(built: Built) ->
         "README.md",
         "SECURITY.md",
         "fleet_app",
+        "hatch_build.py",
         "propagul",
         "pyproject.toml",
     }
@@ -118,7 +155,11 @@ def test_the_source_archive_builds_the_wheel_and_holds_no_tests(built: Built) ->
 def test_the_library_alone_needs_little(files: dict[str, bytes]) -> None:
     metadata = files[f"propagul-{project_version()}.dist-info/METADATA"].decode()
     required = [Requirement(line) for line in re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE)]
-    assert {requirement.name for requirement in required if requirement.marker is None} == {"cryptography", "msgpack"}
+    assert {requirement.name for requirement in required if requirement.marker is None} == {
+        "click",
+        "cryptography",
+        "msgpack",
+    }
 
 
 def test_readme_pins_away_from_the_old_package() -> None:

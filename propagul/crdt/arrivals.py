@@ -1,0 +1,91 @@
+"""The order in which rows changed: what arrived after a place costs O(changes)."""
+
+from __future__ import annotations
+
+from array import array
+from itertools import compress
+from operator import eq
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    When = range | array[int]
+    Column = array[int] | bytes
+
+CHUNK: Final = 4096
+
+
+class Arrivals:
+    """Slots in the order of their arrival; where most entries are stale, two chunks are swept for each new one.
+
+    In the newest chunk the n-th entry is the n-th arrival after the chunk's first; older chunks have gaps and say when.
+
+    Attributes:
+        begin: The arrival number of the newest chunk's first entry.
+        newest: That chunk.
+        newest_of: The function of that name below, or one that does the same.
+    """
+
+    __slots__ = ("_arrivals", "_entries", "_slots", "_sweeping", "_swept", "begin", "newest", "newest_of")
+
+    def __init__(self, slots: Mapping[str, int], arrivals: array[int]) -> None:
+        self._slots = slots
+        self._arrivals = arrivals
+        self._entries = 0
+        self._swept: list[tuple[array[int], When]] = []
+        self._sweeping = 0
+        self.begin = 1
+        self.newest: list[int] = []
+        self.newest_of: Callable[[array[int], When, array[int]], tuple[Column, Column]] = newest_of
+
+    def append(self, slot: int) -> None:
+        """The next arrival is of this slot."""
+        self._arrivals[slot] = self.begin + len(self.newest)
+        self.newest.append(slot)
+        if len(self.newest) >= CHUNK:
+            self.close_chunk()
+
+    def close_chunk(self) -> None:
+        """Begin another chunk, and sweep two older ones."""
+        count = len(self.newest)
+        self._swept.append((array("I", self.newest), range(self.begin, self.begin + count)))
+        self._entries += count
+        self.begin += count
+        self.newest = []
+        for _ in range(2 if self._entries > 2 * len(self._slots) + CHUNK else 0):
+            self._sweep()
+
+    def since(self, after: int) -> list[int]:
+        """Slots that arrived after `after`, oldest first. O(their number and the stale ones between)."""
+        chunks = [*self._swept, (self.newest, range(self.begin, self.begin + len(self.newest)))]
+        first = len(chunks) - 1
+        while first and (not len(chunks[first][1]) or chunks[first][1][0] > after + 1):
+            first -= 1
+        live = [self._live(array("I", slots), when) for slots, when in chunks[first:]]
+        return [slot for slots, when in live for slot, arrived in zip(slots, when, strict=True) if arrived > after]
+
+    def _live(self, slots: array[int], when: When) -> tuple[array[int], array[int]]:
+        kept, kept_when = self.newest_of(slots, when, self._arrivals)
+        return array("I", kept), array("Q", kept_when)
+
+    def _sweep(self) -> None:
+        """Drop the stale entries of one chunk, and join it to the one before where both are small."""
+        if self._sweeping >= len(self._swept):
+            self._sweeping = 0
+        entries, arrived = self._swept[self._sweeping]
+        slots, when = self._live(entries, arrived)
+        self._entries -= len(entries) - len(slots)
+        before = self._swept[self._sweeping - 1] if self._sweeping else None
+        if before is not None and len(before[0]) + len(slots) <= CHUNK:
+            self._swept[self._sweeping - 1] = before[0] + slots, array("Q", before[1]) + when
+            del self._swept[self._sweeping]
+        else:
+            self._swept[self._sweeping] = slots, when
+            self._sweeping += 1
+
+
+def newest_of(slots: array[int], when: When, arrivals: array[int]) -> tuple[Column, Column]:
+    """The entries that are their slots' newest, in two columns, or in the bytes of these."""
+    live = list(map(eq, map(arrivals.__getitem__, slots), when))  # no turn of a loop here: many entries pass
+    return array("I", compress(slots, live)), array("Q", compress(when, live))

@@ -1,0 +1,104 @@
+"""What a peer lacks of a replica, frozen at one instant and read in slices.
+
+A peer is served by its place in our arrival order, by its vector, or by a snapshot join; which of these, the replica
+decides. Here is what comes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from propagul.crdt.block import Block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from propagul.crdt.capture import Capture
+    from propagul.crdt.dot import Origin
+    from propagul.crdt.row import Row
+    from propagul.crdt.vector import Entry, Floor, VersionVector
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """What makes a stream a snapshot join: it holds every row of its sender.
+
+    Attributes:
+        vector: The sender's vector at the cut.
+        floor: Its floor; our own must not stay below it.
+    """
+
+    vector: VersionVector
+    floor: Floor
+
+
+@dataclass(slots=True, kw_only=True)
+class Cut:
+    """What a peer lacks, frozen at one instant and read in slices. Close it, or read it to the end.
+
+    Attributes:
+        entries: How our vector changed since we last told that peer.
+        arrival: Our arrival number at the cut: the peer's next place.
+        mark: Our vector's mark at the cut: the next "since we last told".
+        join: Set if this is a snapshot join.
+    """
+
+    entries: list[Entry]
+    arrival: int
+    mark: int
+    join: Join | None
+    _capture: Capture
+    _lacks: Lacks
+    _ready: Block | None = field(default=None)
+
+    def read(self, most: int) -> Block:
+        """The next rows, at most `most`; empty at the end."""
+        if self._ready is not None:
+            block, self._ready = self._ready, None
+            return block
+        while len(found := self._capture.read(most)):
+            block = self._lacks.filter(found)
+            if len(block):
+                return block
+        self._capture.close()
+        return found
+
+    def is_empty(self, most: int) -> bool:
+        """Whether there are no rows; what it read ahead to know comes with the next `read`."""
+        if self._ready is None:
+            self._ready = self.read(most)
+        return not self._ready
+
+    def special_rows(self) -> Iterator[Row]:
+        """The rows that are not plain, those that the peer has included. Ask at once, before any changes."""
+        return self._capture.special_rows()
+
+    def close(self) -> None:
+        """Stop holding on to former rows. Idempotent."""
+        self._capture.close()
+
+
+class Lacks:
+    """Which rows a peer lacks: by its vector, or only those that hold a newer dot of one origin."""
+
+    __slots__ = ("_known", "_origin", "_seen")
+
+    def __init__(self, known: VersionVector | None, origin: Origin | None = None, seen: int = 0) -> None:
+        self._known, self._origin, self._seen = known, origin, seen
+
+    def filter(self, block: Block) -> Block:
+        """The rows of a block that the peer lacks."""
+        if self._origin is not None:
+            own, seen = self._origin, self._seen
+            return Block(
+                [p for p in block.plain if p[4] == own and p[3] > seen],
+                [item for item in block.other if item[1].context.get(own, 0) > seen],
+            )
+        if self._known is None:
+            return block
+        stamp_of, known = self._known.stamp_of, self._known
+        return Block(
+            [p for p in block.plain if stamp_of(p[4]) < p[3]],
+            [item for item in block.other if not item[1].covered_by(known)],
+        )

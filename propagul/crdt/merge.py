@@ -1,0 +1,109 @@
+"""One complete stream on its way into a replica.
+
+A local sibling goes iff the incoming row has seen its dot and does not hold it; an incoming one is refused iff we have
+seen its dot and do not hold it. What is new, or newer from the same origin, takes a short way that makes no rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from propagul.crdt import row as rows
+from propagul.crdt.dot import Dot
+
+if TYPE_CHECKING:
+    from propagul.crdt.block import Block, Plain
+    from propagul.crdt.row import Row
+    from propagul.crdt.table import Table
+    from propagul.crdt.vector import VersionVector
+
+
+class Change(NamedTuple):
+    """A row before and after; `before` is `row.EMPTY` for a new key."""
+
+    key: str
+    before: Row
+    after: Row
+
+
+class Merged(NamedTuple):
+    """What a stream brought: whether anything was new, and the row changes if the replica is watched."""
+
+    news: bool
+    changes: list[Change]
+
+
+class Merge:
+    """One stream on its way into a replica; the vector stays as it was before the stream until the end."""
+
+    def __init__(self, table: Table, here: VersionVector, there: VersionVector | None, *, watched: bool) -> None:
+        self._table = table
+        self._here = here
+        self._there = there
+        self._watched = watched
+        self._offered: set[str] = set()
+        self._began = table.arrival
+        self.changes: list[Change] = []
+
+    @property
+    def news(self) -> bool:
+        """Whether a row changed."""
+        return self._table.arrival != self._began
+
+    def take(self, block: Block) -> None:
+        """Join some of its rows."""
+        if self._there is None and not self._watched:
+            self._take_unwatched(block.plain)
+        else:
+            for plain in block.plain:
+                self._take_plain(plain)
+        for key, theirs in block.other:
+            self._join(key, theirs)
+        if self._there is not None:
+            self._offered.update(plain[0] for plain in block.plain)
+            self._offered.update(key for key, _ in block.other)
+
+    def _take_unwatched(self, plains: list[Plain]) -> None:
+        """`_take_plain` for many: what is new, or newer from the same origin, needs no rows to be made."""
+        plain_dot, write, seen = self._table.plain_dot, self._table.write, self._here.stamp_of
+        origin_before, floor = 0, 0
+        for plain in plains:
+            key, payload, kind, stamp, origin = plain
+            if origin != origin_before:
+                origin_before, floor = origin, seen(origin)
+            if stamp <= floor:
+                continue
+            known = plain_dot(key)
+            if known is not None and known[1] in (0, origin):
+                if known[0] < stamp:
+                    write(key, kind, payload, stamp, origin)
+            else:
+                self._take_plain(plain)
+
+    def remove_what_the_sender_removed(self) -> None:
+        """In a snapshot join, after all rows: what it did not hold and its vector covers is gone."""
+        for key in [key for key, _ in self._table if key not in self._offered]:
+            self._join(key, rows.EMPTY)
+
+    def _take_plain(self, plain: Plain) -> None:
+        key, payload, kind, stamp, origin = plain
+        known = self._table.plain_dot(key)
+        if self._here.stamp_of(origin) >= stamp and self._there is None:
+            return
+        if known is None or known[1] not in (0, origin) or self._there is not None:
+            self._join(key, rows.plain(Dot(stamp, origin), kind, payload))
+        elif known[0] < stamp:
+            before = self._table.row(key) if self._watched else rows.EMPTY
+            self._table.write(key, kind, payload, stamp, origin)
+            self._note(key, before)
+
+    def _join(self, key: str, theirs: Row) -> None:
+        before = self._table.row(key)
+        after = rows.join(before, theirs, self._here, self._there)
+        if after is not before:
+            self._table.put(key, after)
+            self._note(key, before)
+
+    def _note(self, key: str, before: Row) -> None:
+        if self._watched:
+            self.changes.append(Change(key, before, self._table.row(key)))

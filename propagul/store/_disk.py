@@ -1,0 +1,239 @@
+"""A store's directory: what it held comes back at open, and is compacted while the store runs.
+
+Opening folds the newest snapshot and the segments behind it into the replicas. Compacting ends the current segment,
+writes what the replicas hold at that instant beside it, in slices, and only then lets the older segments go: a crash at
+any moment leaves one or the other. It runs in a thread of its own and holds the store's lock for one slice at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from propagul import _system
+from propagul.crdt import Origin, Stamp, stamp_of_ns
+from propagul.errors import PropagulError, StoreError
+from propagul.log import EventLog, StateDirectory, baton
+from propagul.log.event_log import PENDING_BYTES_MAX, SEGMENT_BYTES
+from propagul.log.fold import Fold, encode_rows, encode_vector
+from propagul.log.history import Archive, encode_made
+from propagul.log.place import number_of, offset_of, place_of
+from propagul.log.snapshot import SnapshotWriter, drop_snapshots_before, newest_snapshot
+from propagul.log.snapshot_reader import read_snapshot, snapshot_path
+from propagul.store._journal import GROWTH_BYTES, Journal
+from propagul.store._worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from propagul.crdt import Replica
+    from propagul.log.place import Place
+    from propagul.store._namespace import Namespace, SnapshotCut
+
+COMPACT_BYTES: Final = 16 * 1024 * 1024
+"""A log shorter than this, or than what its last snapshot came to, is not compacted."""
+
+SYNC_BYTES: Final = 4 * 1024 * 1024
+"""When this much is not on the disk yet it is synced in the background, whatever the durability."""
+
+_SLICE_ROWS: Final = 256
+
+_log = logging.getLogger("propagul.store")
+
+
+class Disk:
+    """An open state directory, its log, and the thread that compacts it.
+
+    Args:
+        path: The directory.
+        room: Its room.
+        lock: The store's.
+        alone: Whether no other process may use the directory meanwhile.
+        keep_s: How long what was compacted away stays readable, seconds.
+        wall_ns: Wall clock, nanoseconds since the epoch.
+
+    Attributes:
+        archive: What is kept of the past.
+        compactions: How often the log was compacted.
+        is_pressing: Whether so much is pending that a write must ask `relieve` first.
+    """
+
+    __slots__ = ("__dict__", "is_pressing")  # slots: what the kernel reads in place
+
+    def __init__(
+        self,
+        path: Path,
+        room: str,
+        lock: threading.Lock,
+        wall_ns: Callable[[], int] = time.time_ns,
+        *,
+        alone: bool,
+        keep_s: float = 0.0,
+    ) -> None:
+        self.directory = StateDirectory(path, room, alone=alone)
+        here = self.directory.log_path
+        self.log = EventLog(
+            here,
+            lock=lock,
+            boot_id=_system.boot_id(),
+            log_id=int(self.directory.log_id, 16),
+        )
+        self.archive = Archive(here, int(self.directory.log_id, 16), keep_s)
+        self.journal = Journal(self.log)
+        self.compactions = 0
+        self._lock = lock
+        self._wall_ns = wall_ns
+        self._spaces: dict[str, Namespace] = {}
+        self._snapshot_bytes = 0
+        self._first = 1
+        self._compacting = threading.Lock()
+        self._worker = Worker("propagul-disk")
+        self.is_pressing = False
+
+    # --- opening and closing -------------------------------------------------------------------------------------
+
+    def recover(self, replicas: Mapping[str, Replica]) -> dict[str, dict[Origin, Stamp]]:
+        """Fold everything that is kept into the replicas; return, by namespace, which origins minted in this log.
+
+        Raises:
+            StoreCorrupt: Something acknowledged is damaged, or passed its checksum and is still not ours.
+        """
+        fold = Fold(replicas, self.log.read)
+        fold.take_all(self._events())
+        left = baton.take(self.directory.log_id)
+        for space, (origin, stamp) in {} if left is None else left.stamps.items():
+            if space in replicas and replicas[space].vector.stamp_of(Origin(origin)) == stamp:
+                replicas[space].go_on(Origin(origin), Stamp(stamp))
+        return fold.own
+
+    def serve(self, spaces: Mapping[str, Namespace]) -> None:
+        """What to write down when it is time to compact."""
+        self._spaces = dict(spaces)
+        self.journal.on_growth = self._grown
+
+    def close(self) -> None:
+        """Sync, leave the right to our origins to whoever opens the log next, and let go. Idempotent."""
+        self._worker.end()
+        with self._compacting:
+            try:
+                self.log.close()
+                self._leave_baton()
+            finally:
+                self.directory.close()
+
+    def _events(self) -> Iterator[tuple[Place, bytes]]:
+        number = newest_snapshot(self.directory.log_path)
+        if number is not None:
+            path = snapshot_path(self.directory.log_path, number)
+            self._first, self._snapshot_bytes = number, path.stat().st_size
+            yield from read_snapshot(path)
+        self._retire_quietly()
+        yield from self.log.recover(self._first)
+
+    def _leave_baton(self) -> None:
+        spaces, self._spaces = self._spaces, {}
+        stamps = {name: (space.origin, space.minted) for name, space in spaces.items() if space.minted}
+        if stamps:
+            baton.leave(self.directory.log_id, stamps)
+
+    # --- compaction ----------------------------------------------------------------------------------------------
+
+    def compact(self) -> int:
+        """Write a snapshot of what the replicas hold and drop the log behind it; return its size in bytes.
+
+        Raises:
+            StoreError: The disk refused; the log is as it was.
+        """
+        with self._compacting:
+            self.log.sync()
+            with self._lock:
+                for space in self._spaces.values():
+                    if space.journal is not None and not space.is_linked():
+                        space.tidy_alone()
+                number = self.log.rotate()
+                if number == self._first:
+                    return self._snapshot_bytes  # nothing was written since
+                self.journal.cut_at = place_of(number, 0)
+                cuts = [(space, space.snapshot()) for space in self._spaces.values() if space.journal is not None]
+                made = max(self._wall(), *(space.minted for space, _ in cuts))
+            with SnapshotWriter(self.directory.log_path, number) as writer:
+                writer.write(encode_made(cuts[0][0].name, made))
+                for space, cut in cuts:
+                    for event in _events_of(space, cut):
+                        writer.write(event)
+                self._move_staged()
+                self.log.sync()
+                writer.commit()
+                self._snapshot_bytes = writer.size
+            self._first = number
+            with self.archive.lock:
+                self.archive.retire(number, self._wall())
+                self.log.drop_before(number)
+                drop_snapshots_before(self.directory.log_path, number)
+            self.compactions += 1
+            return self._snapshot_bytes
+
+    def _retire_quietly(self) -> None:
+        """At open: a crash may have come before what a snapshot stands for was moved away."""
+        try:
+            with self.archive.lock:
+                self.archive.retire(self._first, self._wall())
+        except StoreError as error:
+            _log.warning("store.history_not_kept %s", error)
+
+    def _wall(self) -> Stamp:
+        return stamp_of_ns(self._wall_ns())
+
+    def _move_staged(self) -> None:
+        for staged in self.journal.staging():
+            moves = staged.move(self.journal.cut_at)
+            more = True
+            while more:
+                with self._lock:
+                    more = next(moves, None) is not None
+
+    def _grown(self, place: Place) -> None:
+        """Have the worker sync what is pending, and compact if the log has outgrown what it says."""
+        pending = self.log.pending_bytes
+        self.is_pressing = pending > PENDING_BYTES_MAX - GROWTH_BYTES
+        if pending > SYNC_BYTES:
+            self._worker.do(self._sync_quietly)
+        begun = max(self._first, number_of(self.journal.cut_at))
+        length = (number_of(place) - begun) * SEGMENT_BYTES + offset_of(place)
+        if length > max(COMPACT_BYTES, self._snapshot_bytes):
+            self._worker.do(self._compact_quietly)
+
+    def relieve(self, *, block: bool) -> None:
+        """Before a write while `is_pressing`: wait until the disk has caught up, or refuse.
+
+        Raises:
+            StoreBusy: Too much is pending, and `block` is false.
+            StoreError: The disk refused.
+        """
+        self.log.throttle(block=block)
+        self.is_pressing = False
+
+    def _sync_quietly(self) -> None:
+        try:
+            self.log.sync()
+        except PropagulError as error:
+            _log.warning("store.sync_failed %s", error)
+
+    def _compact_quietly(self) -> None:
+        try:
+            self.compact()
+        except PropagulError as error:
+            _log.warning("store.compaction_failed %s", error)
+
+
+def _events_of(space: Namespace, cut: SnapshotCut) -> Iterator[bytes]:
+    yield encode_vector(space.name, cut.vector, cut.own)
+    while True:
+        with space.lock:
+            block = cut.rows.read(_SLICE_ROWS)
+        if not block:
+            return
+        yield from encode_rows(space.name, block)

@@ -1,0 +1,120 @@
+"""Whether a store's `set` and `get` are the kernel's, and how they are bound.
+
+The kernel (`propagul/_kernel.c`) is optional: a wheel built without a compiler has none, and Python does all. It takes
+the simple case of both methods and leaves every other one to them, so a store behaves the same with and without it.
+`PROPAGUL_KERNEL` says which: `auto` (the default) uses it where it is, `on` insists, `off` does without.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import threading
+import time
+from types import MethodType
+from typing import TYPE_CHECKING, Final
+
+from propagul.crdt import stamps_in
+from propagul.crdt.arrivals import CHUNK
+from propagul.crdt.wire import pack
+from propagul.errors import LocalProtocolError
+from propagul.log.fold import BATCH
+from propagul.log.writer import SegmentWriter
+from propagul.store import _namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from propagul.store._map import StateMap
+
+KERNEL_VARIABLE: Final = "PROPAGUL_KERNEL"
+
+_LAYOUT: Final = 1
+"""Which arrangement of slots and columns a kernel must know; one left over from another version is not used."""
+
+_LIST_OF_SEVEN: Final = b"\x97"
+
+
+def bind(store: StateMap, own: type[StateMap]) -> None:
+    """Give a store the kernel's `set` and `get`, where there is one and the store is of the kind it knows.
+
+    That is: its wall clock is the system's, its lock a plain one, no subclass has methods of its own by those names,
+    and nobody else has leased its table's columns.
+
+    Args:
+        store: The store.
+        own: The class whose methods the kernel shortens.
+
+    Raises:
+        LocalProtocolError: `PROPAGUL_KERNEL` is `on` and there is none, or it is no word known here.
+    """
+    kernel = _kernel()
+    if kernel is None:
+        return
+    if type(store).get is own.get:
+        _put(store, kernel.Getter(own.get, store, store._rows, store._table), own.get)  # noqa: SLF001 - this and below: one class in two halves
+    space = store._state  # noqa: SLF001
+    if (
+        type(store).set is own.set
+        and space._wall_ns is time.time_ns  # noqa: SLF001
+        and type(space.lock) is type(threading.Lock())
+        and space.table.lessee is None
+    ):
+        setter = kernel.Setter(
+            own.set,
+            store,
+            store._rows,  # noqa: SLF001
+            space._replica,  # noqa: SLF001
+            space.lock.locked,
+            store._key_max,  # noqa: SLF001
+            store._value_max,  # noqa: SLF001
+            stamps_in(_namespace.AHEAD_S_MAX),
+            CHUNK,
+            _log_of(store),
+        )
+        space.table.lessee = setter.release
+        space.table._journal.newest_of = kernel.newest_of  # noqa: SLF001
+        _put(store, setter, own.set)
+
+
+def _log_of(store: StateMap) -> tuple[object, object, object, type, bytes] | None:
+    journal = store._state.journal  # noqa: SLF001
+    if journal is None:
+        return None
+    prefix = _LIST_OF_SEVEN + pack(BATCH) + pack(store._state.name)  # noqa: SLF001
+    return journal, journal._log, store._pressure, SegmentWriter, prefix  # noqa: SLF001
+
+
+def _put(store: StateMap, short: Callable[..., object], method: Callable[..., object]) -> None:
+    """Bind a callable of the kernel's as the method whose name, signature and docstring it bears."""
+    functools.update_wrapper(short, method)
+    store.__dict__[method.__name__] = MethodType(short, store)
+
+
+def _kernel() -> ModuleType | None:
+    match os.environ.get(KERNEL_VARIABLE, "").strip() or "auto":
+        case "off":
+            return None
+        case "auto":
+            return _found()
+        case "on":
+            found = _found()
+            if found is None:
+                raise LocalProtocolError(
+                    f"{KERNEL_VARIABLE} is 'on', and this installation has no kernel: it was built without a C "
+                    "compiler or for another version of Python; install it anew where there is one, or set it to 'auto'"
+                )
+            return found
+        case other:
+            raise LocalProtocolError(f"{KERNEL_VARIABLE} is {other!r}; it takes 'auto', 'on' or 'off'")
+
+
+@functools.cache
+def _found() -> ModuleType | None:
+    try:
+        kernel = importlib.import_module("propagul._kernel")
+    except ImportError:
+        return None
+    return kernel if kernel.LAYOUT == _LAYOUT else None

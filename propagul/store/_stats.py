@@ -1,0 +1,119 @@
+"""Counters and sizes of a store, of one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from propagul.store._mesh import MeshCounters
+from propagul.store._rows import live
+
+if TYPE_CHECKING:
+    from propagul.store._disk import Disk
+    from propagul.store._namespace import Namespace
+    from propagul.store._network import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStats:
+    """Counters since the store was opened, and sizes now. Each field moves in a test.
+
+    Attributes:
+        keys: Keys that hold a value.
+        conflicts: Keys with more than one sibling.
+        removal_records: Rows that say a key was deleted.
+        origins: Entries of the version vector; every start of every store adds one for ever.
+        local_writes: `set` and `delete` calls that changed something.
+        remote_rows: Rows received from peers, repeats included.
+        recovered_records: Records read back from the event log at open.
+        torn_bytes: Bytes cut from the log's tail at open, because the last write had not finished.
+        links: Links open now.
+        links_opened: Links opened so far.
+        links_dropped: Links closed for a reason.
+        last_drop: The newest such reason.
+        dials_failed: Dials nobody answered, or the wrong party.
+        refused: Strangers turned away at the port.
+        frames_in: Frames received; likewise `frames_out`, `bytes_in` and `bytes_out` (before encryption).
+        callbacks_failed: `on_change` callbacks that raised.
+        door: Which process of the directory listens and dials for it: `this process`, `process 123`, `nobody` for now;
+            empty before `start` and where the directory is not shared.
+        logs_adopted: Logs of processes that are gone, taken into this store's own.
+        joins: Streams received that were snapshot joins, because this store had been away for long.
+        skew_s: The furthest a received write was ahead of this machine's clock, seconds.
+        quarantined: Keys whose value was written by a clock more than five minutes ahead; see `quarantined()`.
+        siblings_trimmed: Keys that had more than 64 concurrent values, cut down to the newest of them.
+        floors_raised: How often old removal records were dropped.
+        compactions: How often the log was compacted.
+        pending_bytes: Bytes of the log that are not known to be on the disk yet.
+        history_bytes: What is on the disk for `history` and `at` only; see `Retention`.
+    """
+
+    keys: int
+    conflicts: int
+    removal_records: int
+    origins: int
+    local_writes: int
+    remote_rows: int
+    recovered_records: int
+    torn_bytes: int
+    links: int
+    links_opened: int
+    links_dropped: int
+    last_drop: str
+    dials_failed: int
+    refused: int
+    frames_in: int
+    frames_out: int
+    bytes_in: int
+    bytes_out: int
+    callbacks_failed: int
+    door: str
+    logs_adopted: int
+    joins: int
+    skew_s: float
+    quarantined: int
+    siblings_trimmed: int
+    floors_raised: int
+    compactions: int
+    pending_bytes: int
+    history_bytes: int
+
+
+def measure(
+    state: Namespace, disk: Disk | None, network: Network | None, *, adopted: int, refused: int, callbacks_failed: int
+) -> StoreStats:
+    """What a store is made of, counted. O(rows)."""
+    rows, traffic = state.rows(), state.traffic
+    counters = MeshCounters() if network is None else network.mesh.counters
+    recovery = None if disk is None else disk.log.recovery
+    return StoreStats(
+        keys=sum(1 for _ in live(rows, "")),
+        conflicts=sum(1 for _, row in rows if len(row.siblings) > 1),
+        removal_records=sum(1 for _, row in rows if not row.siblings),
+        origins=state.origins(),
+        local_writes=state.local_writes,
+        remote_rows=traffic.remote_rows,
+        recovered_records=0 if recovery is None else recovery.records,
+        torn_bytes=0 if recovery is None else recovery.torn_bytes,
+        links=0 if network is None else len(network.linked()),
+        links_opened=counters.links_opened,
+        links_dropped=counters.links_dropped,
+        last_drop=counters.last_drop,
+        dials_failed=counters.dials_failed,
+        refused=refused,
+        frames_in=counters.frames_in,
+        frames_out=counters.frames_out,
+        bytes_in=counters.bytes_in,
+        bytes_out=counters.bytes_out,
+        callbacks_failed=callbacks_failed,
+        door="" if network is None else network.door,
+        logs_adopted=adopted,
+        joins=traffic.joins,
+        skew_s=traffic.skew_s,
+        quarantined=sum(1 for _, row in rows if row.winner is not None and state.is_ahead(row.winner.dot)),
+        siblings_trimmed=traffic.siblings_trimmed,
+        floors_raised=traffic.floors_raised,
+        compactions=0 if disk is None else disk.compactions,
+        pending_bytes=0 if disk is None else disk.log.pending_bytes,
+        history_bytes=0 if disk is None else disk.archive.bytes,
+    )

@@ -1,0 +1,61 @@
+"""What comes in and what is said of it: counts, clocks that run ahead, rows with too many siblings."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from propagul.crdt import COUNTER, REGISTER, Keep, Op, seconds_between
+from propagul.crdt.row import SIBLINGS_MAX
+from propagul.store import _paths
+from propagul.store._types import read_cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from propagul.crdt import Block, Entry, Row, Stamp
+
+SKEW_ALARM_S: Final = 1.0
+
+_log = logging.getLogger("propagul.store")
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What has happened in a namespace since it was opened.
+
+    Attributes:
+        remote_rows: Rows received, repeats included.
+        joins: Streams received that were snapshot joins.
+        skew_s: The furthest any received stamp was ahead of our wall clock, seconds.
+        siblings_trimmed: Rows that had too many siblings, cut down by an operation of ours.
+        floors_raised: How often old removal records were dropped.
+    """
+
+    remote_rows: int = 0
+    joins: int = 0
+    skew_s: float = 0.0
+    siblings_trimmed: int = 0
+    floors_raised: int = 0
+
+    def note_skew(self, space: str, entries: Iterable[Entry], wall: Stamp) -> None:
+        """Remember how far stamps are ahead of our wall clock, and say so when it gets worse."""
+        ahead_s = max((seconds_between(stamp, wall) for _, stamp in entries), default=0.0)
+        if ahead_s > SKEW_ALARM_S and ahead_s > 2 * self.skew_s:
+            _log.warning("store.clock_skew namespace=%r: a member's clock is %.1f s ahead of ours", space, ahead_s)
+        self.skew_s = max(self.skew_s, ahead_s)
+
+
+def crowded(received: Iterable[Block], row: Callable[[str], Row]) -> list[Op]:
+    """The operations that cut down what now has more than `SIBLINGS_MAX` siblings, among rows that have just come."""
+    keys = [key for block in received for key, _ in block.other]
+    return [_settled(key, row(key)) for key in keys if len(row(key).siblings) > SIBLINGS_MAX]
+
+
+def _settled(key: str, row: Row) -> Op:
+    """The operation that makes one sibling, or few, of many. A counter's siblings are parts of one count."""
+    typed = _paths.parse(key)
+    if typed is not None and typed.kind == _paths.COUNTER:
+        return Op(key, COUNTER, read_cell(typed.name, row).packed())
+    return Op(key, REGISTER, Keep(SIBLINGS_MAX))

@@ -1,0 +1,191 @@
+"""Reading a state directory whole without opening it: every record of every log, checked, decoded and folded.
+
+Nothing is written, locked or created: a damaged directory stays as it is, and a running process is not disturbed. What
+it appends meanwhile may or may not be seen. Judgement is recovery's: what opening would cut as a torn tail is noted,
+what opening would refuse is a fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from propagul import _system
+from propagul.crdt import Origin, Replica
+from propagul.errors import StoreError
+from propagul.log import records, snapshot
+from propagul.log.fold import Fold
+from propagul.log.place import number_of, offset_of
+from propagul.log.readers import SegmentReaders
+from propagul.log.recovery import Replay
+from propagul.log.segment import SegmentFile, segment_path, segment_paths
+from propagul.log.snapshot_reader import read_snapshot, snapshot_path
+from propagul.store._holdings import holdings_of
+from propagul.store._spaces import STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OWN: Final = "own"
+
+_LOG_ID: Final = re.compile(r"[0-9a-f]{16}")
+_TRIES: Final = 5
+_PAUSE_S: Final = 0.2
+_ROUNDS: Final = 50
+
+
+@dataclass(slots=True, kw_only=True)
+class LogReport:
+    """What reading one log found.
+
+    Attributes:
+        path: The log's directory.
+        records: Events read, in snapshot and segments.
+        keys: Keys that hold a value, rows of counters, sets, logs and maps included.
+        size_bytes: Of what was read.
+        faults: What is wrong, with file and offset.
+        notes: What is odd and harms nothing: a write that had not finished.
+    """
+
+    path: Path
+    records: int = 0
+    keys: int = 0
+    size_bytes: int = 0
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def verify(path: Path) -> Iterator[LogReport]:
+    """Read every log of a state directory. O(bytes).
+
+    Raises:
+        OSError: The directory cannot be read.
+    """
+    logs = path / "log"
+    for directory in sorted(logs.iterdir()) if logs.is_dir() else []:
+        if _LOG_ID.fullmatch(directory.name) and directory.is_dir():
+            yield verify_log(directory)
+
+
+def verify_log(directory: Path) -> LogReport:
+    """Read one log; again if its process replaced segments by a snapshot meanwhile."""
+    for left in reversed(range(_TRIES)):
+        first = _newest(directory)
+        reading = _Reading(directory, first)
+        try:
+            reading.run()
+        except FileNotFoundError as error:
+            reading.report.faults.append(f"{error.filename} was removed while it was read")
+        if not reading.report.faults or _newest(directory) == first or not left:
+            break
+    return reading.report
+
+
+class _Reading:
+    """One pass over a log."""
+
+    def __init__(self, directory: Path, first: int) -> None:
+        self.report = LogReport(path=directory)
+        self._directory = directory
+        self._first = first
+        self._log_id = int(directory.name, 16)
+        self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN)}
+        readers = SegmentReaders(directory)
+        self._fold: Fold | None = Fold(
+            self._replicas, lambda place: readers.get(number_of(place), self._log_id).read(offset_of(place))
+        )
+
+    def run(self) -> None:
+        self._read_snapshots()
+        paths = {path: number for number, path in segment_paths(self._directory).items()}
+        for number in sorted(set(range(max(self._first, 1), max(paths.values(), default=0))) - set(paths.values())):
+            self._fault(f"{segment_path(self._directory, number)} is gone; the log is not whole without it")
+        for path in paths:
+            self._read_segment(path, is_last=path == [*paths][-1])
+        if self._fold is not None:
+            self._look_at_values()
+
+    def _read_snapshots(self) -> None:
+        faults = snapshot.verify(self._directory)
+        path = snapshot_path(self._directory, self._first)
+        if self._first and not any(str(path) in fault for fault in faults):
+            for place, event in read_snapshot(path):
+                self._take(path, place, event)
+            self.report.size_bytes += path.stat().st_size
+        for fault in faults:
+            self._fault(fault)
+
+    def _read_segment(self, path: Path, *, is_last: bool) -> None:
+        try:
+            segment = SegmentFile(path).of_log(self._log_id)
+            self._scan(segment)
+            if is_last:
+                self._look_at_tail(segment)
+            else:
+                self._scan(segment)  # what was appended before the next segment was begun
+                if not segment.is_finished():
+                    self._fault(f"{path} is damaged at byte {segment.end}, and later segments exist")
+            self.report.size_bytes += segment.end
+        except StoreError as error:
+            self._fault(str(error))
+
+    def _scan(self, segment: SegmentFile) -> None:
+        for found in segment.scan():
+            for place, event in found:
+                self._take(segment.path, place, event)
+
+    def _look_at_tail(self, segment: SegmentFile) -> None:
+        """Judge what stands behind the last sound record, once no process is at it any more."""
+        replay = Replay(self._directory, first=1, log_id=self._log_id, boot_id=_boot_id())
+        for _ in range(_ROUNDS):
+            end = segment.end
+            if segment.evidence_from(end).end == end:
+                return
+            time.sleep(_PAUSE_S)
+            self._scan(segment)
+            if segment.end == end:
+                break
+        torn = replay.torn_end(segment) - segment.end
+        if torn:
+            self.report.notes.append(
+                f"{segment.path} ends at byte {segment.end} with {torn} bytes of an unfinished write"
+            )
+
+    def _take(self, path: Path, place: int, event: bytes) -> None:
+        self.report.records += 1
+        if self._fold is None or number_of(place) < self._first:
+            return
+        try:
+            self._fold.take(place, event)
+        except StoreError as error:
+            self._fault(f"{path} at byte {offset_of(place)}: {error}")
+
+    def _fault(self, fault: str) -> None:
+        """Note it. What follows is checked and no longer folded: it would build on what is missing."""
+        self.report.faults.append(fault)
+        self._fold = None
+
+    def _look_at_values(self) -> None:
+        held = holdings_of((key, row) for key, row in self._replicas[STATE] if row.siblings)
+        self.report.keys = sum(len(holding.rows) for holding in held)
+        for holding in held:
+            if faults := holding.faults():
+                count = "a value" if faults == 1 else f"{faults} values"
+                self.report.faults.append(
+                    f"{self._directory}: {holding.name!r} holds {count} that no version known reads"
+                )
+
+
+def _newest(directory: Path) -> int:
+    """The number of the newest snapshot; 0 for none."""
+    return max((int(path.stem) for path in directory.glob("[0-9]" * 8 + ".snap")), default=0)
+
+
+def _boot_id() -> bytes:
+    """As the event log writes it into seals."""
+    boot_id = _system.boot_id()
+    return hashlib.blake2b(boot_id.encode(), digest_size=16).digest() if boot_id else records.NO_BOOT

@@ -1,0 +1,43 @@
+"""The kernel as the tests have it: compiled from the source that is here, with every warning an error."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import hatch_build
+from propagul.store import _kernel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+STRICT = ("-Wall", "-Wextra", "-Werror", "-UNDEBUG")
+
+
+def compiled(directory: Path) -> Path:
+    """The compiled kernel; skips the test where there is no compiler."""
+    if not shutil.which("cc"):
+        pytest.skip("the kernel needs a C compiler")
+    return hatch_build.compile_kernel(directory, STRICT)
+
+
+def load(path: str | Path) -> ModuleType:
+    """Load a compiled kernel."""
+    spec = importlib.util.spec_from_file_location("propagul._kernel", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["propagul._kernel"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def use(path: str) -> None:
+    """In a process of its own: every store from here on uses this kernel."""
+    module = load(path)
+    vars(_kernel)["_found"] = lambda: module

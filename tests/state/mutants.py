@@ -1,0 +1,180 @@
+"""Planted bugs: text patches to the library, each with the first seed that kills it.
+
+The seed kills the mutant today; where a change to the simulator moves its random choices, the schedules behind it still
+have a chance. A mutant that survives means that the simulator has gone blind to a bug it once saw; a patch that no
+longer applies must be written anew.
+
+Not here, because no history tells them from the library as it is:
+
+- A commit that trims contexts above the floor, or drops records above it. A row that has not changed since the freeze
+  says nothing that the vector did not cover then, because streams and pushes convey nothing that their receiver's
+  vector will not cover. (What a freeze itself would trim or drop is here.)
+- `since` without its look at what was folded. A peer whose place is above the cursor floor was told what was folded,
+  and any other is told by its own vector or by a join.
+
+Not here, because they are decided where processes are opened and linked, which the simulator models itself: a place
+kept after a lost tail, an origin used again after a restore, a baton read but not taken or not compared.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """A planted bug and the first seed that kills it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    seed: int
+
+
+MUTANTS = [
+    # --- rows
+    Mutant("siblings are ranked by arrival", "crdt/row.py",
+           "tuple(sorted(kept + taken, key=lambda sibling: sibling.dot, reverse=True))", "tuple(taken + kept)", 1),
+    Mutant("quarantine is a rank", "crdt/row.py",
+           "key=lambda sibling: sibling.dot, reverse=True",
+           "key=lambda sibling: (sibling.dot.stamp < 1_200_000_000_000_000, sibling.dot), reverse=True", 2),
+    Mutant("a trim keeps the lowest", "crdt/row.py",
+           "seen.siblings[: int(action)]", "seen.siblings[-int(action) :]", 5),
+    Mutant("a delete mints no dot", "crdt/row.py",
+           "return Row((), context)", "return Row((), dict(seen.context))", 0),
+    Mutant("contexts are not joined", "crdt/row.py",
+           "return Row(siblings, {**ours.context, **newer})",
+           "return Row(siblings, {**ours.context, **_implied(siblings)})", 0),
+    Mutant("a sibling that was superseded here is taken back", "crdt/row.py",
+           "and not ours.has_seen(s.dot) and not here.covers(s.dot)]", "]", 2),
+    Mutant("incoming rows are not refused by our vector", "crdt/row.py",
+           "and not ours.has_seen(s.dot) and not here.covers(s.dot)]", "and not ours.has_seen(s.dot)]", 78),
+    Mutant("the sender's vector is ignored in a join", "crdt/row.py",
+           "or (there is not None and there.covers(s.dot))", "", 6),
+    # --- local writes
+    Mutant("a write over another's row forgets that it saw it", "crdt/replica.py",
+           "isinstance(action, (Keep, Remove)) or known is None or known[1] not in (0, origin):",
+           "isinstance(action, (Keep, Remove)) or known is None:", 3),
+    Mutant("the short way writes over another's row", "crdt/hot.py",
+           "(slot in special or origins[slot] != origin)", "slot in special", 1),
+    Mutant("the short way leaves nothing to those who are reading", "crdt/hot.py",
+           "if replica.watched or captures:", "if replica.watched:", 58),
+    Mutant("a renewed origin forgets the last write of the old one", "crdt/replica.py",
+           "        self._vector.advance(self.origin, self.minted)\n        self.origin, self.clock",
+           "        self.origin, self.clock", 10),
+    # --- streams
+    Mutant("the removal of a row never held is dropped", "crdt/merge.py",
+           "if after is not before:", "if after is not before and (before.context or after.siblings):", 41),
+    Mutant("the vector advances block by block", "crdt/replica.py",
+           "            stream.take(block)\n",
+           "            stream.take(block)\n"
+           "            if join is None:\n                self.vector.join(entries)\n", 1),
+    Mutant("a plain row is taken though our vector covers it", "crdt/merge.py",
+           "if self._here.stamp_of(origin) >= stamp and self._there is None:", "if False:", 0),
+    Mutant("unwatched, a plain row is taken though our vector covers it", "crdt/merge.py",
+           "            if stamp <= floor:\n                continue\n", "", 109),
+    Mutant("unwatched, a plain row replaces another's plain row", "crdt/merge.py",
+           "if known is not None and known[1] in (0, origin):\n                if known[0] < stamp:",
+           "if known is not None:\n                if known[0] < stamp:", 1),
+    Mutant("a plain row replaces another's plain row", "crdt/merge.py",
+           "if known is None or known[1] not in (0, origin) or self._there is not None:",
+           "if known is None or self._there is not None:", 1),
+    Mutant("a join removes nothing that its sender lacks altogether", "crdt/replica.py",
+           "            stream.remove_what_the_sender_removed()\n", "            pass\n", 26),
+    Mutant("a join does not raise the floor", "crdt/replica.py",
+           "            self.vector.raise_floor(join.floor)\n", "", 6),
+    Mutant("a join does not raise the cursor floor", "crdt/replica.py",
+           "changes no row, and no record tells of it\n            self.cursor_floor = self.table.arrival\n",
+           "changes no row, and no record tells of it\n", 6),
+    Mutant("a join that changes no row leaves places as they are", "crdt/replica.py",
+           "            self.table.skip()  # what was removed", "            # what was removed", 861),
+    Mutant("a peer below the floor is served by its vector, whatever that is", "crdt/replica.py",
+           "if not known.covers_all(self.vector.floor):", "if False:", 1),
+    Mutant("a delta leaves out rows whose siblings are known, whatever else they say", "crdt/cut.py",
+           "if not item[1].covered_by(known)]", "if not all(known.covers(s.dot) for s in item[1].siblings)]", 3),
+    Mutant("a delta leaves out one of two rows with the same dot", "crdt/cut.py",
+           "[p for p in block.plain if stamp_of(p[4]) < p[3]],",
+           "[*{p[3:]: p for p in block.plain if stamp_of(p[4]) < p[3]}.values()],", 5),
+    # --- pushes
+    Mutant("a push claims its sender's whole vector", "crdt/replica.py",
+           "cut.entries = [(self.origin, stamp)]", "cut.entries = self.vector.since(0)", 23),
+    Mutant("a push claims the newest stamp and sends the newest row only", "crdt/cut.py",
+           "[p for p in block.plain if p[4] == own and p[3] > seen],",
+           "[p for p in block.plain if p[4] == own and p[3] > seen][-1:],", 4),
+    Mutant("a push goes to a peer whose place lies below the floor", "crdt/replica.py",
+           "        if after < self.cursor_floor:\n            return None\n", "", 11),
+    Mutant("a push tells of halves of others' transactions", "crdt/replica.py",
+           "if any(self._tells_of_others(", "if False and any(self._tells_of_others(", 28),
+    # --- the floor
+    Mutant("removal records are dropped without a floor", "crdt/replica.py",
+           "        self._frozen = self.arrival, self.vector.freeze()\n",
+           "        self._frozen = self.arrival, self.vector.freeze()\n"
+           "        for key in self.table.special_keys():\n"
+           "            if not self.table.row(key).siblings:\n"
+           "                self.table.drop(key)\n", 158),
+    Mutant("contexts are trimmed without a floor", "crdt/replica.py",
+           "        self._frozen = self.arrival, self.vector.freeze()\n",
+           "        self._frozen = self.arrival, self.vector.freeze()\n"
+           "        for key in self.table.special_keys():\n"
+           "            row = self.table.row(key)\n"
+           "            if row.siblings and not row.has_seen_no_more_than_it_holds:\n"
+           "                self.table.replace(key, rows.Row(row.siblings, rows._implied(row.siblings)))\n", 3),
+    Mutant("a commit does not raise the cursor floor", "crdt/replica.py",
+           "            self.cursor_floor = max(self.cursor_floor, arrival)\n", "", 6),
+    Mutant("rows newer than the freeze are trimmed", "crdt/replica.py",
+           "if self.table.arrived(key) <= self._trim_until:", "if True:", 1),
+    Mutant("a commit takes only entries unchanged since the freeze", "crdt/vector.py",
+           "self._floor.joined(frozen.entries.items())",
+           "self._floor.joined((o, s) for o, s in frozen.entries.items() if self._hot[o] == s)", 11),
+    Mutant("origins without live rows are forgotten", "crdt/replica.py",
+           "            self.vector.fold(frozen)\n",
+           "            self.vector.fold(frozen)\n"
+           "            live = {s.dot.origin for _, row in self.table for s in row.siblings}\n"
+           "            self.vector._floor = Floor(e for e in self.vector.floor if e[0] in live)\n", 0),
+    # --- the table
+    Mutant("a capture does not keep former rows", "crdt/capture.py",
+           "            self._former.setdefault(slot, before)\n", "            pass\n", 3),
+    Mutant("a freed slot is used again under a capture", "crdt/table.py",
+           "            if self._captures:\n                self._leave(slot)\n            self._keys[slot] = key\n",
+           "            self._keys[slot] = key\n", 54),
+    Mutant("a trimmed row is not kept for a capture", "crdt/table.py",
+           "        slot = self.slots[key]\n"
+           "        if self._captures:\n            self._leave(slot)\n        if row.is_plain:",
+           "        slot = self.slots[key]\n        if row.is_plain:", 361),
+    Mutant("the journal's sweep drops a live entry", "crdt/arrivals.py",
+           "slots, when = self._live(entries, arrived)",
+           "slots, when = (column[1:] for column in self._live(entries, arrived))", 1084),
+    # --- bytes
+    Mutant("hidden siblings are not sent", "crdt/codec.py",
+           "for key, (siblings, context) in block.other:\n",
+           "for key, (siblings, context) in block.other:\n        siblings = siblings[:1]\n", 1),
+    Mutant("a context is not encoded", "crdt/codec.py",
+           "if implied.get(entry[0]) != entry[1])", "if not implied)", 1),
+    Mutant("the last operation of a batch is lost", "crdt/codec.py",
+           "    for op in batch.ops:\n", "    for op in batch.ops[:-1] or batch.ops:\n", 1),
+    Mutant("stamps wrap", "crdt/codec.py",
+           "[b - a for a, b in pairwise(", "[(b - a) % 2**50 for a, b in pairwise(", 0),
+    # --- the fold
+    Mutant("staged blocks apply without their end", "log/fold.py",
+           "[]).append(place)\n",
+           "[]).append(place)\n            merge(replica, [cast('bytes', body[1])], [], Stamp(1), None)\n", 0),
+    Mutant("a stream ends without its staged blocks", "log/fold.py",
+           "for place in self._staged.pop((space, _number(stream)), [])]", "for place in ()]", 0),
+    Mutant("the fold's short way writes over another's row", "crdt/hot.py",
+           "elif slot in special or origins[slot] != origin:", "elif slot in special:", 1),
+    Mutant("the fold's short way does not enter what it read", "crdt/hot.py",
+           "        replica.note(dot)\n        return dot\n", "        return dot\n", 16),
+    Mutant("a freeze is not folded", "log/fold.py",
+           "            replica.freeze()\n", "            pass\n", 1),
+    Mutant("a commit is not folded", "log/fold.py",
+           "            replica.commit()\n            replica.trim()\n", "            pass\n", 1),
+    Mutant("a snapshot's rows come back without their contexts", "crdt/replica.py",
+           "            self.table.put(key, row)\n\n    def forget",
+           "            self.table.put(key, rows.Row(row.siblings, rows._implied(row.siblings)))\n\n    def forget", 0),
+    Mutant("a snapshot holds the floor and not what lies above", "log/fold.py",
+           "codec.flatten(vector.hot)", "[]", 0),
+    Mutant("a replica from a snapshot serves newcomers by place", "crdt/replica.py",
+           "        self.table.skip()\n        self.cursor_floor = self.table.arrival\n", "", 162),
+    Mutant("a snapshot forgets who minted", "log/fold.py",
+           "            self.own[space].update(_entries(body[2]))\n", "", 4),
+]  # fmt: skip

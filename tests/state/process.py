@@ -1,0 +1,337 @@
+"""One simulated process: its replicas, its log, and beside each replica the oracle's knowledge of what it has applied.
+
+The shipped replica, codec and fold do the work; everything crosses a border as bytes. Opening, batons and the rewriting
+of the log as a snapshot are modelled here as the design says them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from propagul.crdt import (
+    ABSENT,
+    REGISTER,
+    REMOVE,
+    Batch,
+    Block,
+    Dot,
+    Keep,
+    Op,
+    Origin,
+    Plain,
+    Replica,
+    Stamp,
+    codec,
+    seconds_between,
+    stamp_of_ns,
+)
+from propagul.crdt import row as rows
+from propagul.crdt.dot import stamps_in
+from propagul.crdt.hot import local_writer
+from propagul.log import fold
+from tests.state.oracle import Deed, History
+
+if TYPE_CHECKING:
+    import random
+
+    from propagul.crdt import Action, Cut, Payload
+    from propagul.crdt.capture import Capture
+
+KEYS: Final = [f"k{n}" for n in range(8)]
+LOGGED, EPHEMERAL = SPACES = ("", "presence")
+YEAR_NS = 365 * 24 * 3600 * 10**9
+AHEAD_S_MAX = 300.0
+
+
+class Record(NamedTuple):
+    """One event of a log, what its process knew after it, and the newest dot minted in that log."""
+
+    place: int
+    event: bytes
+    known: int
+    own: Dot | None
+
+
+@dataclass(slots=True)
+class Disk:
+    """A log. Its first `snapshot` records were renamed into place together, so they are lost together or not at all."""
+
+    records: list[Record] = field(default_factory=list)
+    snapshot: int = 0
+
+    def copy(self, length: int | None = None) -> Disk:
+        return Disk(self.records[:length], self.snapshot)
+
+
+@dataclass(slots=True)
+class Machine:
+    """A boot, a clock, and the memory where clean closes leave batons: origin -> (last stamp, boot)."""
+
+    skew_ns: int = 0
+    boot: int = 0
+    batons: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class World:
+    """What all processes of a run share."""
+
+    rng: random.Random
+    keys: list[str]
+    histories: dict[str, History] = field(default_factory=lambda: {space: History(KEYS) for space in SPACES})
+    events: list[bytes] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+    opens: int = 0
+    streams: int = 0
+    now_ns: int = 10**18
+
+    def fresh_origin(self) -> Origin:
+        return Origin(self.rng.getrandbits(64) or 1)
+
+
+class Process:
+    """An open directory. Opening it folds its log."""
+
+    def __init__(self, world: World, machine: Machine, disk: Disk) -> None:
+        self.world, self.machine, self.disk = world, machine, disk
+        world.opens += 1
+        self.open_id = world.opens
+        self.own = disk.records[-1].own if disk.records else None
+        self.known = {LOGGED: disk.records[-1].known if disk.records else 0, EPHEMERAL: 0}
+        self.replicas = {space: Replica(world.fresh_origin()) for space in SPACES}
+        self.fold = fold.Fold(self.replicas, world.events.__getitem__)
+        if self.open_id % 2:
+            self.fold.take_all((record.place, record.event) for record in disk.records)
+        else:
+            for record in disk.records:
+                self.fold.take(record.place, record.event)
+        self.staging: dict[int, list[Record]] = {}
+        self._take_baton()
+        self.is_numbered_like_its_log = self.is_trimmed_like_its_log = self.is_frozen_like_its_log = True
+        for replica in self.replicas.values():
+            replica.watched = self.open_id % 3 == 0  # to be watched closes the short ways
+            for _, stamp in replica.vector:
+                replica.clock.observe(stamp, self.wall())
+        self._plain_writers = {
+            space: local_writer(replica, Lock(), self.wall_ns, stamps_in(AHEAD_S_MAX), partial(self._note_plain, space))
+            for space, replica in self.replicas.items()
+        }
+        self.check(LOGGED)
+
+    def _take_baton(self) -> None:
+        """Go on minting under the origin of a clean close in this boot, if nothing was written or lost since."""
+        baton = None if self.own is None else self.machine.batons.pop(self.own.origin, None)
+        if self.own is not None and baton == (self.own.stamp, self.machine.boot):
+            self.world.seen["batons taken"] += 1
+            self.replicas[LOGGED].go_on(self.own.origin, self.own.stamp)
+        else:
+            self.world.seen["batons refused"] += baton is not None
+
+    def close(self) -> None:
+        """The last event is logged: leave the baton."""
+        if self.own is not None and self.own.origin == self.replicas[LOGGED].origin:
+            self.machine.batons[self.own.origin] = self.own.stamp, self.machine.boot
+
+    def wall_ns(self) -> int:
+        self.world.now_ns += 2000
+        return self.world.now_ns + self.machine.skew_ns
+
+    def wall(self) -> Stamp:
+        return stamp_of_ns(self.wall_ns())
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def append(self, event: bytes) -> Record:
+        record = Record(len(self.world.events), event, self.known[LOGGED], self.own)
+        self.world.events.append(event)
+        self.disk.records.append(record)
+        return record
+
+    def log(self, event: bytes) -> Record:
+        """Log an event, then apply it."""
+        record = self.append(event)
+        self.fold.take(record.place, event)
+        return record
+
+    def write(self, space: str, deeds: list[Deed]) -> None:
+        """A local batch."""
+        replica, wall = self.replicas[space], self.wall()
+        if len(deeds) == 1 and self._write_plain(space, deeds[0]):
+            return
+        if seconds_between(replica.clock.last, wall) > AHEAD_S_MAX:
+            self.world.seen["origins renewed"] += 1
+            replica.renew(self.world.fresh_origin())
+        batch = replica.prepare([Op(d.key, d.kind, _action(d)) for d in deeds], wall)
+        stamp, origin = batch.dot
+        self.known[space] = self.world.histories[space].record(self.known[space], deeds, stamp, origin)
+        if space == LOGGED:
+            self.own = batch.dot
+            self.log(fold.encode_batch(space, batch))
+        else:
+            fields: list[object] = [*codec.batch_fields(batch)]
+            replica.apply(codec.batch_of(fields))
+        self.check(space, vector=False)
+
+    def _write_plain(self, space: str, deed: Deed) -> bool:
+        """Take the short way, where that is open."""
+        if (
+            deed.keep is not None
+            or deed.kind != REGISTER
+            or not self._plain_writers[space](deed.key, cast("Payload", deed.payload))
+        ):
+            return False
+        self.world.seen["short ways"] += 1
+        self.check(space, vector=False)
+        return True
+
+    def _note_plain(self, space: str, key: str, payload: Payload, stamp: int, origin: int) -> None:
+        """What the short way calls before its write is visible."""
+        self.known[space] = self.world.histories[space].record(
+            self.known[space], [Deed(key, REGISTER, payload)], stamp, origin
+        )
+        if space == LOGGED:
+            self.own = Dot(Stamp(stamp), Origin(origin))
+            self.append(fold.encode_batch(space, Batch(self.own, [Op(key, REGISTER, payload)])))
+
+    def stage(self, stream: int, block: bytes) -> None:
+        """A block arrived; it has no effect yet."""
+        record = self.log(fold.encode_block(LOGGED, stream, block))
+        self.staging.setdefault(stream, []).append(record)
+
+    def receive(self, space: str, stream: int, blocks: list[bytes], cut: Cut, known: int) -> bool:
+        """The end of a stream whose first blocks may be staged; return whether it was news."""
+        replica = self.replicas[space]
+        before = self.known[space], replica.arrival, replica.vector.mark
+        self.known[space] |= known
+        if space == LOGGED:
+            self.staging.pop(stream, None)
+            self.log(fold.encode_end(space, stream, self.wall(), cut.entries, cut.join, blocks))
+        else:
+            entries = codec.unflatten(codec.flatten(cut.entries))
+            fold.merge(replica, blocks, entries, self.wall(), cut.join)
+        self.check(space)
+        return before != (self.known[space], replica.arrival, replica.vector.mark)
+
+    def raise_floor(self, space: str, *, whole: bool) -> None:
+        """Freeze, or commit what was frozen; trim the rows at once, or let `trim` do it later."""
+        replica = self.replicas[space]
+        kind = fold.FREEZE if replica.frozen_at is None else fold.COMMIT
+        self.world.seen["commits"] += kind == fold.COMMIT
+        if space == LOGGED and whole:
+            self.log(fold.encode_floor(space, kind))
+            return self.check(space)
+        if space == LOGGED:
+            self.append(fold.encode_floor(space, kind))
+        if kind == fold.FREEZE:
+            replica.freeze()
+        else:
+            self.is_trimmed_like_its_log = self.is_trimmed_like_its_log and space != LOGGED
+            before = len(replica)
+            replica.commit()
+            replica.trim(None if whole else self.world.rng.randint(0, 2))
+            self.world.seen["records dropped"] += before - len(replica)
+        return self.check(space)
+
+    # --- the log rewritten as a snapshot ---------------------------------------------------------------------------
+
+    def begin_snapshot(self) -> Rewriting:
+        replica = self.replicas[LOGGED]
+        frozen = replica.frozen_at is not None
+        staged = [record for records in self.staging.values() for record in records]
+        own = [] if self.own is None else [(self.own.origin, self.own.stamp)]
+        vector = fold.encode_vector(LOGGED, replica.vector, own)
+        capture = replica.table.capture(0)
+        return Rewriting(self, len(self.disk.records), vector, capture, staged, self.known[LOGGED], self.own, frozen)
+
+    # --- what must hold --------------------------------------------------------------------------------------------
+
+    def check(self, space: str, *, vector: bool = True) -> None:
+        """The rows are what the oracle says, and the vector claims just that (asking enters what was written)."""
+        replica, known, history = self.replicas[space], self.known[space], self.world.histories[space]
+        for key in self.world.keys:
+            expected = history.siblings(known, key)
+            shown = replica.row(key).siblings
+            assert shown == expected, f"{key} shows {shown}, the oracle says {expected}"
+            assert replica.get(key) == (expected[0][2] if expected else ABSENT), f"{key}: another winner"
+            if len(expected) > 2:
+                self.world.seen["conflicts of three"] += 1
+        if vector:
+            claimed = 0
+            for origin, stamp in replica.vector:
+                claimed |= history.covered(origin, stamp)
+            assert not claimed & ~known, "the vector claims an operation that was not applied"
+            assert not known & ~claimed, "an operation was applied that the vector does not claim"
+        assert not history.torn(known), "a torn transaction"
+
+    def check_refolded(self, twin: Process) -> None:
+        """Whoever folds our log is as we are."""
+        mine, other = self.replicas[LOGGED], twin.replicas[LOGGED]
+        assert sorted(mine.vector) == sorted(other.vector), "the fold has another vector"
+        assert self.known[LOGGED] == twin.known[LOGGED]
+        if self.own is not None:
+            known = twin.fold.own[LOGGED].get(self.own.origin)
+            assert known == self.own.stamp or other.vector.floor.covers(*self.own[::-1]), "the fold forgot who minted"
+        if self.is_numbered_like_its_log:
+            assert mine.cursor_floor == other.cursor_floor, "the fold has another cursor floor"
+            assert mine.arrival == other.arrival, "the fold has another arrival number"
+        if self.is_frozen_like_its_log:
+            bare = not self.is_trimmed_like_its_log
+            assert list(mine.vector.floor) == list(other.vector.floor), "the fold has another floor"
+            assert canonical(mine, bare=bare) == canonical(other, bare=bare), "the fold has other rows"
+            self.world.seen["folds compared byte for byte"] += not bare
+            self.world.seen["snapshots folded"] += not self.is_numbered_like_its_log
+
+
+@dataclass(slots=True)
+class Rewriting:
+    """A snapshot on its way to the disk while its process goes on."""
+
+    process: Process
+    length: int
+    vector: bytes
+    capture: Capture
+    staged: list[Record]
+    known: int
+    own: Dot | None
+    frozen: bool
+
+    def finish(self) -> None:
+        """Rename it into place: the snapshot, the staged blocks that it left behind, and what was logged since."""
+        world, disk = self.process.world, self.process.disk
+        events = [self.vector]
+        while block := self.capture.read(world.rng.randint(1, 3)):
+            events += fold.encode_rows(LOGGED, block)
+        self.capture.close()
+        records = []
+        for event in events:
+            records.append(Record(len(world.events), event, self.known, self.own))
+            world.events.append(event)
+        moved = [record._replace(known=self.known, own=self.own) for record in self.staged]
+        disk.records = [*records, *moved, *disk.records[self.length :]]
+        disk.snapshot = len(records) + len(moved)
+        self.process.is_numbered_like_its_log = False
+        if self.frozen:  # a snapshot does not say so, and the commit that follows does nothing when it is read back
+            self.process.is_frozen_like_its_log = False
+
+
+def canonical(replica: Replica, *, bare: bool = False) -> bytes:
+    """A replica's rows as bytes that are equal iff the rows are; bare of what the floor says anyhow."""
+    plain, other = [], []
+    for key, row in sorted(replica):
+        shown = rows.trim(row, replica.vector.floor) if bare else row
+        if shown.is_plain:
+            (dot, kind, payload), *_ = shown.siblings
+            plain.append(Plain(key, payload, kind, dot.stamp, dot.origin))
+        elif shown.context:
+            other.append((key, shown))
+    return codec.encode_block(Block(plain, other))
+
+
+def _action(deed: Deed) -> Action:
+    if deed.keep is None:
+        return cast("Payload", deed.payload)
+    return Keep(deed.keep) if deed.keep else REMOVE

@@ -1,0 +1,166 @@
+"""What a write that has returned survives, level by level, and what it costs to wait in the wrong place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from propagul import AgentStateStore, LocalProtocolError, NotReplicated, StoreBusy, _system
+from tests.store.world import address, loopback, run, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class CountedSyncs:
+    """Syncs of files, counted; they may be held up."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.gate = threading.Event()
+        self.gate.set()
+        self._sync = _system.sync_contents
+        monkeypatch.setattr(_system, "sync_contents", self)
+
+    def __call__(self, descriptor: int) -> None:
+        self.gate.wait(20)
+        self.count += 1
+        self._sync(descriptor)
+
+
+@pytest.mark.parametrize("text", ["", "disk", "peers", "peers:", "peers:0", "peers:-1", "peers:1000", "os:1"])
+def test_a_level_that_does_not_exist_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="durability is os, group, each or peers:n"):
+        AgentStateStore("room", port=None, durability=text)
+
+
+@pytest.mark.parametrize("level", ["group", "each"])
+def test_a_disk_level_without_a_path_is_refused(level: str) -> None:
+    with pytest.raises(LocalProtocolError, match="needs a path"):
+        AgentStateStore("room", port=None, durability=level)
+
+
+@pytest.mark.parametrize("level", ["group", "each"])
+def test_a_write_returns_after_a_sync_that_covers_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path, durability=level)
+    syncs = CountedSyncs(monkeypatch)
+    for number in range(5):
+        store.set(f"k{number}", number)
+        assert syncs.count == number + 1
+    with store.transaction():
+        store.set("a", 1)
+        store.set("b", 2)
+    store.counter("c").add(1)
+    store.delete("a")
+    assert syncs.count == 8
+    store.close()
+
+
+def test_at_os_a_write_waits_for_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path)
+    syncs = CountedSyncs(monkeypatch)
+    for number in range(100):
+        store.set(f"k{number}", number)
+    assert syncs.count == 0
+    store.close()
+
+
+def test_one_sync_serves_everybody_who_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path, durability="group")
+    syncs = CountedSyncs(monkeypatch)
+    syncs.gate.clear()
+    writers = [threading.Thread(target=store.set, args=(f"k{number}", number)) for number in range(16)]
+    for writer in writers:
+        writer.start()
+    while len(store) < 16:  # visible while it waits
+        pass
+    syncs.gate.set()
+    for writer in writers:
+        writer.join()
+    assert syncs.count <= 3
+    store.close()
+
+
+def test_at_each_a_write_is_not_visible_before_its_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path, durability="each")
+    syncs = CountedSyncs(monkeypatch)
+    syncs.gate.clear()
+    writer = threading.Thread(target=store.set, args=("k", 1))
+    writer.start()
+    writer.join(0.2)
+    assert store._table.get("k") != 1
+    syncs.gate.set()
+    writer.join()
+    assert store.get("k") == 1
+    store.close()
+
+
+def test_a_disk_that_cannot_keep_up_makes_writers_wait_or_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path)
+    syncs = CountedSyncs(monkeypatch)
+    syncs.gate.clear()
+    written = 0
+    with contextlib.suppress(StoreBusy):
+        for number in range(100):
+            store.set(f"k{number}", bytes(512 * 1024), block=False)
+            written += 1
+    with pytest.raises(StoreBusy, match="wait for the disk"):
+        store.set("refused", 1, block=False)
+    assert 20 <= written <= 40
+    assert f"k{written}" not in store
+    waiting = threading.Thread(target=store.set, args=("waits", 1))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    assert "waits" not in store
+    syncs.gate.set()
+    waiting.join(20)
+    assert store.get("waits") == 1
+    store.close()
+
+
+def test_peers_n_returns_when_they_have_logged_it_and_says_when_they_have_not() -> None:
+    async def scenario() -> None:
+        store = AgentStateStore(
+            "my-project", 1, 0, "127.0.0.1", secret="correct-horse-battery-staple-9", durability="peers:1"
+        )
+        with pytest.raises(LocalProtocolError, match="not started"):
+            store.set("k", 0)
+        await store.start()
+        with pytest.raises(LocalProtocolError, match="to_thread"):
+            store.set("k", 0)
+        assert "k" not in store
+        async with loopback("other") as other:
+            store.add_peer(*address(other))
+            await until(store.linked)
+            await asyncio.to_thread(store.set, "k", 1)
+            assert other.get("k") == 1
+        await until(lambda: not store.linked())
+        store._durability_timeout_s = 0.1
+        with pytest.raises(NotReplicated):
+            await asyncio.to_thread(store.set, "k", 2)
+        assert store.get("k") == 2
+        await store.stop()
+
+    run(scenario)
+
+
+def test_a_group_write_in_the_stores_own_loop_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = AgentStateStore("room", port=None, path=tmp_path, durability="group")
+        await store.start()
+        with pytest.raises(LocalProtocolError, match="to_thread"):
+            store.set("k", 1)
+        assert "k" not in store
+        await asyncio.to_thread(store.set, "k", 1)
+        await store.stop()
+
+    run(scenario)
