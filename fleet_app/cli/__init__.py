@@ -1,7 +1,8 @@
 """The command line: `propagul`, `propagul-mesh` and `python -m fleet_app`.
 
 Importing this file needs the standard library only. What the commands need comes with the `fleet` extra and is imported
-when a command runs; without it there is one line that says what to install.
+when a command runs; without it there is one line that says what to install. `propagul state` belongs to the library: it
+needs click and nothing else of the extra, so it is found before the fleet's commands are imported.
 
 Exit codes: 0 done, 1 it did not work, 2 something was said wrongly. The last two come with one line on stderr.
 """
@@ -39,7 +40,12 @@ def mesh_main(arguments: Sequence[str] | None = None, *, serve: Serve | None = N
 def _run(program: str, arguments: Sequence[str] | None, serve: Serve | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        from fleet_app.cli.frame import run  # noqa: PLC0415 - needs the extra
+        from fleet_app.cli.frame import run  # noqa: PLC0415 - needs click
+
+        if program == "propagul" and words[:1] == ["state"]:
+            from fleet_app.cli.state import state  # noqa: PLC0415 - needs click
+
+            return run(state, "propagul state", words[1:], serve)
         from fleet_app.cli.tree import PROGRAMS  # noqa: PLC0415 - needs the extra
 
         return run(PROGRAMS[program], program, words, serve)

@@ -2,7 +2,7 @@
 
 A command raises; `run` says it in one line and picks the exit code. Nothing prints a traceback unasked: an error
 of ours that nobody foresaw is named by its type and place, because its message may hold what the user typed. With `-v`
-the traceback is logged, redacted.
+the traceback is logged, redacted. Importing this file needs click and nothing more.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-from fleet_app.config import Settings
 from fleet_app.errors import ConfigError
 from propagul.errors import PropagulError
 
@@ -26,11 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from rich.console import Console
+
+    from fleet_app.config import Settings
     from fleet_app.presence import BackendPresence
 
 logger = logging.getLogger(__name__)
 
-Serve = Callable[[Settings, Console], int]
+Serve = Callable[["Settings", "Console"], int]
 """Runs a node until it is told to stop and returns the exit code."""
 
 FindEngines = Callable[[tuple[str, ...]], "tuple[BackendPresence, ...]"]
@@ -47,18 +48,21 @@ class Doors:
         program: What the user typed: `propagul` or `propagul-mesh`.
         serve: Runs the node.
         find_engines: Looks for engines.
-        console: Where results go; complaints and progress go to stderr.
     """
 
     program: str
     serve: Serve
     find_engines: FindEngines
-    console: Console
+
+    @property
+    def console(self) -> Console:
+        """Where tables and a node's words go; complaints and progress go to stderr."""
+        return _console()
 
 
 def run(command: click.Command, program: str, words: Sequence[str], serve: Serve | None) -> int:
     """Run one command line and return the exit code; everything it can raise ends here."""
-    doors = Doors(program=program, serve=serve or _serve, find_engines=_find_engines, console=_console())
+    doors = Doors(program=program, serve=serve or _serve, find_engines=_find_engines)
     try:
         outcome = command.main(list(words), prog_name=program, standalone_mode=False, obj=doors)
     except (KeyboardInterrupt, click.Abort):
@@ -111,6 +115,8 @@ def _find_engines(urls: tuple[str, ...]) -> tuple[BackendPresence, ...]:
 
 def _console() -> Console:
     """A pipe has no width of its own, and whoever searches it wants one line a row."""
+    from rich.console import Console  # noqa: PLC0415 - comes with the extra, and `propagul state` does without
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
 
 

@@ -16,6 +16,7 @@ import click
 from fleet_app.cli.detect import detect
 from fleet_app.cli.invite import invite
 from fleet_app.cli.show import show
+from fleet_app.cli.state import state
 from fleet_app.cli.status import status
 from fleet_app.cli.up import up
 
@@ -92,6 +93,7 @@ for _command in (detect, version, start):
     propagul.add_command(_command)
     if _command is not start:
         mesh.add_command(_command)
+propagul.add_command(state)
 mesh.add_command(config)
 
 PROGRAMS: Mapping[str, click.Command] = {"propagul": propagul, "propagul-mesh": mesh}

@@ -29,6 +29,10 @@ Text = str | tuple[str, ...]
 NAME_CHARACTERS_MAX = 64
 SECRET_VARIABLE = "PROPAGUL_GOSSIP_SECRET"  # noqa: S105 - the name of a variable
 CONFIG_VARIABLE = "PROPAGUL_CONFIG"
+STATE_VARIABLE = "PROPAGUL_STATE_PATH"
+"""Where `propagul state` looks; no setting of a node."""
+KERNEL_VARIABLE = "PROPAGUL_KERNEL"
+"""Whether the library uses its compiled kernel: `auto`, `on` or `off`. The library reads it."""
 
 NOT_USED_YET: Mapping[str, bool] = {
     "PROPAGUL_KEY_SALT": True,
@@ -175,5 +179,12 @@ KNOBS: Mapping[str, Knob] = {
     )
 }
 
-VARIABLES = (*(knob.variable for knob in KNOBS.values()), SECRET_VARIABLE, CONFIG_VARIABLE, *NOT_USED_YET)
+VARIABLES = (
+    *(knob.variable for knob in KNOBS.values()),
+    SECRET_VARIABLE,
+    CONFIG_VARIABLE,
+    STATE_VARIABLE,
+    KERNEL_VARIABLE,
+    *NOT_USED_YET,
+)
 """Every environment variable that means something here."""
