@@ -133,6 +133,7 @@ class LocalListener:
         self._node, self._accept = node, dict(accept)
         self._closed = asyncio.Event()
         self._half_open: set[LocalLink] = set()
+        self._links: set[LocalLink] = set()
         self._group = asyncio.TaskGroup()
         self._server: asyncio.Server | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -154,8 +155,13 @@ class LocalListener:
             raise LinkError(f"the socket {self.path} cannot be made: {error.strerror}") from error
         started = asyncio.Event()
         self._supervisor = asyncio.get_running_loop().create_task(self._own_tasks(started), name="propagul local links")
-        await started.wait()
-        self._server = await asyncio.start_unix_server(self._enter, sock=listening)
+        try:
+            await started.wait()
+            self._server = await asyncio.start_unix_server(self._enter, sock=listening)
+        except BaseException:
+            listening.close()
+            await self.end()
+            raise
 
     async def aclose(self) -> None:
         """Stop listening; open links stay. Idempotent."""
@@ -167,6 +173,14 @@ class LocalListener:
                 self.path.unlink()
         for link in tuple(self._half_open):
             link.abort()
+
+    async def end(self) -> None:
+        """Stop listening, abort every link that was accepted, and return when they are over. Idempotent."""
+        await self.aclose()
+        for link in tuple(self._links):
+            link.abort()
+        if self._supervisor is not None:
+            await self._supervisor
 
     async def _own_tasks(self, started: asyncio.Event) -> None:
         """Hold the group that every link's task belongs to, until it is closed and the last link is."""
@@ -181,8 +195,9 @@ class LocalListener:
             self._group.create_task(self._serve(LocalLink(reader, writer, self.path, dialed=False)))
 
     async def _serve(self, link: LocalLink) -> None:
+        self._links.add(link)
+        self._half_open.add(link)
         try:
-            self._half_open.add(link)
             try:
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
                     await self._welcome(link)
@@ -195,6 +210,7 @@ class LocalListener:
             _log.exception("link.handler_failed local peer=%s", link.peer)
         finally:
             await link.aclose()
+            self._links.discard(link)
 
     async def _welcome(self, link: LocalLink) -> None:
         _check_owner(link, self.path)

@@ -337,6 +337,7 @@ class Namespace:
             self.traffic.joins += join is not None
             self.traffic.note_skew(self.name, entries, wall)
             self._tell(merged.changes, local=False)
+            self._leave_a_twins_origin()
             self._trim(decoded)
             return merged.news
 
@@ -365,6 +366,11 @@ class Namespace:
         self._batches += 1
         if self._batches % _TIDY_BATCHES == 0 and not self.is_linked():
             self.tidy_alone()
+
+    def _leave_a_twins_origin(self) -> None:
+        if self._replica.vector.stamp_of(self._replica.origin) > self._replica.minted:  # a copy of this machine runs
+            _log.warning("store.origin_used_elsewhere namespace=%r: a fresh origin from here on", self.name)
+            self._replica.renew(fresh_origin())
 
     def _trim(self, received: Iterable[Block]) -> None:
         """Cut rows with too many siblings down, by an operation: the others will agree on what is left."""

@@ -109,7 +109,7 @@ class Processes:
     async def close(self) -> None:
         """Close the socket and let go of the door. Idempotent."""
         if self._listener is not None:
-            await self._listener.aclose()
+            await self._listener.end()
             self._listener = None
         self.has_door = False
         await _in_thread(self._directory.leave_door)
@@ -170,7 +170,7 @@ class Processes:
             return
         try:
             if self._listener is not None:  # what is temporary may be swept away
-                await self._listener.aclose()
+                await self._listener.end()
             self._listener = await self._transport.listen(Address(str(path), 0), self._handlers(network))
         except LinkError as error:
             self._listener, self._trouble = None, str(error)

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -418,10 +419,11 @@ def test_a_socket_can_be_bound_however_long_the_directorys_path_is(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
 def test_a_short_socket_directory_that_others_could_have_made_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    (tmp_path / "t").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
+    short = tempfile.TemporaryDirectory()  # pytest's own is too long for a socket
+    request.addfinalizer(short.cleanup)
+    monkeypatch.setattr("tempfile.tempdir", short.name)
     with StateDirectory(tmp_path / ("s" * 100), "room") as directory:
         used = [directory.socket_path(directory.log_id).parent]
 

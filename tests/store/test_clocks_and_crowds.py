@@ -89,6 +89,23 @@ def test_a_write_from_the_far_future_is_kept_marked_and_overwritten_like_any_oth
     store.close()
 
 
+def test_a_store_whose_origin_is_used_elsewhere_takes_a_fresh_one() -> None:
+    """A copy of the whole machine goes on under our origin; its claims must not cover what we write."""
+    clock = Watch()
+    store = AgentStateStore("room", port=None, clock=clock)
+    store.set("ours", 1)
+    origin = store._state.origin
+    received(store, author(origin, clock.now_ns + 60 * 10**9, theirs="x"))
+    assert store._state.origin != origin
+    store.set("ours", 2)
+    peer = AgentStateStore("room", port=None, clock=clock)
+    received(peer, author(origin, clock.now_ns + 60 * 10**9, theirs="x"))
+    received(peer, store._state._replica)
+    assert peer.get("ours") == store.get("ours") == 2
+    store.close()
+    peer.close()
+
+
 def test_a_key_with_too_many_siblings_is_cut_down_to_the_same_ones_everywhere() -> None:
     async def scenario(island: Island) -> None:
         a, b = await island.start("a"), await island.start("b")
