@@ -21,7 +21,7 @@ async def watch_changes(store: AgentStateStore, prefix: str, path: Path) -> None
     await store.start()
     click.echo(f"propagul: watching {store.room!r} in {path}; Ctrl-C ends it", err=True)
     try:
-        async for change in store.watch():
+        async for change in store.watch(inside=True):
             told = described(store, change)
             if str(told["key"]).startswith(prefix):
                 click.echo(dumps(told))

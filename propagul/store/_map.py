@@ -265,16 +265,17 @@ class StateMap:
             self._unlisten = self._state.listen(self._note_remote)
         return lambda: self._stop_calling(callback)
 
-    async def watch(self, prefix: str = "") -> AsyncIterator[Change]:
+    async def watch(self, prefix: str = "", *, inside: bool = False) -> AsyncIterator[Change]:
         """Yield every state that keys under a prefix pass through, local and remote, in order per key.
 
-        Begins when the iteration does; ends when the store is stopped.
+        With `inside`, also the rows of counters, sets, logs and nested maps, whose keys begin with NUL. Begins when the
+        iteration does; ends when the store is stopped.
 
         Raises:
             ClosedError: The store is stopped already.
         """
         self._check_open()
-        watcher = Watcher(prefix, asyncio.get_running_loop())
+        watcher = Watcher(prefix, asyncio.get_running_loop(), inside=inside)
         stop = self._state.listen(watcher.offer)
         self._watchers.add(watcher)
         try:

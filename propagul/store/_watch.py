@@ -56,9 +56,9 @@ class Change:
         return None if isinstance(self.payload, Absent) else _values.thaw(self.key, self.payload)
 
 
-def visible(change: RowChange, *, local: bool) -> Change | None:
+def visible(change: RowChange, *, local: bool, inside: bool = False) -> Change | None:
     """The step a user sees, or None where only bookkeeping changed, or something inside a counter, set, log or map."""
-    if change.key.startswith(_values.TYPED_MARK):
+    if not inside and change.key.startswith(_values.TYPED_MARK):
         return None
     before, after = change.before.winner, change.after.winner
     conflict = len(change.after.siblings) > 1
@@ -76,8 +76,8 @@ def visible(change: RowChange, *, local: bool) -> Change | None:
 class Watcher:
     """A bounded buffer between a namespace's lock and one reader's event loop."""
 
-    def __init__(self, prefix: str, loop: asyncio.AbstractEventLoop) -> None:
-        self._prefix = prefix
+    def __init__(self, prefix: str, loop: asyncio.AbstractEventLoop, *, inside: bool = False) -> None:
+        self._prefix, self._inside = prefix, inside
         self._loop = loop
         self._lock = threading.Lock()
         self._buffer: collections.deque[Change] = collections.deque()
@@ -89,7 +89,7 @@ class Watcher:
         """Take a change from any thread."""
         if not row_change.key.startswith(self._prefix):
             return
-        change = visible(row_change, local=local)
+        change = visible(row_change, local=local, inside=self._inside)
         if change is not None:
             with self._lock:
                 self._buffer.append(change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import math
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleet_app.cli._state_watch import described
 from propagul import AgentStateStore
 from propagul.store._export import Exported, export_lines
 from propagul.store._holdings import holdings
@@ -290,7 +292,8 @@ def test_a_process_that_is_alone_is_named_with_what_to_do(shell: Shell, live: su
 def test_watching_prints_changes_as_json_until_ctrl_c(shell: Shell, live: subprocess.Popen[str]) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "fleet_app", "state", "watch", "w", "--path", "state"], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=shell.environ({}), cwd=shell.home, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=shell.home, text=True,
+        env=shell.environ({"PYTHONWARNINGS": "error,ignore::ResourceWarning"}),  # it may be dialled while it ends
     ) as watcher:  # fmt: skip
         assert watcher.stdout is not None
         assert watcher.stderr is not None
@@ -303,6 +306,25 @@ def test_watching_prints_changes_as_json_until_ctrl_c(shell: Shell, live: subpro
     assert (told["key"], told["value"], told["cause"]) == ("wanted", {"a": 1}, "remote")
     assert (watcher.returncode, complaint) == (0, "")
     assert answer_of(live, "plan") == "{'step': 3}"
+
+
+def test_watching_inside_shows_the_rows_of_typed_structures_and_else_does_not() -> None:
+    async def scenario() -> None:
+        store = AgentStateStore(ROOM, port=None)
+        plain, inside = store.watch(), store.watch(inside=True)
+        seen = [asyncio.ensure_future(anext(watch)) for watch in (plain, inside)]
+        await asyncio.sleep(0)
+        store.counter("tokens").add(2)
+        store.set("k", 1)
+        changes = [await change for change in seen]
+        assert changes[0].key == "k"
+        assert described(store, changes[1])["key"] == "tokens"
+        assert described(store, changes[1])["value"] == 2
+        for watch in (plain, inside):
+            await watch.aclose()  # type: ignore[attr-defined]
+        store.close()
+
+    asyncio.run(scenario())
 
 
 # --- many keys --------------------------------------------------------------------------------------------------------
