@@ -20,10 +20,12 @@ from propagul.crdt.merge import Merged as Merged
 from propagul.crdt.payload import ABSENT as ABSENT
 from propagul.crdt.payload import REMOVE as REMOVE
 from propagul.crdt.payload import Action as Action
+from propagul.crdt.payload import Evicted as Evicted
 from propagul.crdt.payload import Found as Found
 from propagul.crdt.payload import Keep as Keep
 from propagul.crdt.payload import Packed as Packed
 from propagul.crdt.payload import Payload as Payload
+from propagul.crdt.pending import Offer as Offer
 from propagul.crdt.replica import Batch as Batch
 from propagul.crdt.replica import Op as Op
 from propagul.crdt.replica import Replica as Replica

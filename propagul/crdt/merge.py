@@ -13,6 +13,8 @@ from propagul.crdt.dot import Dot
 
 if TYPE_CHECKING:
     from propagul.crdt.block import Block, Plain
+    from propagul.crdt.dot import Origin, Stamp
+    from propagul.crdt.payload import Payload
     from propagul.crdt.row import Row
     from propagul.crdt.table import Table
     from propagul.crdt.vector import VersionVector
@@ -34,37 +36,45 @@ class Merged(NamedTuple):
 
 
 class Merge:
-    """One stream on its way into a replica; the vector stays as it was before the stream until the end."""
+    """One stream on its way into a replica.
 
-    def __init__(self, table: Table, here: VersionVector, there: VersionVector | None, *, watched: bool) -> None:
+    Args:
+        table: The replica's rows.
+        here: Our vector as it was before the stream, for as long as this is used.
+        there: In a snapshot join, the sender's vector.
+        changes: Where the changes of rows are told; None if nobody wants to know.
+
+    Attributes:
+        crowded: Keys that have more siblings now than a row should.
+    """
+
+    __slots__ = ("_changes", "_here", "_offered", "_table", "_there", "crowded")
+
+    def __init__(
+        self, table: Table, here: VersionVector, there: VersionVector | None, changes: list[Change] | None
+    ) -> None:
         self._table = table
         self._here = here
         self._there = there
-        self._watched = watched
+        self._changes = changes
         self._offered: set[str] = set()
-        self._began = table.arrival
-        self.changes: list[Change] = []
-
-    @property
-    def news(self) -> bool:
-        """Whether a row changed."""
-        return self._table.arrival != self._began
+        self.crowded: list[str] = []
 
     def take(self, block: Block) -> None:
         """Join some of its rows."""
-        if self._there is None and not self._watched:
+        if self._there is None and self._changes is None:
             self._take_unwatched(block.plain)
         else:
             for plain in block.plain:
-                self._take_plain(plain)
+                self.take_plain(*plain)
         for key, theirs in block.other:
-            self._join(key, theirs)
+            self.join(key, theirs)
         if self._there is not None:
             self._offered.update(plain[0] for plain in block.plain)
             self._offered.update(key for key, _ in block.other)
 
     def _take_unwatched(self, plains: list[Plain]) -> None:
-        """`_take_plain` for many: what is new, or newer from the same origin, needs no rows to be made."""
+        """`take_plain` for many: what is new, or newer from the same origin, needs no rows to be made."""
         plain_dot, write, seen = self._table.plain_dot, self._table.write, self._here.stamp_of
         origin_before, floor = 0, 0
         for plain in plains:
@@ -78,32 +88,35 @@ class Merge:
                 if known[0] < stamp:
                     write(key, kind, payload, stamp, origin)
             else:
-                self._take_plain(plain)
+                self.take_plain(*plain)
 
     def remove_what_the_sender_removed(self) -> None:
         """In a snapshot join, after all rows: what it did not hold and its vector covers is gone."""
         for key in [key for key, _ in self._table if key not in self._offered]:
-            self._join(key, rows.EMPTY)
+            self.join(key, rows.EMPTY)
 
-    def _take_plain(self, plain: Plain) -> None:
-        key, payload, kind, stamp, origin = plain
+    def take_plain(self, key: str, payload: Payload, kind: int, stamp: Stamp, origin: Origin) -> None:
+        """Join a row of one sibling that has seen nothing else."""
         known = self._table.plain_dot(key)
         if self._here.stamp_of(origin) >= stamp and self._there is None:
             return
         if known is None or known[1] not in (0, origin) or self._there is not None:
-            self._join(key, rows.plain(Dot(stamp, origin), kind, payload))
+            self.join(key, rows.plain(Dot(stamp, origin), kind, payload))
         elif known[0] < stamp:
-            before = self._table.row(key) if self._watched else rows.EMPTY
+            before = rows.EMPTY if self._changes is None else self._table.row(key)
             self._table.write(key, kind, payload, stamp, origin)
             self._note(key, before)
 
-    def _join(self, key: str, theirs: Row) -> None:
+    def join(self, key: str, theirs: Row) -> None:
+        """Join any row."""
         before = self._table.row(key)
         after = rows.join(before, theirs, self._here, self._there)
         if after is not before:
             self._table.put(key, after)
             self._note(key, before)
+            if len(after.siblings) > rows.SIBLINGS_MAX:
+                self.crowded.append(key)
 
     def _note(self, key: str, before: Row) -> None:
-        if self._watched:
-            self.changes.append(Change(key, before, self._table.row(key)))
+        if self._changes is not None:
+            self._changes.append(Change(key, before, self._table.row(key)))

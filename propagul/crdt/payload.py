@@ -45,8 +45,21 @@ class Absent:
 ABSENT: Final = Absent()
 
 
+class Evicted(int):
+    """Instead of a payload: a number by which it is found again. Whoever evicts payloads subclasses it.
+
+    It is never packed: who sends or shows a row reads the payload first.
+    """
+
+    __slots__ = ()
+
+    def read(self) -> Payload:
+        """The payload."""
+        raise NotImplementedError
+
+
 Payload = None | bool | int | float | str | bytes
-"""What a sibling holds; a `Packed` is a `bytes`."""
+"""What a sibling holds; a `Packed` is a `bytes`, an `Evicted` an `int`."""
 
 Action = Payload | Keep | Remove
 """What an operation does to a key: write a payload, or remove siblings."""

@@ -18,6 +18,7 @@ from propagul.crdt.cut import Cut, Join, Lacks
 from propagul.crdt.dot import Dot, HybridClock, Origin, Stamp
 from propagul.crdt.merge import Change, Merge, Merged
 from propagul.crdt.payload import Keep, Remove
+from propagul.crdt.pending import Pending
 from propagul.crdt.table import Table
 from propagul.crdt.vector import Floor, Frozen, VersionVector
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from propagul.crdt.block import Block
+    from propagul.crdt.capture import Capture
     from propagul.crdt.payload import Action, Found
+    from propagul.crdt.pending import Offer
     from propagul.crdt.row import Row
     from propagul.crdt.vector import Entry
 
@@ -56,7 +59,8 @@ class Replica:
         clock: The clock of that origin.
         minted: The newest stamp of `origin` that is applied.
         cursor_floor: A peer whose place is below this is served by its vector or by a snapshot join.
-        watched: Whether `apply` and `merge` report changes; off saves half their time.
+        foreign: How many arrival numbers streams have used up.
+        watched: Whether the short ways are closed, because changes are reported or a stream is pending.
     """
 
     __slots__ = ("__dict__", "clock", "minted", "origin", "watched")  # slots: what the kernel reads in place
@@ -69,6 +73,11 @@ class Replica:
         self.table = Table()
         self.cursor_floor = 0
         self.watched = False
+        self._reports = False
+        self._pending: Pending | None = None
+        self._settled: list[Change] = []
+        self._crowded: list[str] = []
+        self.foreign = 0
         self._frozen: tuple[int, Frozen] | None = None
         self._untrimmed: list[str] = []
         self._trim_until = 0
@@ -87,18 +96,37 @@ class Replica:
 
     def __len__(self) -> int:
         """Rows held, removal records included."""
+        self.settle()
         return len(self.table)
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
+        self.settle()
         return iter(self.table)
 
     def get(self, key: str) -> Found:
         """The winner's payload; ABSENT if there is none."""
+        self._touch(key)
         return self.table.get(key)
 
     def row(self, key: str) -> Row:
         """The row of a key; `row.EMPTY` if nothing is known of it."""
+        self._touch(key)
         return self.table.row(key)
+
+    def under(self, prefix: str) -> list[tuple[str, Row]]:
+        """Rows with a sibling whose key begins with a prefix, sorted by key. O(rows), or O(found) for indexed keys."""
+        self.settle()
+        return self.table.under(prefix)
+
+    def capture(self) -> Capture:
+        """Every row as it is now, to be read in slices."""
+        self.settle()
+        return self.table.capture(0)
+
+    def report(self, wanted: bool) -> None:  # noqa: FBT001 - a switch
+        """Have `apply`, `merge` and `settled` tell of changes from now on, or not, which saves half their time."""
+        self._reports = wanted
+        self.watched = wanted or self._pending is not None
 
     # --- local writes --------------------------------------------------------------------------------------------
 
@@ -120,13 +148,14 @@ class Replica:
         (stamp, origin), ops = batch
         table, changes = self.table, []
         for key, kind, action in ops:
-            before = table.row(key) if self.watched else rows.EMPTY
+            self._touch(key)
+            before = table.row(key) if self._reports else rows.EMPTY
             known = table.plain_dot(key)
             if isinstance(action, (Keep, Remove)) or known is None or known[1] not in (0, origin):
                 table.put(key, rows.act(table.row(key), batch.dot, kind, action))
             else:
                 table.write(key, kind, action, stamp, origin)
-            if self.watched:
+            if self._reports:
                 changes.append(Change(key, before, table.row(key)))
         self.note(batch.dot)
         return changes
@@ -145,13 +174,72 @@ class Replica:
 
         Idempotent and order-free. Never call it with part of a stream: the vector would claim what was not applied.
         """
-        there = None if join is None else join.vector
-        stream = Merge(self.table, self.vector, there, watched=self.watched)
+        self.settle()
+        there, before = None if join is None else join.vector, self.arrival
+        changes: list[Change] = []
+        stream = Merge(self.table, self.vector, there, changes if self._reports else None)
         for block in blocks:
             stream.take(block)
         if join is not None:
             stream.remove_what_the_sender_removed()
-        news = stream.news
+        changed = self.arrival != before
+        self._crowded += stream.crowded
+        news = self._adopt(entries, wall, join) or changed
+        self.foreign += self.arrival - before
+        return Merged(news, changes)
+
+    def accept(self, offer: Offer, entries: Iterable[Entry], wall: Stamp, join: Join | None = None) -> bool:
+        """Like `merge`, of any number of rows at once: they are joined when they are touched, and by `settle`.
+
+        Return whether the stream was news. Changes are told by `settled`.
+        """
+        self.settle()
+        here, there, before = self.vector.copy(), None if join is None else join.vector, self.arrival
+        merge = Merge(self.table, here, there, self._settled if self._reports else None)
+        self._pending = Pending(self.table, merge, offer, whole=join is not None)
+        self.watched = True
+        news = self._adopt(entries, wall, join)
+        self.foreign += self.arrival - before
+        return news
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether rows of a stream that is effective wait to be joined."""
+        return self._pending is not None
+
+    def settle(self, most: int | None = None) -> bool:
+        """Join rows that wait for it, at most `most`; return whether more are left. O(`most`)."""
+        if self._pending is None:
+            return False
+        before = self.arrival
+        more = self._pending.settle_some(most)
+        self.foreign += self.arrival - before
+        if not more:
+            self._crowded += self._pending.crowded
+            self._pending, self.watched = None, self._reports
+        return more
+
+    def settled(self) -> list[Change]:
+        """What joining waiting rows has changed since this was asked, if changes are reported."""
+        changes = self._settled[:]
+        self._settled.clear()
+        return changes
+
+    def crowded(self) -> list[str]:
+        """Keys that streams have given more siblings than a row should have, since this was asked."""
+        keys, self._crowded = self._crowded, []
+        return keys
+
+    def _touch(self, key: str) -> None:
+        """Have the row of a key joined, if it waits for that."""
+        if self._pending is not None:
+            before = self.arrival
+            self._pending.settle(key)
+            self.foreign += self.arrival - before
+
+    def _adopt(self, entries: Iterable[Entry], wall: Stamp, join: Join | None) -> bool:
+        """Advance the vector by what a stream lets us adopt; return whether anything rose."""
+        news = False
         for origin, stamp in entries if join is None else (*entries, *join.vector):
             if self.vector.advance(origin, stamp):
                 self.clock.observe(stamp, wall)
@@ -160,10 +248,11 @@ class Replica:
             self.vector.raise_floor(join.floor)
             self.table.skip()  # what was removed there and never seen here changes no row, and no record tells of it
             self.cursor_floor = self.table.arrival
-        return Merged(news, stream.changes)
+        return news
 
     def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
         """Freeze what a peer lacks: by its place `after`, or by its vector `known`, or as a snapshot join."""
+        self.settle()
         join = None
         if after < self.cursor_floor:
             after = 0
@@ -177,6 +266,7 @@ class Replica:
         Its one entry is this origin's: the peer may adopt that and nothing else. So no row in it may tell of others'
         writes that the peer lacks: they may be halves of transactions.
         """
+        self.settle()
         stamp, seen = self.vector.stamp_of(self.origin), known.stamp_of(self.origin)
         if after < self.cursor_floor:
             return None
@@ -211,6 +301,7 @@ class Replica:
 
     def freeze(self) -> None:
         """First step of raising the floor: remember what is known now."""
+        self.settle()
         self._frozen = self.arrival, self.vector.freeze()
 
     def commit(self) -> None:
@@ -218,6 +309,7 @@ class Replica:
 
         Peers whose place is older are served by their vector or by a snapshot join from now on.
         """
+        self.settle()
         if self._frozen is not None:
             (arrival, frozen), self._frozen = self._frozen, None
             self.vector.fold(frozen)
@@ -235,6 +327,7 @@ class Replica:
 
         O(`most`). Rows that say more than they need are correct: nothing depends on when this is done.
         """
+        self.settle()
         for _ in range(len(self._untrimmed) if most is None else min(most, len(self._untrimmed))):
             key = self._untrimmed.pop()
             if self.table.arrived(key) <= self._trim_until:
@@ -266,4 +359,5 @@ class Replica:
 
     def forget(self, key: str) -> None:
         """Drop a row without a trace. Only for ephemeral namespaces, whose rows expire by themselves."""
+        self.settle()
         self.table.drop(key)

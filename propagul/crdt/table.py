@@ -26,7 +26,7 @@ from propagul.crdt.payload import ABSENT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from propagul.crdt.payload import Found
+    from propagul.crdt.payload import Evicted, Found
     from propagul.crdt.row import Row
 
 INDEXED: Final = "\0"
@@ -134,6 +134,22 @@ class Table:
         if not row.is_plain:
             self._special[self.slots[key]] = row
 
+    def evict(self, key: str, dot: Dot, payload: Evicted) -> bool:
+        """Have a sibling's payload elsewhere, if the row still holds it; return whether it did. O(siblings)."""
+        slot = self.slots.get(key, -1)
+        row = self._special.get(slot)
+        if row is None:
+            held = slot >= 0 and (self._stamps[slot], self._origins[slot]) == dot
+        else:
+            held = any(sibling.dot == dot for sibling in row.siblings)
+        if held and row is not None:
+            siblings = [s._replace(payload=payload) if s.dot == dot else s for s in row.siblings]
+            self._special[slot] = row._replace(siblings=tuple(siblings))
+            self.values[slot] = siblings[0].payload
+        elif held:
+            self.values[slot] = payload
+        return held
+
     def replace(self, key: str, row: Row) -> None:
         """Store a row that says the same in fewer words: it keeps its place in the arrival order."""
         slot = self.slots[key]
@@ -155,6 +171,10 @@ class Table:
         self.values[slot], self._keys[slot] = ABSENT, ""
         self._arrivals[slot] = 0
         self._free.append(slot)
+
+    def keys_so_far(self) -> Iterator[str]:
+        """The keys of the slots there are now, while the table changes; those dropped meanwhile left out."""
+        return filter(None, map(self._keys.__getitem__, range(len(self._keys))))
 
     def special_keys(self) -> list[str]:
         """Keys whose rows are not plain."""

@@ -14,6 +14,7 @@ from propagul.gossip.events import LinkUp as LinkUp
 from propagul.gossip.events import Outgoing as Outgoing
 from propagul.gossip.events import Ready as Ready
 from propagul.gossip.events import Received as Received
+from propagul.gossip.events import Settled as Settled
 from propagul.gossip.events import Source as Source
 from propagul.gossip.events import Tick as Tick
 from propagul.gossip.events import Wrote as Wrote

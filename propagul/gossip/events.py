@@ -89,6 +89,13 @@ class Source(Protocol):
     def incoming(self) -> Incoming:
         """Where a stream goes that begins now."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether rows of a stream that is applied wait to be joined: what needs them all at once takes long now."""
+
+    def settle(self) -> bool:
+        """Join some of them; return whether more are left."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
@@ -122,11 +129,18 @@ class Wrote:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """No row of this namespace waits to be joined any more; harmless at any other time."""
+
+    space: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed; due at `GossipNode.next_tick`, harmless at any other time."""
 
 
-Event = LinkUp | LinkDown | Received | Wrote | Tick
+Event = LinkUp | LinkDown | Received | Wrote | Settled | Tick
 
 
 @dataclass(frozen=True, slots=True)

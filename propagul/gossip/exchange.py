@@ -39,12 +39,14 @@ class Stage:
         there: In a snapshot join, the sender's vector at the cut.
         incoming: Where its blocks wait.
         floor: What its first item said; missing until that is here.
+        is_complete: All of it is here.
     """
 
     adopt: dict[Origin, Stamp]
     there: VersionVector | None
     incoming: Incoming
     floor: list[Floor | None] = field(default_factory=list)
+    is_complete: bool = False
     assembler: Assembler = field(default_factory=Assembler)
 
     def take(self, chunk: bytes) -> None:
@@ -166,14 +168,24 @@ class Exchange:
         Raises:
             PeerProtocolError: Out of order, too long, or not rows. Nothing of the stream was applied.
         """
-        if delta.sequence != self._received + 1:
+        if delta.sequence != self._received + 1 or (self._stage is not None and self._stage.is_complete):
             raise PeerProtocolError("deltas out of order")
         if self._stage is None:
             adopt = dict(self._unadopted) if self._only is None else self._only
             self._stage = Stage(adopt, self.theirs.copy() if self._joining else None, self._source.incoming())
             self._only, self._joining = None, False
         self._stage.take(delta.chunk)
-        return delta.last and self._apply(self._stage)
+        self._stage.is_complete = delta.last
+        return self.resume()
+
+    def resume(self) -> bool:
+        """Apply a stream that is complete, unless rows of another wait to be joined. Return whether it was news.
+
+        Raises:
+            PeerProtocolError: It is no stream of rows. Nothing of it was applied.
+        """
+        stage = self._stage
+        return stage is not None and stage.is_complete and not self._source.is_busy and self._apply(stage)
 
     def abandon(self) -> None:
         """The link is gone: what was staged and not applied is of no use."""
@@ -183,7 +195,7 @@ class Exchange:
 
     def outgoing(self) -> Iterator[bytes]:
         """The frames that are due. Cut now, encoded as they are taken."""
-        if self.heard and self._sent == self._acked:
+        if self.heard and self._sent == self._acked and not self._source.is_busy:
             yield from self._rows_due()
         if self.owes_digest:
             entries, self._told = self._source.told_since(self._told)

@@ -19,7 +19,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
-from propagul.gossip.events import Drop, Effect, Event, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote
+from propagul.gossip.events import (
+    Drop,
+    Effect,
+    Event,
+    LinkDown,
+    LinkKey,
+    LinkUp,
+    Ready,
+    Received,
+    Settled,
+    Tick,
+    Wrote,
+)
 from propagul.gossip.exchange import Exchange
 from propagul.gossip.messages import VERSION, Delta, Digest, Hello, decode, encode
 
@@ -88,6 +100,8 @@ class GossipNode:
                 return self._received(event, now)
             case Wrote():
                 return self._wrote(event.space)
+            case Settled():
+                return self._settled(event.space, now)
             case Tick():
                 return self._tick(now)
             case _:
@@ -96,6 +110,14 @@ class GossipNode:
     def learned(self, space: str, now: float) -> None:
         """Rows came by another way than a link: they are announced on all links. `next_tick` may be earlier now."""
         self._announce(space, now, heard_on=None)
+
+    def busy(self) -> list[str]:
+        """Namespaces in which rows wait to be joined: `settle` them, then `handle` a `Settled`."""
+        return [name for name, source in self._spaces.items() if source.is_busy]
+
+    def settle(self, space: str) -> bool:
+        """Join some of those rows; return whether more are left."""
+        return self._spaces[space].settle()
 
     def outgoing(self, link: LinkKey) -> Iterator[bytes]:
         """The frames due on a link. Take them all before asking again; nothing is encoded before it is taken."""
@@ -173,9 +195,8 @@ class GossipNode:
         peer.heard_at = now
         try:
             return self._take(event.link, peer, event.frame, now)
-        except (PeerProtocolError, StoreError) as error:  # a full disk pauses the link: nothing of it was applied
-            self._forget(event.link)
-            return [Drop(event.link, str(error))]
+        except (PeerProtocolError, StoreError) as error:
+            return [self._dropped(event.link, error)]
 
     def _take(self, link: LinkKey, peer: _Peer, frame: bytes, now: float) -> list[Effect]:
         message = decode(frame)
@@ -211,6 +232,23 @@ class GossipNode:
         for peer in self._peers.values():
             peer.exchanges[space].owes_push = True
         return [Ready(link) for link in self._peers]
+
+    def _settled(self, space: str, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for link, peer in list(self._peers.items()):
+            try:
+                if peer.exchanges[space].resume():
+                    self._announce(space, now, heard_on=link)
+            except (PeerProtocolError, StoreError) as error:
+                effects.append(self._dropped(link, error))
+            else:
+                effects.append(Ready(link))
+        return effects
+
+    def _dropped(self, link: LinkKey, error: Exception) -> Effect:
+        """A peer's error, or a full disk, pauses the link: nothing of the stream was applied."""
+        self._forget(link)
+        return Drop(link, str(error))
 
     def _announce(self, space: str, now: float, heard_on: LinkKey | None) -> None:
         for link, peer in self._peers.items():

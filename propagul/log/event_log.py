@@ -261,6 +261,12 @@ class EventLog:
     # --- syncing, from any thread --------------------------------------------------------------------------------
 
     @property
+    def end(self) -> Place:
+        """Where the next record will stand, if it is not the first of a segment."""
+        current = self._writer
+        return 0 if current is None else current.place | current.end
+
+    @property
     def pending_bytes(self) -> int:
         """How much was appended and is not proven to be on the disk."""
         current = self._writer

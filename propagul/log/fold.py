@@ -14,7 +14,7 @@ event, and that folding the same events gives the same rows, vector and floor.
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from propagul.crdt import Replica
+    from propagul.log.cold import ColdValues
+    from propagul.log.place import Place
 
 BATCH, BLOCK, END, FREEZE, COMMIT, VECTOR, ROWS = range(7)
 
@@ -79,6 +81,7 @@ class Fold:
         read: Gives back the payload of an event by its place; for staged blocks.
 
     Attributes:
+        cold: Set to leave large payloads where they are: they are then read by it.
         own: By namespace, the newest stamp of each origin that minted in this log and may not have been told yet.
     """
 
@@ -87,6 +90,7 @@ class Fold:
         self._read = read
         self._events = wire.Objects()
         self._staged: dict[tuple[str, int], list[int]] = {}
+        self.cold: ColdValues | None = None
         self.own: dict[str, dict[Origin, Stamp]] = {space: {} for space in replicas}
 
     def take_all(self, events: Iterable[tuple[int, bytes]]) -> None:
@@ -95,6 +99,10 @@ class Fold:
         Raises:
             StoreCorrupt, StoreError: As `take`.
         """
+        if self.cold is not None:
+            for place, event in events:
+                self.take(place, event)
+            return
         replays = {space: replayer(replica) for space, replica in self._replicas.items()}
         events = iter(events)
         while some := list(islice(events, _SOME)):
@@ -129,12 +137,12 @@ class Fold:
     def _apply(self, place: int, kind: int, replica: Replica, space: str, body: list[object]) -> None:
         if kind == BATCH:
             batch = codec.batch_of(body)
-            replica.apply(batch)
+            replica.apply(batch if self.cold is None else self.cold.left_in_batch(batch, place))
             self.own[space][batch.dot.origin] = batch.dot.stamp
         elif kind == BLOCK:
             self._staged.setdefault((space, _number(body[0])), []).append(place)
         elif kind == END:
-            self._end(replica, space, body)
+            self._end(replica, space, place, body)
         elif kind == FREEZE:
             replica.freeze()
         elif kind == COMMIT:
@@ -144,15 +152,22 @@ class Fold:
             replica.adopt(Floor(codec.unflatten(cast("list[object]", body[0]))), _entries(body[1]))
             self.own[space].update(_entries(body[2]))
         elif kind == ROWS:
-            replica.load(codec.decode_block(cast("bytes", body[0])))
+            for block in self._decoded(place, [body[0]]):
+                replica.load(block)
         else:
             raise StoreError("the event log was written by a newer version of propagul; nothing was changed")
 
-    def _end(self, replica: Replica, space: str, body: list[object]) -> None:
+    def _end(self, replica: Replica, space: str, place: Place, body: list[object]) -> None:
         stream, wall, entries, join, *blocks = body
-        staged = [block_of(self._read(place)) for place in self._staged.pop((space, _number(stream)), [])]
-        wall = Stamp(_number(wall))
-        merge(replica, [*staged, *cast("list[bytes]", blocks)], _entries(entries), wall, _join(join))
+        staged = self._staged.pop((space, _number(stream)), [])
+        before = (self._decoded(at, [block_of(self._read(at))]) for at in staged)
+        decoded = chain(chain.from_iterable(before), self._decoded(place, blocks))
+        replica.merge(decoded, _entries(entries), Stamp(_number(wall)), _join(join))
+
+    def _decoded(self, place: Place, blocks: Iterable[object]) -> Iterator[Block]:
+        """The blocks in the event at a place, one after the other: a stream may be longer than memory."""
+        decoded = (codec.decode_block(cast("bytes", block)) for block in blocks)
+        return decoded if self.cold is None else self.cold.left_in_blocks(decoded, place)
 
 
 def merge(

@@ -16,12 +16,14 @@ from propagul import _system
 from propagul.crdt import Origin, Stamp, stamp_of_ns
 from propagul.errors import PropagulError, StoreError
 from propagul.log import EventLog, StateDirectory, baton
+from propagul.log.cold import ColdValues, filled
 from propagul.log.event_log import PENDING_BYTES_MAX, SEGMENT_BYTES
 from propagul.log.fold import Fold, encode_rows, encode_vector
 from propagul.log.history import Archive, encode_made
-from propagul.log.place import number_of, offset_of, place_of
+from propagul.log.place import in_snapshot, number_of, offset_of, place_of
 from propagul.log.snapshot import SnapshotWriter, drop_snapshots_before, newest_snapshot
-from propagul.log.snapshot_reader import read_snapshot, snapshot_path
+from propagul.log.snapshot_reader import SnapshotReader, read_snapshot, snapshot_path
+from propagul.store._eviction import MEMORY_BYTES, Eviction
 from propagul.store._journal import GROWTH_BYTES, Journal
 from propagul.store._worker import Worker
 
@@ -41,6 +43,9 @@ SYNC_BYTES: Final = 4 * 1024 * 1024
 
 _SLICE_ROWS: Final = 256
 
+_CACHED_PART: Final = 8
+"""This part of the budget is for what was read back last."""
+
 _log = logging.getLogger("propagul.store")
 
 
@@ -53,6 +58,7 @@ class Disk:
         lock: The store's.
         alone: Whether no other process may use the directory meanwhile.
         keep_s: How long what was compacted away stays readable, seconds.
+        memory_bytes: About how many bytes of values may be in memory.
         wall_ns: Wall clock, nanoseconds since the epoch.
 
     Attributes:
@@ -72,6 +78,7 @@ class Disk:
         *,
         alone: bool,
         keep_s: float = 0.0,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.directory = StateDirectory(path, room, alone=alone)
         here = self.directory.log_path
@@ -82,13 +89,18 @@ class Disk:
             log_id=int(self.directory.log_id, 16),
         )
         self.archive = Archive(here, int(self.directory.log_id, 16), keep_s)
-        self.journal = Journal(self.log)
+        self._snapshots = SnapshotReader(here)
+        self.journal = Journal(self.log, ColdValues(self._read, memory_bytes // _CACHED_PART))
+        self.eviction = Eviction(here, self.journal.cold, memory_bytes)
+        self.journal.is_full = lambda: self.eviction.is_full
+        self.journal.hold = self.eviction.hold
+        self._memory_bytes = memory_bytes
         self.compactions = 0
         self._lock = lock
         self._wall_ns = wall_ns
         self._spaces: dict[str, Namespace] = {}
         self._snapshot_bytes = 0
-        self._first = 1
+        self._first = self._dropped = 1
         self._compacting = threading.Lock()
         self._worker = Worker("propagul-disk")
         self.is_pressing = False
@@ -101,8 +113,11 @@ class Disk:
         Raises:
             StoreCorrupt: Something acknowledged is damaged, or passed its checksum and is still not ours.
         """
+        size = sum(path.stat().st_size for path in self.directory.log_path.iterdir() if path.is_file())
         fold = Fold(replicas, self.log.read)
+        fold.cold = self.journal.cold if size > self._memory_bytes else None
         fold.take_all(self._events())
+        self._recovered_bytes = size
         left = baton.take(self.directory.log_id)
         for space, (origin, stamp) in {} if left is None else left.stamps.items():
             if space in replicas and replicas[space].vector.stamp_of(Origin(origin)) == stamp:
@@ -113,6 +128,9 @@ class Disk:
         """What to write down when it is time to compact."""
         self._spaces = dict(spaces)
         self.journal.on_growth = self._grown
+        start = place_of(self._first, 0, snapshot=self._snapshot_bytes > 0)
+        size, is_evicted = self._recovered_bytes, self._recovered_bytes > self._memory_bytes
+        self.eviction.serve(spaces, start, self.log.end, size, evicted=is_evicted)
 
     def close(self) -> None:
         """Sync, leave the right to our origins to whoever opens the log next, and let go. Idempotent."""
@@ -120,6 +138,7 @@ class Disk:
         with self._compacting:
             try:
                 self.log.close()
+                self._snapshots.close()
                 self._leave_baton()
             finally:
                 self.directory.close()
@@ -128,7 +147,8 @@ class Disk:
         number = newest_snapshot(self.directory.log_path)
         if number is not None:
             path = snapshot_path(self.directory.log_path, number)
-            self._first, self._snapshot_bytes = number, path.stat().st_size
+            self._first = self._dropped = number
+            self._snapshot_bytes = path.stat().st_size
             yield from read_snapshot(path)
         self._retire_quietly()
         yield from self.log.recover(self._first)
@@ -149,10 +169,10 @@ class Disk:
         """
         with self._compacting:
             self.log.sync()
+            for space in self._spaces.values():
+                space.tidy_alone()
+                space.settle_all()
             with self._lock:
-                for space in self._spaces.values():
-                    if space.journal is not None and not space.is_linked():
-                        space.tidy_alone()
                 number = self.log.rotate()
                 if number == self._first:
                     return self._snapshot_bytes  # nothing was written since
@@ -169,12 +189,25 @@ class Disk:
                 writer.commit()
                 self._snapshot_bytes = writer.size
             self._first = number
-            with self.archive.lock:
-                self.archive.retire(number, self._wall())
-                self.log.drop_before(number)
-                drop_snapshots_before(self.directory.log_path, number)
+            self.eviction.compacted(number, self._snapshot_bytes, self.log.end)
+            self._drop()
             self.compactions += 1
             return self._snapshot_bytes
+
+    def _drop(self) -> None:
+        """Let go of what the newest snapshot stands for, unless somebody still reads it."""
+        if self._dropped == self._first or self.eviction.is_held:
+            return
+        with self.archive.lock:
+            self.archive.retire(self._first, self._wall())
+            self.log.drop_before(self._first)
+            self._snapshots.forget_before(self._first)
+            drop_snapshots_before(self.directory.log_path, self._first)
+        self._dropped = self._first
+
+    def _read(self, place: Place) -> bytes:
+        """The event at a place, in a segment or in a snapshot. From any thread."""
+        return self._snapshots.read_block(place) if in_snapshot(place) else self.log.read(place)
 
     def _retire_quietly(self) -> None:
         """At open: a crash may have come before what a snapshot stands for was moved away."""
@@ -203,8 +236,14 @@ class Disk:
             self._worker.do(self._sync_quietly)
         begun = max(self._first, number_of(self.journal.cut_at))
         length = (number_of(place) - begun) * SEGMENT_BYTES + offset_of(place)
+        length -= sum(staged.bytes for staged in self.journal.staging())  # these would only be moved
+        self.eviction.grown(place)
         if length > max(COMPACT_BYTES, self._snapshot_bytes):
             self._worker.do(self._compact_quietly)
+        elif self.eviction.is_full:
+            self._worker.do(self._evict_quietly)
+        if self._dropped != self._first:
+            self._worker.do(self._drop_quietly)
 
     def relieve(self, *, block: bool) -> None:
         """Before a write while `is_pressing`: wait until the disk has caught up, or refuse.
@@ -215,6 +254,20 @@ class Disk:
         """
         self.log.throttle(block=block)
         self.is_pressing = False
+
+    def _evict_quietly(self) -> None:
+        try:
+            with self._compacting:
+                self.eviction.run()
+        except PropagulError as error:
+            _log.warning("store.eviction_failed %s", error)
+
+    def _drop_quietly(self) -> None:
+        try:
+            with self._compacting:
+                self._drop()
+        except PropagulError as error:
+            _log.warning("store.old_log_not_dropped %s", error)
 
     def _sync_quietly(self) -> None:
         try:
@@ -236,4 +289,4 @@ def _events_of(space: Namespace, cut: SnapshotCut) -> Iterator[bytes]:
             block = cut.rows.read(_SLICE_ROWS)
         if not block:
             return
-        yield from encode_rows(space.name, block)
+        yield from encode_rows(space.name, filled(block))

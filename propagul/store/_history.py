@@ -192,7 +192,7 @@ class _Replay:
 
     def __init__(self, space: str, retained: Retained, base: Base, now: Stamp) -> None:
         self.replica = Replica(Origin(0))
-        self.replica.watched = False
+        self.replica.report(False)
         self._fold = Fold({space: self.replica}, retained.read)
         self._space, self._retained, self._base, self._now = space, retained, base, now
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from propagul.crdt import LOG, SET, Stamp
@@ -76,11 +76,13 @@ class Holding:
         name: The key, or what the structure is called.
         type: `value`, `counter`, `set`, `log`, `map`, or `other` for what this version does not know.
         rows: Its rows by key, sorted by it, removal records left out.
+        hold: What keeps values that only the disk holds readable.
     """
 
     name: str
     type: str
     rows: tuple[tuple[str, Row], ...]
+    hold: object = field(default=None, repr=False, compare=False)
 
     def value(self) -> object:
         """The value as a reader of the store sees it: an int of a counter, a list of a set or log, a dict of a map.
@@ -163,11 +165,12 @@ class Holding:
 
 def holdings(store: StateMap, prefix: str = "") -> list[Holding]:
     """Everything whose key or name begins so, of one instant, sorted by name. O(rows)."""
-    rows = store._state.rows()  # noqa: SLF001 - the store's own package; its public face shows keys one at a time
-    return holdings_of(((key, row) for key, row in rows if row.siblings), prefix)
+    state = store._state  # noqa: SLF001 - the store's own package; its public face shows keys one at a time
+    hold, rows = state.hold(), state.rows()
+    return holdings_of(((key, row) for key, row in rows if row.siblings), prefix, hold)
 
 
-def holdings_of(rows: Iterable[tuple[str, Row]], prefix: str = "") -> list[Holding]:
+def holdings_of(rows: Iterable[tuple[str, Row]], prefix: str = "", hold: object = None) -> list[Holding]:
     """Like `holdings`, of rows that each have a sibling."""
     found: dict[tuple[str, str], list[tuple[str, Row]]] = {}
     for key, row in rows:
@@ -175,7 +178,7 @@ def holdings_of(rows: Iterable[tuple[str, Row]], prefix: str = "") -> list[Holdi
         if name.startswith(prefix):
             found.setdefault((name, kind), []).append((key, row))
     held = [
-        Holding(name=name, type=kind, rows=tuple(sorted(rows, key=lambda item: item[0])))
+        Holding(name=name, type=kind, rows=tuple(sorted(rows, key=lambda item: item[0])), hold=hold)
         for (name, kind), rows in found.items()
     ]
     return sorted(held, key=lambda holding: (holding.name, holding.type))

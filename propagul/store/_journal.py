@@ -9,12 +9,13 @@ import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
 from propagul.crdt import REGISTER, wire
+from propagul.log.cold import ColdValues
 from propagul.log.fold import BATCH, block_of, encode_block, encode_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from propagul.crdt import Entry, Join, Payload, Stamp
+    from propagul.crdt import Entry, Evicted, Join, Payload, Stamp
     from propagul.log.place import Place
 
 _GROWTH_BITS: Final = 20
@@ -36,15 +37,21 @@ class Journal:
         on_growth: Called with a place now and then: about every `GROWTH_BYTES`, and in each new segment.
         cut_at: What stands before this place is in a snapshot, or will be when it is finished. *Invariant:* the end
             of a stream never stands behind it while a block of the stream stands before it.
+        cold: Reads what stands only in the log.
+        hold: Keeps what stands in the log now there, for as long as the result is held.
+        is_full: Whether what comes in should stay there, because there is no room for it in memory.
         sync_each: Whether every event is on the disk before it is visible.
     """
 
     __slots__ = ("__dict__", "_grown", "sync_each")  # slots: what the kernel reads in place
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, cold: ColdValues | None = None) -> None:
         self._log = log
+        self.cold = cold or ColdValues(log.read)
         self.on_growth: Callable[[Place], None] = lambda _: None
         self.sync_each = False
+        self.hold: Callable[[], object] = object
+        self.is_full: Callable[[], bool] = lambda: False
         self.cut_at: Place = 0
         self._grown = 0
         self._next_stream = secrets.randbits(48)
@@ -85,7 +92,7 @@ class Journal:
 
     def stage(self, space: str) -> Staged:
         """A stream that begins."""
-        staged = Staged(self._log, space, self._next_stream)
+        staged = Staged(self._log, self.cold, space, self._next_stream)
         self._next_stream += 1
         self._staging.add(staged)
         return staged
@@ -100,27 +107,39 @@ class Journal:
 
 
 class Staged:
-    """Blocks of one stream, waiting in the log for its end. Call with the store's lock held."""
+    """Blocks of one stream, waiting in the log for its end. Call with the store's lock held.
 
-    def __init__(self, log: Log, space: str, stream: int) -> None:
+    Attributes:
+        places: Where each block stands; those of a compacted log move. They stay once the stream has ended.
+        bytes: How long the blocks are.
+    """
+
+    def __init__(self, log: Log, cold: ColdValues, space: str, stream: int) -> None:
         self.stream = stream
+        self.places: list[Place] = []
+        self.bytes = 0
         self._log = log
+        self._cold = cold
         self._space = space
-        self._places: list[Place] = []
 
     def add(self, block: bytes) -> None:
         """Log one block."""
-        self._places.append(self._log.append(encode_block(self._space, self.stream, block)))
+        self.places.append(self._log.append(encode_block(self._space, self.stream, block)))
+        self.bytes += len(block)
+
+    def found(self, payload: Evicted) -> Evicted:
+        """Where a payload stands now that was left in a block."""
+        return self._cold.moved(payload, self.places)
 
     def blocks(self) -> Iterator[bytes]:
         """What was added, read back."""
-        for place in self._places:
+        for place in self.places:
             yield block_of(self._log.read(place))
 
     def move(self, before: Place) -> Iterator[int]:
         """Log every block that stands before a place again, one at a time: what holds them is about to go."""
-        for index, place in enumerate(self._places):
+        for index, place in enumerate(self.places):
             if place < before:
                 block = block_of(self._log.read(place))
-                self._places[index] = self._log.append(encode_block(self._space, self.stream, block))
+                self.places[index] = self._log.append(encode_block(self._space, self.stream, block))
                 yield index

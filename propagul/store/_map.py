@@ -11,9 +11,10 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-from propagul.crdt import ABSENT, REGISTER, REMOVE, Op, Packed
-from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt
+from propagul.crdt import REGISTER, REMOVE, Evicted, Op, Packed
+from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError
 from propagul.store import _kernel, _values
+from propagul.store._namespace import dots_of
 from propagul.store._rows import Rows, live
 from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
 from propagul.store._watch import Watcher, visible
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from propagul.store._namespace import Namespace
     from propagul.store._values import Limits
     from propagul.store._watch import Change
+
+_AS_IT_IS = frozenset({type(None), bool, int, float, str, bytes})
 
 _log = logging.getLogger("propagul.store")
 
@@ -57,6 +60,7 @@ class StateMap:
         self._state = space
         self._limits, self._key_max, self._value_max = limits, limits.key_bytes, limits.value_bytes
         self._rows = Rows(space, self._before_rows, self._wrote_locally)
+        space.on_detour = self._rows.detour
         self._waits = False
         self._past: Past | None = None
         self._pressure = pressure or _NoPressure()
@@ -110,8 +114,7 @@ class StateMap:
     def get(self, key: str, default: object = None) -> object:
         """The value of a key: the newest of its siblings where there are several. The caller's own."""
         if self._rows.open_transactions:
-            winner = self._rows.row(key).winner
-            return default if winner is None else _values.thaw(key, winner.payload)
+            return self._get_slowly(key, default)
         table = self._table
         drops, slot = table.drops, self._slot_of(key)
         if slot is None:
@@ -119,9 +122,25 @@ class StateMap:
         found = self._values[slot]
         if table.drops != drops:  # another thread may have given the slot to another key in between
             found = self._state.get(key)
-        if type(found) is Packed:
-            return _values.thaw(key, found)
-        return default if found is ABSENT else found
+        if type(found) in _AS_IT_IS:
+            return found
+        return _values.thaw(key, found) if type(found) is Packed else self._get_slowly(key, default)
+
+    async def aget(self, key: str, default: object = None) -> object:
+        """Like `get`, for an event loop: a value that only the disk holds is read in a thread."""
+        if isinstance(self._state.table.get(key), Evicted):
+            return await asyncio.to_thread(self.get, key, default)
+        return self.get(key, default)
+
+    def _get_slowly(self, key: str, default: object) -> object:
+        """The value of a key in a transaction, while a stream is joined, or on the disk."""
+        while (winner := self._rows.row(key).winner) is not None:
+            try:
+                return _values.thaw(key, winner.payload)
+            except StoreError:
+                if not self._state.has_moved(key, winner):
+                    raise
+        return default
 
     def delete(self, key: str) -> bool:
         """Remove a key, with every sibling seen here; return whether it was there.
@@ -139,6 +158,7 @@ class StateMap:
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, object]]:
         """Like `get_all`, one pair at a time."""
+        hold = self._state.hold()
         for key, payload in sorted(live(self._rows.rows().items(), prefix), key=lambda item: item[0]):
             try:
                 value = _values.thaw(key, payload)
@@ -146,6 +166,7 @@ class StateMap:
                 _log.warning("store.value_unreadable key=%r", key)
             else:
                 yield key, value
+        del hold  # until here, what only the disk holds could be read
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self._rows.row(key).winner is not None
@@ -168,8 +189,11 @@ class StateMap:
 
     def get_conflicts(self, key: str) -> list[object]:
         """All values of a key that were written concurrently, the one `get` returns first; empty without a conflict."""
+        hold = self._state.hold()
         siblings = self._rows.row(key).siblings
-        return [_values.thaw(key, s.payload) for s in siblings] if len(siblings) > 1 else []
+        values = [_values.thaw(key, s.payload) for s in siblings] if len(siblings) > 1 else []
+        del hold
+        return values
 
     def quarantined(self) -> list[str]:
         """Keys whose value was written by a clock more than five minutes ahead of this machine's. O(rows).
@@ -197,7 +221,8 @@ class StateMap:
     def _settle_conflict(self, key: str, siblings: tuple[Sibling, ...], payload: Payload) -> bool:
         """Write a value if the siblings are still those that were decided about."""
         op = Op(key, REGISTER, payload)
-        return self._rows.update((key,), lambda rows: [op] if rows[key].siblings == siblings else [])
+        expected = [sibling.dot for sibling in siblings]
+        return self._rows.update((key,), lambda rows: [op] if dots_of(rows[key]) == expected else [])
 
     # --- more than a value ---------------------------------------------------------------------------------------
 

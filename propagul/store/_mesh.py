@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError
-from propagul.gossip import Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote
+from propagul.gossip import Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
 
@@ -90,6 +90,7 @@ class Mesh:
         self._targets: list[Target] = []
         self._moved = asyncio.Event()
         self._rearm = asyncio.Event()
+        self._busy = asyncio.Event()
         self._planned = float("inf")
         self._loop = asyncio.get_running_loop()
         self._wrote: set[str] = set()
@@ -103,6 +104,7 @@ class Mesh:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._tick_forever())
+            group.create_task(self._settle_forever())
             group.create_task(self._do_chores(chores))
             for work in works:
                 group.create_task(work)
@@ -128,6 +130,7 @@ class Mesh:
     def learned(self, space: str) -> None:
         """Rows came by another way than a link. Call in the loop."""
         self.node.learned(space, self._clock.monotonic())
+        self._feed(Settled(space))
         self._rearm.set()
 
     def keep(
@@ -236,6 +239,16 @@ class Mesh:
             if self._clock.monotonic() >= self._planned:
                 self._feed(Tick())
 
+    async def _settle_forever(self) -> None:
+        """Join the rows of long streams, a slice a turn of the loop."""
+        while True:
+            await self._busy.wait()
+            self._busy.clear()
+            for space in self.node.busy():
+                while self.node.settle(space):  # noqa: ASYNC110 - a turn for the others, not a wait for something
+                    await asyncio.sleep(0)
+                self._feed(Settled(space))
+
     async def _do_chores(self, chores: Callable[[], None]) -> None:
         never = asyncio.Event()
         while True:
@@ -311,6 +324,8 @@ class Mesh:
     def _feed(self, event: Event) -> None:
         self._obey(self.node.handle(event, self._clock.monotonic()))
         self._moved.set()
+        if self.node.busy():
+            self._busy.set()
         due = self.node.next_tick()
         if due is not None and due < self._planned:
             self._rearm.set()

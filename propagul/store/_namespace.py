@@ -7,6 +7,7 @@ end of a stream; both become visible in one step. Nobody waits for a disk or a n
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import secrets
@@ -19,6 +20,7 @@ from propagul.crdt import (
     REMOVE,
     Change,
     Dot,
+    Offer,
     Op,
     Origin,
     Replica,
@@ -29,17 +31,19 @@ from propagul.crdt import (
     stamps_in,
 )
 from propagul.crdt.hot import local_writer
+from propagul.crdt.row import SIBLINGS_MAX
 from propagul.log import fold
 from propagul.store._rows import View
 from propagul.store._streams import IncomingStream, OutgoingStream
-from propagul.store._traffic import Traffic, crowded
+from propagul.store._traffic import Traffic, cut_down
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from propagul.crdt import Batch, Block, Entry, Found, Join, Payload, Row
+    from propagul.crdt import Batch, Block, Entry, Evicted, Found, Join, Payload, Row
     from propagul.crdt.capture import Capture
+    from propagul.crdt.row import Sibling
     from propagul.store._journal import Journal, Staged
     from propagul.store._rows import Step
 
@@ -49,7 +53,7 @@ AHEAD_S_MAX: Final = 300.0
 FREEZE_S_MAX: Final = 3600.0
 """A frozen floor is raised after this long although somebody who is linked has not come so far."""
 
-_RECORDS_MIN, _HOT_MAX, _SLICE_ROWS, _TIDY_BATCHES = 64, 64, 256, 4096
+_RECORDS_MIN, _HOT_MAX, _SLICE_ROWS, _TIDY_BATCHES, _TRIMMED_A_BATCH = 64, 64, 256, 4096, 16
 
 _log = logging.getLogger("propagul.store")
 
@@ -68,6 +72,8 @@ class Namespace:
     Attributes:
         table: Its rows in columns. *Use:* reading one key without the lock, as `StateMap.get` does.
         is_linked: Whether others are served from here, so that they must be waited for. Set by the store.
+        on_detour: Called with 1 when reading `table` without the lock is not enough any more, because rows of a stream
+            wait to be joined, and with -1 when it is again. Set by whoever does so.
         put_plain: Write a register where that is simple; False, and nothing happened, where it is not: use `put`.
 
     Args:
@@ -101,9 +107,10 @@ class Namespace:
         self._kept_special = 0
         self._batches = 0
         self.is_linked: Callable[[], bool] = lambda: False
-        self._arrived_elsewhere = self.table.arrival
+        self.on_detour: Callable[[int], None] = lambda _: None
+        self._recovered = self.table.arrival - replica.foreign
         self._listeners: list[Callable[[Change, bool], None]] = []
-        replica.watched = False
+        replica.report(False)
         log = None if journal is None else functools.partial(journal.append_write, name)
         self.put_plain = local_writer(replica, lock, wall_ns, stamps_in(AHEAD_S_MAX), log)
         for _, stamp in replica.vector:
@@ -114,9 +121,9 @@ class Namespace:
 
         A listener must be quick and must not touch the namespace.
         """
-        with self.lock:
+        with self._whole():
             self._listeners.append(listener)
-            self._replica.watched = True
+            self._replica.report(True)
         return lambda: self._unlisten(listener)
 
     # --- local side ----------------------------------------------------------------------------------------------
@@ -127,13 +134,13 @@ class Namespace:
         return self._replica.minted
 
     def snapshot(self) -> SnapshotCut:
-        """Everything held at this instant, to be read in slices. Call with the lock held."""
-        return SnapshotCut(self._replica.vector.copy(), list(self._own_entries().items()), self.table.capture(0))
+        """Everything held at this instant, to be read in slices. Call with the lock held, and nothing waiting."""
+        return SnapshotCut(self._replica.vector.copy(), list(self._own_entries().items()), self._replica.capture())
 
     @property
     def local_writes(self) -> int:
         """Rows changed by local writes since it was opened."""
-        return self.table.arrival - self._arrived_elsewhere
+        return self.table.arrival - self._replica.foreign - self._recovered
 
     @property
     def origin(self) -> Origin:
@@ -143,22 +150,26 @@ class Namespace:
     def get(self, key: str) -> Found:
         """The winner's payload; ABSENT if there is none."""
         with self.lock:
-            return self.table.get(key)
+            found = self._replica.get(key)
+            self._tell_settled()
+            return found
 
     def row(self, key: str) -> Row:
         """The row of a key as it is now."""
         with self.lock:
-            return self._replica.row(key)
+            row = self._replica.row(key)
+            self._tell_settled()
+            return row
 
     def rows(self) -> list[tuple[str, Row]]:
         """Every row of one instant, removal records included."""
-        with self.lock:
+        with self._whole():
             return list(self._replica)
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""
-        with self.lock:
-            return self.table.under(prefix)
+        with self._whole():
+            return self._replica.under(prefix)
 
     def write(self, steps: Iterable[Step]) -> bool:
         """Run steps one after the other and write what they decide as one batch; return whether that was anything.
@@ -167,7 +178,7 @@ class Namespace:
         """
         with self.lock:
             batch = self._prepare(())
-            view = View(self._replica.row, self.table.under, batch.dot)
+            view = View(self._replica.row, self._replica.under, batch.dot)
             for step in steps:
                 view.do(step(view))
             if view.ops:
@@ -183,7 +194,7 @@ class Namespace:
     def remove(self, key: str) -> bool:
         """Delete a key; False and no write if it was not there."""
         with self.lock:
-            if self.table.get(key) is ABSENT:
+            if self._replica.get(key) is ABSENT:
                 return False
             self._write((Op(key, REGISTER, REMOVE),))
             return True
@@ -191,7 +202,7 @@ class Namespace:
     def resolve(self, key: str, expected: Row, payload: Payload) -> bool:
         """Write a value only if the row still has the siblings that were decided about."""
         with self.lock:
-            if self._replica.row(key).siblings != expected.siblings:
+            if dots_of(self._replica.row(key)) != dots_of(expected):
                 return False
             self._write((Op(key, REGISTER, payload),))
             return True
@@ -211,6 +222,20 @@ class Namespace:
         """Count what was minted in a log that was adopted as our own, for as long as this process runs."""
         with self.lock:
             self._own.update(entries)
+
+    def evict(self, values: Iterable[tuple[str, Dot, Evicted]]) -> None:
+        """Have payloads elsewhere, where the row of the key still holds the dot."""
+        with self.lock:
+            for key, dot, payload in values:
+                self.table.evict(key, dot, payload)
+
+    def has_moved(self, key: str, sibling: Sibling) -> bool:
+        """Whether the row of a key does not hold this sibling just so any more."""
+        return all(held is not sibling and held != sibling for held in self.row(key).siblings)
+
+    def hold(self) -> object:
+        """What makes every payload that is read from now on readable for as long as it is held."""
+        return None if self.journal is None else self.journal.hold()
 
     def sync(self) -> None:
         """Force the log to the disk."""
@@ -235,20 +260,22 @@ class Namespace:
                 is away, is served by vector or by a snapshot join.
         """
         with self.lock:
+            if self._replica.is_pending:
+                return
             self._raise_floor(all_past)
         more = True
         while more:
             with self.lock:
                 more = self._trim_rows(_SLICE_ROWS)
+            time.sleep(0)  # a lock that is let go of and taken again would pass nobody by
 
     def tidy_alone(self) -> None:
-        """Both steps at once, for a store that is linked with nobody. Call with the lock held. O(rows not plain)."""
-        for _ in range(2):
-            self._raise_floor(lambda _: True)
-        self._trim_rows(None)
+        """Both steps at once, where nobody is linked who must be waited for. Not with the lock held."""
+        for _ in range(0 if self.is_linked() else 2):
+            self.tidy(lambda _: True)
 
     def _trim_rows(self, most: int | None) -> bool:
-        if not self._replica.is_trimming:
+        if not self._replica.is_trimming or self._replica.is_pending:
             return False
         more = self._replica.trim(most)
         if not more:
@@ -313,35 +340,78 @@ class Namespace:
         """See `Source.incoming`."""
         return IncomingStream(self)
 
+    @property
+    def is_busy(self) -> bool:
+        """See `Source.is_busy`."""
+        return self._replica.is_pending
+
     def receive(
         self,
         staged: Staged | None,
         blocks: Sequence[bytes],
-        decoded: Sequence[Block],
+        rows: Sequence[Block] | Offer,
         entries: Sequence[Entry],
         join: Join | None,
     ) -> bool:
         """Log the end of a stream, apply the stream, tell of it; return whether anything was new.
 
+        An offer is effective at once and joined by `settle`; where an earlier one waits, that is joined first.
+
         Raises:
             StoreError: The log refused it; nothing was applied.
         """
-        with self.lock:
+        with self._whole():
             wall = self._wall()
             if self.journal is not None:
                 self.journal.end(self.name, staged, wall, entries, join, blocks)
-            before = self.table.arrival
-            merged = self._replica.merge(decoded, entries, wall, join)
-            self._arrived_elsewhere += self.table.arrival - before
-            self.traffic.remote_rows += sum(map(len, decoded))
+            if isinstance(rows, Offer):
+                self.on_detour(1)
+                news = self._replica.accept(rows, entries, wall, join)
+            else:
+                news, changes = self._replica.merge(rows, entries, wall, join)
+                self._tell(changes, local=False)
+                self._cut_down_crowded()
+            self.traffic.remote_rows += len(rows) if isinstance(rows, Offer) else sum(map(len, rows))
             self.traffic.joins += join is not None
             self.traffic.note_skew(self.name, entries, wall)
-            self._tell(merged.changes, local=False)
             self._leave_a_twins_origin()
-            self._trim(decoded)
-            return merged.news
+            return news
+
+    def settle(self) -> bool:
+        """Join a slice of the rows that wait for it; return whether more are left."""
+        with self.lock:
+            return self._settle_some()
+
+    def settle_all(self) -> None:
+        """Join every row that waits for it, in slices."""
+        with self._whole():
+            pass
 
     # --- inside the lock -----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """The lock, at a moment when no row waits to be joined. What waits is joined in slices, without it between."""
+        while True:
+            with self.lock:
+                if not self._settle_some():
+                    yield
+                    return
+            time.sleep(0)  # or nobody else would get the lock
+
+    def _settle_some(self) -> bool:
+        if not self._replica.is_pending:
+            return False
+        more = self._replica.settle(_SLICE_ROWS)
+        self._tell_settled()
+        if not more:
+            self.on_detour(-1)
+            self._cut_down_crowded()
+        return more
+
+    def _tell_settled(self) -> None:
+        if self._listeners:
+            self._tell(self._replica.settled(), local=False)
 
     def _own_entries(self) -> dict[Origin, Stamp]:
         if self._replica.minted:
@@ -362,19 +432,29 @@ class Namespace:
         if self.journal is not None:
             self.journal.append(fold.encode_batch(self.name, batch))
         self._own[batch.dot.origin] = batch.dot.stamp
-        self._tell(self._replica.apply(batch), local=True)
+        changes = self._replica.apply(batch)
+        self._tell_settled()
+        self._tell(changes, local=True)
+        self._tidy_alone_a_little()
+
+    def _tidy_alone_a_little(self) -> None:
+        """With nobody linked nobody tends the floor but whoever writes: now and then a step of it, each a slice."""
         self._batches += 1
-        if self._batches % _TIDY_BATCHES == 0 and not self.is_linked():
-            self.tidy_alone()
+        if self._replica.is_trimming:
+            self._trim_rows(_TRIMMED_A_BATCH)
+        elif self._batches % _TIDY_BATCHES == 0 and not self._replica.is_pending and not self.is_linked():
+            self._raise_floor(lambda _: True)
+            self._raise_floor(lambda _: True)
 
     def _leave_a_twins_origin(self) -> None:
         if self._replica.vector.stamp_of(self._replica.origin) > self._replica.minted:  # a copy of this machine runs
             _log.warning("store.origin_used_elsewhere namespace=%r: a fresh origin from here on", self.name)
             self._replica.renew(fresh_origin())
 
-    def _trim(self, received: Iterable[Block]) -> None:
+    def _cut_down_crowded(self) -> None:
         """Cut rows with too many siblings down, by an operation: the others will agree on what is left."""
-        ops = crowded(received, self._replica.row)
+        rows = {key: self._replica.row(key) for key in self._replica.crowded()}
+        ops = [cut_down(key, row) for key, row in rows.items() if len(row.siblings) > SIBLINGS_MAX]
         if ops:
             self.traffic.siblings_trimmed += len(ops)
             _log.warning("store.siblings_trimmed namespace=%r keys=%d", self.name, len(ops))
@@ -389,10 +469,15 @@ class Namespace:
         with self.lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
-            self._replica.watched = bool(self._listeners)
+            self._replica.report(bool(self._listeners))
 
     def _wall(self) -> Stamp:
         return stamp_of_ns(self._wall_ns())
+
+
+def dots_of(row: Row) -> list[Dot]:
+    """The dots of a row's siblings: equal iff they are the same writes, wherever their payloads are."""
+    return [sibling.dot for sibling in row.siblings]
 
 
 def fresh_origin() -> Origin:

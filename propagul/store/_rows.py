@@ -101,7 +101,8 @@ class Rows:
 
     Attributes:
         space: The namespace.
-        open_transactions: How many are open now, in any task. *Use:* reading and writing need not ask while it is 0.
+        open_transactions: How many are open now, in any task, and one more while rows of a stream wait to be joined.
+            *Use:* reading need not ask for either while it is 0.
     """
 
     __slots__ = ("__dict__", "open_transactions")  # slots: what the kernel reads in place
@@ -112,6 +113,10 @@ class Rows:
         self._is_open = is_open
         self._wrote = wrote
         self._current: ContextVar[Transaction | None] = ContextVar(f"transaction-{id(self)}", default=None)
+
+    def detour(self, by: int) -> None:
+        """Have reads of a key take the lock, or not any more."""
+        self.open_transactions += by
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -134,6 +139,10 @@ class Rows:
         self._is_open()
         transaction.write()
         self._wrote()
+
+    def hold(self) -> object:
+        """What makes every payload that is read from now on readable for as long as it is held."""
+        return self.space.hold()
 
     @property
     def origin(self) -> Origin:
@@ -177,6 +186,8 @@ class Rows:
         prefixes `under`. It runs under the lock, in a transaction twice: it must be quick and have no other effect.
         """
         decided = False
+        if under:
+            self.space.settle_all()  # or it would be done under the lock, in one go
 
         def step(view: View) -> Sequence[Op]:
             nonlocal decided

@@ -181,6 +181,7 @@ def _join(space: Namespace, replica: Replica) -> None:
             for packed in codec.encode_blocks(block):
                 stream.add(packed)
         stream.apply(cut.entries, cut.join)
+        space.settle_all()
     finally:
         stream.abandon()
 

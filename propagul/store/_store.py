@@ -17,6 +17,7 @@ from propagul.link import Address, TcpTransport
 from propagul.store._clock import Clock, SystemClock
 from propagul.store._disk import Disk
 from propagul.store._durability import Durability
+from propagul.store._eviction import MEMORY_BYTES
 from propagul.store._fork import INHERITED, tell_children
 from propagul.store._history import Past
 from propagul.store._home import Background, at_home
@@ -62,6 +63,8 @@ class AgentStateStore(StateMap):
         durability: What a write that has returned survives: `os` the end of the process, `group` a power cut (one sync
             for all who wait), `each` a power cut (synced before it is visible), `peers:n` the loss of this machine.
         retention: How far back `history` and `at` can read once the log was compacted; by default no further.
+        memory_bytes: About how many bytes of values stay in memory. Those written last do; older ones are read from the
+            log when they are asked for. Keys always stay. Without a path everything does.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
@@ -93,6 +96,7 @@ class AgentStateStore(StateMap):
         alone: bool = False,
         durability: str = "os",
         retention: Retention = NONE,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
@@ -108,7 +112,15 @@ class AgentStateStore(StateMap):
         self._lock = threading.Lock()
         self._disk: Disk | None = None
         if where is not None:
-            self._disk = Disk(where, room, self._lock, self._clock.time_ns, alone=alone, keep_s=retention.seconds)
+            self._disk = Disk(
+                where,
+                room,
+                self._lock,
+                self._clock.time_ns,
+                alone=alone,
+                keep_s=retention.seconds,
+                memory_bytes=memory_bytes,
+            )
         self._is_shared = self._disk is not None and transport is None and not alone
         try:
             self._spaces, self._siblings = open_spaces(

@@ -12,9 +12,9 @@ from propagul.store import _paths
 from propagul.store._types import read_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    from propagul.crdt import Block, Entry, Row, Stamp
+    from propagul.crdt import Entry, Row, Stamp
 
 SKEW_ALARM_S: Final = 1.0
 
@@ -47,13 +47,7 @@ class Traffic:
         self.skew_s = max(self.skew_s, ahead_s)
 
 
-def crowded(received: Iterable[Block], row: Callable[[str], Row]) -> list[Op]:
-    """The operations that cut down what now has more than `SIBLINGS_MAX` siblings, among rows that have just come."""
-    keys = [key for block in received for key, _ in block.other]
-    return [_settled(key, row(key)) for key in keys if len(row(key).siblings) > SIBLINGS_MAX]
-
-
-def _settled(key: str, row: Row) -> Op:
+def cut_down(key: str, row: Row) -> Op:
     """The operation that makes one sibling, or few, of many. A counter's siblings are parts of one count."""
     typed = _paths.parse(key)
     if typed is not None and typed.kind == _paths.COUNTER:

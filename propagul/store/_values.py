@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgpack
 
 from propagul.crdt import KEY_BYTES_MAX, VALUE_BYTES_MAX
-from propagul.crdt.payload import Packed
+from propagul.crdt.payload import Evicted, Packed
 from propagul.errors import LimitExceeded, StoreCorrupt
 from propagul.store._canonical import CONTAINERS, INT_MAX, INT_MIN, Refused, cycle, packed, scalar, unpacked, utf8_bytes
 
@@ -118,7 +118,10 @@ def thaw(key: str, payload: Payload) -> object:
 
     Raises:
         StoreCorrupt: Somebody stored bytes that are no value.
+        StoreError: It is not in memory, and the disk does not give it.
     """
+    if isinstance(payload, Evicted):
+        payload = payload.read()
     if type(payload) is not Packed:
         return payload
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from propagul.crdt import Change as RowChange
-    from propagul.crdt import Found
+    from propagul.crdt import Dot, Found, Sibling
 
 BUFFER_CHANGES = 1024
 """Changes a watcher may lag behind before they are folded; with more keys than this, two a key."""
@@ -62,7 +62,7 @@ def visible(change: RowChange, *, local: bool, inside: bool = False) -> Change |
         return None
     before, after = change.before.winner, change.after.winner
     conflict = len(change.after.siblings) > 1
-    if before == after and conflict == (len(change.before.siblings) > 1):
+    if _dot_of(before) == _dot_of(after) and conflict == (len(change.before.siblings) > 1):
         return None
     return Change(
         key=change.key,
@@ -71,6 +71,10 @@ def visible(change: RowChange, *, local: bool, inside: bool = False) -> Change |
         origin="" if after is None else f"{after.dot.origin:016x}",
         conflict=conflict,
     )
+
+
+def _dot_of(sibling: Sibling | None) -> Dot | None:
+    return None if sibling is None else sibling.dot
 
 
 class Watcher:

@@ -36,7 +36,8 @@ class Pair:
 
     def __init__(self) -> None:
         self.quick, self.slow = Replica(Origin(1)), Replica(Origin(1))
-        self.quick.watched = self.slow.watched = False
+        self.quick.report(False)
+        self.slow.report(False)
         self.foreign = Replica(Origin(9))
         self.wall_ns = NOW_NS
         self.logged: list[tuple[str, Payload, int, int]] = []
@@ -75,7 +76,7 @@ class Pair:
             case "renew":
                 replica.renew(Origin(act.number + 20))
             case "watch":
-                replica.watched = not replica.watched
+                replica.report(not replica.watched)
             case "raise":
                 replica.freeze()
                 replica.commit()
@@ -162,7 +163,7 @@ def test_whatever_is_not_plain_and_own_is_left_to_the_long_way(before: list[Act]
 
 def test_a_write_that_the_log_refuses_did_not_happen() -> None:
     replica = Replica(Origin(1))
-    replica.watched = False
+    replica.report(False)
 
     def refuse(*_: object) -> None:
         raise OSError

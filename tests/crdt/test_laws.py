@@ -86,7 +86,7 @@ def test_merging_is_idempotent(history: list[Step]) -> None:
 def test_a_stream_merged_twice_is_no_news(history: list[Step]) -> None:
     for a, b in permutations(three(history), 2):
         receiver, cut = twin(a), lacking(b, a)
-        receiver.watched = True
+        receiver.report(True)
         blocks = [codec.decode_block(block) for block in blocks_of(cut)]
         receiver.merge(blocks, cut.entries, WALL, cut.join)
         rows, place = rows_of(receiver), receiver.arrival
@@ -190,7 +190,7 @@ def test_equal_rows_show_the_same_winner_whatever_the_clocks_say(history: list[S
 def test_the_changes_that_are_reported_are_the_changes_that_were_made(history: list[Step]) -> None:
     for a, b in permutations(three(history), 2):
         receiver, blind = twin(a), twin(a)
-        receiver.watched = True
+        receiver.report(True)
         before = dict(receiver)
         after = dict(before)
         for change in take(receiver, lacking(b, receiver)).changes:
@@ -282,7 +282,7 @@ def test_concurrent_writes_are_kept_and_the_newer_stamp_leads() -> None:
 @pytest.mark.parametrize("watched", [False, True])
 def test_an_older_write_of_an_origin_never_replaces_a_newer_one(watched: bool) -> None:  # noqa: FBT001 - a case of the test
     replica, author = Replica(Origin(1)), Replica(Origin(2))
-    replica.watched = watched
+    replica.report(watched)
     write(author, "older")
     older = whole(author).read(9)
     write(author, "newer")

@@ -36,7 +36,7 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.rng = rng = random.Random(seed)
         self.keys = KEYS[: rng.choice([2, 4, 8, 8])]
-        self.world = World(rng, self.keys)
+        self.world = World(rng, self.keys, offered=rng.choice([0.0, 0.5, 0.9]))
         self.seen = self.world.seen
         self.values = 0
         self.alive: list[Process] = []
@@ -156,6 +156,12 @@ class Simulation:
         process.raise_floor(space, whole=whole)
         if process.replicas[space].frozen_at is not None and self.rng.random() < 0.4:
             process.raise_floor(space, whole=whole)
+
+    def settle_some(self) -> None:
+        pending = [(p, space) for p in self.alive for space in SPACES if p.replicas[space].is_pending]
+        if pending:
+            process, space = self.rng.choice(pending)
+            process.settle(space, self.rng.randint(1, 2))
 
     def trim(self) -> None:
         process, space = self.someone(), self.rng.choice(self.spaces)
@@ -299,6 +305,7 @@ ACTIONS: Final[list[tuple[Callable[[Simulation], None], int, tuple[int, ...]]]] 
     (Simulation.interrupt, 6, SELDOM),
     (Simulation.come_late, 12, SELDOM),
     (Simulation.raise_floor, 10, ALWAYS),
+    (Simulation.settle_some, 8, ALWAYS),
     (Simulation.trim, 1, ALWAYS),
     (Simulation.rewrite, 8, SELDOM),
     (Simulation.restart, 5, SELDOM),

@@ -29,6 +29,9 @@ class MemoryRows:
     def origin(self) -> int:
         return self.replica.origin
 
+    def hold(self) -> object:
+        return None
+
     def row(self, key: str) -> Row:
         return self.replica.row(key)
 

@@ -104,12 +104,13 @@ class OrderedLog:
         low, high = _checked(start), _checked(stop)
         if limit is not None and limit < 0:
             raise ValueError(f"a limit is not negative: {limit}")
+        hold = self._rows.hold()
         rows = [
             (place, row)
             for place, row in self._placed(dict(self._rows.under(self._prefix))).items()
             if (low is None or low <= place) and (high is None or place < high)
         ]
-        return self._entries(reversed(rows) if reverse else rows, limit)
+        return self._entries(reversed(rows) if reverse else rows, limit, hold)
 
     def last(self, n: int = 1) -> list[Entry]:
         """The n newest entries, oldest of them first.
@@ -162,7 +163,8 @@ class OrderedLog:
         paths = ((typed.path, row) for typed, row in found if typed is not None)
         return {path[0]: row for path, row in paths if len(path) == 1 and _is_position(path[0])}  # type: ignore[misc]  # a position is a str
 
-    def _entries(self, rows: Iterable[tuple[str, Row]], limit: int | None) -> Iterator[Entry]:
+    def _entries(self, rows: Iterable[tuple[str, Row]], limit: int | None, hold: object) -> Iterator[Entry]:
+        """Entries; values that only the disk holds are read as they are taken, and `hold` keeps them there."""
         shown = 0
         for place, row in rows:
             if shown == limit:
@@ -175,6 +177,7 @@ class OrderedLog:
             shown += 1
             stamp, origin = (int(part, 16) for part in place.split("-")[:2])
             yield Entry(place, value, _time_of(stamp), origin)
+        del hold
 
 
 def _position(dot: Dot, index: int) -> str:

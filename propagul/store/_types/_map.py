@@ -58,15 +58,16 @@ class NestedMap:
             TypeError, ValueError, LimitExceeded: It is no path.
             StoreCorrupt: Somebody wrote a leaf there that this version cannot read.
         """
-        parts = checked(path)
+        parts, hold = checked(path), self._rows.hold()
         leaves = self._under(parts)
         if len(leaves) == 1 and parts in leaves:
             return thaw(self._called(parts), leaves[parts][0].payload)
-        return tree_of(self._readable(leaves), len(parts)) if leaves else default
+        return tree_of(self._readable(leaves, hold), len(parts)) if leaves else default
 
     def to_dict(self) -> dict[str, object]:
         """The whole map, of one instant. Leaves that this version cannot read are left out and logged."""
-        return tree_of(self._readable(self._under(())), 0)
+        hold = self._rows.hold()
+        return tree_of(self._readable(self._under(()), hold), 0)
 
     def items(self, path: str | Path = ()) -> Iterator[tuple[Path, object]]:
         """Leaves at or below a path with their values, of one instant, sorted by path.
@@ -74,7 +75,8 @@ class NestedMap:
         Raises:
             TypeError, ValueError, LimitExceeded: It is no path.
         """
-        return self._readable(self._under(checked(path, whole=True)))
+        hold = self._rows.hold()
+        return self._readable(self._under(checked(path, whole=True)), hold)
 
     def conflicts(self, path: str | Path = ()) -> list[Conflict]:
         """Leaves at or below a path with concurrent values, or hidden by a subtree that was written concurrently.
@@ -85,16 +87,19 @@ class NestedMap:
         Raises:
             TypeError, ValueError, LimitExceeded: It is no path.
         """
+        hold = self._rows.hold()
         leaves = self._under(checked(path, whole=True))
         inner = inner_nodes(leaves)
         hidden = {
             place: inner.get(place) if stands_in_the_way(siblings) else None for place, siblings in leaves.items()
         }
-        return [
+        found = [
             Conflict(place, list(self._values(place, siblings)), hidden[place])
             for place, siblings in leaves.items()
             if len(siblings) > 1 or hidden[place]
         ]
+        del hold
+        return found
 
     def __getitem__(self, path: str | Path) -> object:
         found = self.get(path, NOTHING)  # no value is a Packed
@@ -202,12 +207,13 @@ class NestedMap:
         inner = inner_nodes(leaves)
         return [path for path in leaves if path not in inner]
 
-    def _readable(self, leaves: Mapping[Path, list[Sibling]]) -> Iterator[tuple[Path, object]]:
-        """Leaves that no subtree hides and this version can read."""
+    def _readable(self, leaves: Mapping[Path, list[Sibling]], hold: object) -> Iterator[tuple[Path, object]]:
+        """Leaves that no subtree hides and this version can read; `hold` keeps what only the disk holds there."""
         inner = inner_nodes(leaves)
         for path, siblings in leaves.items():
             if path not in inner:
                 yield from ((path, value) for value in self._values(path, siblings[:1]))
+        del hold
 
     def _values(self, path: Path, siblings: Iterable[Sibling]) -> Iterator[object]:
         for sibling in siblings:

@@ -29,6 +29,9 @@ class Rows(Protocol):
     def origin(self) -> int:
         """An origin that no other replica writes with."""
 
+    def hold(self) -> object:
+        """What makes every payload that is read from now on readable for as long as it is held."""
+
     def row(self, key: str) -> Row:
         """The row of a key as it is now; `EMPTY` if nothing is known of it."""
 

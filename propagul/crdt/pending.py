@@ -1,0 +1,124 @@
+"""A long stream that is effective at once and joined row by row.
+
+Joining a hundred thousand rows takes longer than a reader may wait, and showing them as they come would tear
+transactions. So a stream is gathered as an `Offer` while it arrives; when it is complete it becomes `Pending`, which
+costs nothing, and from then on whoever touches a key joins that key's row first, and the rest is joined at leisure.
+
+The rule of this file: *with a pending stream a replica shows, writes and sends what it would after the whole join*.
+Every row is joined with the vector as it was before the stream, whenever that is done; what was written meanwhile has
+seen the stream, because its key was joined first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from propagul.crdt import row as rows
+from propagul.crdt.payload import Evicted
+from propagul.crdt.row import Row
+from propagul.errors import PeerProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from propagul.crdt.block import Block
+    from propagul.crdt.dot import Origin, Stamp
+    from propagul.crdt.merge import Merge
+    from propagul.crdt.payload import Payload
+    from propagul.crdt.table import Table
+
+    Offered = tuple[Payload, int, Stamp, Origin] | Row
+    """A plain row without its key, or any other row."""
+
+
+class Offer:
+    """The rows of one stream by key.
+
+    Plain rows stand here as exact tuples, which the garbage collector learns to pass over.
+
+    Attributes:
+        by_key: The rows; whoever has joined one puts None in its place.
+        found: For an `Evicted` in a row, the one that is to stand in the replica. *Use:* where a payload stands in the
+            log may change as long as the stream is not complete.
+    """
+
+    __slots__ = ("by_key", "found")
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, Offered | None] = {}
+        self.found: Callable[[Evicted], Evicted] = lambda evicted: evicted
+
+    def __len__(self) -> int:
+        return len(self.by_key)
+
+    def add(self, block: Block) -> None:
+        """Take the rows of a block.
+
+        Raises:
+            PeerProtocolError: A key was named before. The stream is of no use.
+        """
+        before = len(self.by_key)
+        for key, payload, kind, stamp, origin in block.plain:
+            self.by_key[key] = payload, kind, stamp, origin
+        self.by_key.update(block.other)
+        if len(self.by_key) != before + len(block):
+            raise PeerProtocolError("a stream names a key twice")
+
+
+class Pending:
+    """A stream that is effective and not wholly joined yet.
+
+    Args:
+        table: The replica's rows.
+        merge: What joins one row.
+        offer: Its rows; used up here.
+        whole: Whether it is a snapshot join: a key that it does not name was removed, as far as its sender knew it.
+    """
+
+    __slots__ = ("_found", "_keys", "_left", "_merge", "_rows", "_whole")
+
+    def __init__(self, table: Table, merge: Merge, offer: Offer, *, whole: bool) -> None:
+        self._merge = merge
+        self._rows = offer.by_key
+        self._found = offer.found
+        self._left = iter(self._rows)  # no key comes or goes while it is used
+        self._whole = whole
+        self._keys: Iterator[str] = table.keys_so_far() if whole else iter(())
+
+    @property
+    def crowded(self) -> list[str]:
+        """Keys that have more siblings now than a row should."""
+        return self._merge.crowded
+
+    def settle(self, key: str) -> None:
+        """Join the row of a key, unless that was done."""
+        offered = self._rows.get(key)
+        if offered is not None:
+            self._rows[key] = None
+            self._join(key, offered)
+        elif self._whole and key not in self._rows:
+            self._merge.join(key, rows.EMPTY)  # idempotent: what was written since is not in the sender's vector
+
+    def settle_some(self, most: int | None) -> bool:
+        """Join up to `most` rows; return whether any may be left. O(`most`)."""
+        for keys in (self._left, self._keys):
+            for key in keys:
+                self.settle(key)
+                if most is not None:
+                    most -= 1
+                    if most <= 0:
+                        return True
+        return False
+
+    def _join(self, key: str, offered: Offered) -> None:
+        if isinstance(offered, Row):
+            self._merge.join(key, self._placed_in(offered))
+        else:
+            payload, kind, stamp, origin = offered
+            self._merge.take_plain(key, self._placed(payload), kind, stamp, origin)
+
+    def _placed(self, payload: Payload) -> Payload:
+        return self._found(payload) if isinstance(payload, Evicted) else payload
+
+    def _placed_in(self, row: Row) -> Row:
+        return row._replace(siblings=tuple([s._replace(payload=self._placed(s.payload)) for s in row.siblings]))
