@@ -127,7 +127,7 @@ class Disk:
     def serve(self, spaces: Mapping[str, Namespace]) -> None:
         """What to write down when it is time to compact."""
         self._spaces = dict(spaces)
-        self.journal.on_growth = self._grown
+        self.journal.on_growth, self.journal.on_staged = self._grown, self._look_at_pending
         start = place_of(self._first, 0, snapshot=self._snapshot_bytes > 0)
         size, is_evicted = self._recovered_bytes, self._recovered_bytes > self._memory_bytes
         self.eviction.serve(spaces, start, self.log.end, size, evicted=is_evicted)
@@ -230,10 +230,7 @@ class Disk:
 
     def _grown(self, place: Place) -> None:
         """Have the worker sync what is pending, and compact if the log has outgrown what it says."""
-        pending = self.log.pending_bytes
-        self.is_pressing = pending > PENDING_BYTES_MAX - GROWTH_BYTES
-        if pending > SYNC_BYTES:
-            self._worker.do(self._sync_quietly)
+        self._look_at_pending()
         begun = max(self._first, number_of(self.journal.cut_at))
         length = (number_of(place) - begun) * SEGMENT_BYTES + offset_of(place)
         length -= sum(staged.bytes for staged in self.journal.staging())  # these would only be moved
@@ -244,6 +241,12 @@ class Disk:
             self._worker.do(self._evict_quietly)
         if self._dropped != self._first:
             self._worker.do(self._drop_quietly)
+
+    def _look_at_pending(self) -> None:
+        pending = self.log.pending_bytes
+        self.is_pressing = pending > PENDING_BYTES_MAX - GROWTH_BYTES
+        if pending > SYNC_BYTES:
+            self._worker.do(self._sync_quietly)
 
     def relieve(self, *, block: bool) -> None:
         """Before a write while `is_pressing`: wait until the disk has caught up, or refuse.

@@ -35,6 +35,7 @@ class Journal:
 
     Attributes:
         on_growth: Called with a place now and then: about every `GROWTH_BYTES`, and in each new segment.
+        on_staged: Likewise called while a stream is staged, of which nothing is effective yet.
         cut_at: What stands before this place is in a snapshot, or will be when it is finished. *Invariant:* the end
             of a stream never stands behind it while a block of the stream stands before it.
         cold: Reads what stands only in the log.
@@ -49,11 +50,12 @@ class Journal:
         self._log = log
         self.cold = cold or ColdValues(log.read)
         self.on_growth: Callable[[Place], None] = lambda _: None
+        self.on_staged: Callable[[], None] = lambda: None
         self.sync_each = False
         self.hold: Callable[[], object] = object
         self.is_full: Callable[[], bool] = lambda: False
         self.cut_at: Place = 0
-        self._grown = 0
+        self._grown = self._staged_to = 0
         self._next_stream = secrets.randbits(48)
         self._staging: set[Staged] = set()
         self._pack = wire.packer()
@@ -92,10 +94,22 @@ class Journal:
 
     def stage(self, space: str) -> Staged:
         """A stream that begins."""
-        staged = Staged(self._log, self.cold, space, self._next_stream)
+        staged = Staged(self, space, self._next_stream)
         self._next_stream += 1
         self._staging.add(staged)
         return staged
+
+    def log_block(self, space: str, stream: int, block: bytes) -> Place:
+        """Log a block that waits for the end of its stream; what it costs to sync is paid by whoever syncs next."""
+        place = self._log.append(encode_block(space, stream, block))
+        if place >> _GROWTH_BITS != self._staged_to:
+            self._staged_to = place >> _GROWTH_BITS
+            self.on_staged()
+        return place
+
+    def block_at(self, place: Place) -> bytes:
+        """A block that waits in the log."""
+        return block_of(self._log.read(place))
 
     def unstage(self, staged: Staged) -> None:
         """It ended, one way or the other."""
@@ -114,32 +128,25 @@ class Staged:
         bytes: How long the blocks are.
     """
 
-    def __init__(self, log: Log, cold: ColdValues, space: str, stream: int) -> None:
+    def __init__(self, journal: Journal, space: str, stream: int) -> None:
         self.stream = stream
         self.places: list[Place] = []
         self.bytes = 0
-        self._log = log
-        self._cold = cold
+        self._journal = journal
         self._space = space
 
     def add(self, block: bytes) -> None:
         """Log one block."""
-        self.places.append(self._log.append(encode_block(self._space, self.stream, block)))
+        self.places.append(self._journal.log_block(self._space, self.stream, block))
         self.bytes += len(block)
 
     def found(self, payload: Evicted) -> Evicted:
         """Where a payload stands now that was left in a block."""
-        return self._cold.moved(payload, self.places)
-
-    def blocks(self) -> Iterator[bytes]:
-        """What was added, read back."""
-        for place in self.places:
-            yield block_of(self._log.read(place))
+        return self._journal.cold.moved(payload, self.places)
 
     def move(self, before: Place) -> Iterator[int]:
         """Log every block that stands before a place again, one at a time: what holds them is about to go."""
         for index, place in enumerate(self.places):
             if place < before:
-                block = block_of(self._log.read(place))
-                self.places[index] = self._log.append(encode_block(self._space, self.stream, block))
+                self.places[index] = self._journal.log_block(self._space, self.stream, self._journal.block_at(place))
                 yield index

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from propagul.crdt import REGISTER, REMOVE, Evicted, Op, Packed
 from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError
 from propagul.store import _kernel, _values
 from propagul.store._namespace import dots_of
+from propagul.store._pressure import NoPressure
 from propagul.store._rows import Rows, live
 from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
 from propagul.store._watch import Watcher, visible
@@ -28,27 +29,13 @@ if TYPE_CHECKING:
     from propagul.crdt import Payload, Sibling
     from propagul.store._history import History, Past, PastState
     from propagul.store._namespace import Namespace
+    from propagul.store._pressure import Pressure
     from propagul.store._values import Limits
     from propagul.store._watch import Change
 
 _AS_IT_IS = frozenset({type(None), bool, int, float, str, bytes})
 
 _log = logging.getLogger("propagul.store")
-
-
-class Pressure(Protocol):
-    """Whether so much is on its way to the disk that a write must wait first."""
-
-    is_pressing: bool
-
-    def relieve(self, *, block: bool) -> None: ...
-
-
-class _NoPressure:
-    is_pressing = False
-
-    def relieve(self, *, block: bool) -> None:
-        pass
 
 
 class StateMap:
@@ -63,7 +50,7 @@ class StateMap:
         space.on_detour = self._rows.detour
         self._waits = False
         self._past: Past | None = None
-        self._pressure = pressure or _NoPressure()
+        self._pressure = pressure or NoPressure()
         self._put_plain, self._table = space.put_plain, space.table
         self._slot_of, self._values = space.table.slots.get, space.table.values
         self._closed = False

@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError
+from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
 from propagul.gossip import Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from propagul.gossip import Effect, Event, GossipConfig, GossipNode
     from propagul.link.base import Link, NodeId, Transport
     from propagul.store._clock import Clock
+    from propagul.store._pressure import Pressure
 
 _AFTER_YOU_S = 0.5
 _PROCESSES_MAX = 512
@@ -79,12 +80,15 @@ class MeshCounters:
 class Mesh:
     """Keeps links to the targets and to whoever links to us, and gossip going on them."""
 
-    def __init__(self, node: GossipNode, transport: Transport, config: GossipConfig, clock: Clock) -> None:
+    def __init__(
+        self, node: GossipNode, transport: Transport, config: GossipConfig, clock: Clock, pressure: Pressure
+    ) -> None:
         self.node = node
         self.counters = MeshCounters()
         self._transport = transport
         self._config = config
         self._clock = clock
+        self._pressure = pressure
         self._open: dict[LinkKey, _Open] = {}
         self._keys = itertools.count(1)
         self._targets: list[Target] = []
@@ -211,9 +215,11 @@ class Mesh:
                 self.counters.frames_in += 1
                 self.counters.bytes_in += len(frame)
                 self._feed(Received(key, frame))
+                if self._pressure.is_pressing:
+                    await asyncio.to_thread(self._pressure.relieve, block=True)
         except ClosedError:
             return
-        except PeerProtocolError as error:
+        except (PeerProtocolError, StoreError) as error:
             self._note_drop(f"{link.remote}: {error}")
 
     async def _send(self, key: LinkKey, entry: _Open) -> None:
@@ -225,6 +231,7 @@ class Mesh:
                     await entry.link.send(frame)
                     self.counters.frames_out += 1
                     self.counters.bytes_out += len(frame)
+                    await asyncio.sleep(0)  # a link that takes everything would let nobody else have a turn
         except ClosedError:
             entry.link.abort()
 

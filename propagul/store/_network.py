@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from propagul.store._mesh import Target
     from propagul.store._namespace import Namespace
     from propagul.store._presence import Presence
+    from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
 
 MEMBERS = "members/"
@@ -62,6 +63,7 @@ class Parts:
     credentials: Credentials | None
     invites: InviteBook | None
     processes: Processes | None
+    pressure: Pressure
     tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
 
 
@@ -77,7 +79,7 @@ class Network:
         self._processes = parts.processes
         called = self._me if self._processes is None else self._processes.node
         self._node = GossipNode(called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
-        self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock)
+        self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
         self._members: dict[NodeId, _Known] = {}
         self._listener: Listener | None = None
         self._listen: Address | None = None

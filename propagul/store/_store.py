@@ -25,6 +25,7 @@ from propagul.store._invites import InviteBook
 from propagul.store._map import StateMap
 from propagul.store._network import Network, Parts
 from propagul.store._presence import Presence
+from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
 from propagul.store._retention import NONE, Retention
 from propagul.store._room import open_room
@@ -350,6 +351,7 @@ class AgentStateStore(StateMap):
             credentials=self._credentials,
             invites=self._invites,
             processes=self._processes(),
+            pressure=self._disk or NoPressure(),
             tunnel_handler=self._tunnel_handler,
         )
 

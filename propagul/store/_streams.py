@@ -24,7 +24,8 @@ STAGE_BYTES: Final = 1024 * 1024
 EAGER_ROWS_MAX: Final = 1000
 """A stream of more rows than this is not joined in one go."""
 
-_SLICE_ROWS: Final = 256
+_SLICE_ROWS: Final = 64
+"""So many rows are read before others have a turn: with values of some KiB, and those on the disk, a millisecond."""
 
 
 class OutgoingStream:
