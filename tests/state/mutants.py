@@ -9,6 +9,8 @@ Not here, because no history tells them from the library as it is:
 - A commit that trims contexts above the floor, or drops records above it. A row that has not changed since the freeze
   says nothing that the vector did not cover then, because streams and pushes convey nothing that their receiver's
   vector will not cover. (What a freeze itself would trim or drop is here.)
+- A row that waits, joined once more when it was joined before: joining is idempotent. A freeze that does not wait for
+  rows that wait: they arrive above it, and are trimmed by the next.
 - `since` without its look at what was folded. A peer whose place is above the cursor floor was told what was folded,
   and any other is told by its own vector or by a join.
 
@@ -69,6 +71,34 @@ MUTANTS = [
            "            stream.take(block)\n",
            "            stream.take(block)\n"
            "            if join is None:\n                self.vector.join(entries)\n", 1),
+    # --- streams that are joined at leisure
+    Mutant("a read passes over a row that waits", "crdt/replica.py",
+           "        self._touch(key)\n        return self.table.row(key)\n", "        return self.table.row(key)\n", 0),
+    Mutant("a write does not see a row that waits", "crdt/replica.py",
+           "            self._touch(key)\n            before", "            before", 0),
+    Mutant("waiting rows are joined by the vector of today", "crdt/replica.py",
+           "here, there, before = self.vector.copy(),", "here, there, before = self.vector,", 0),
+    Mutant("a join at leisure removes nothing", "crdt/pending.py",
+           "elif self._whole and key not in self._rows:", "elif False:", 0),
+    Mutant("the short way is open while rows wait", "crdt/replica.py",
+           "whole=join is not None)\n        self.watched = True\n", "whole=join is not None)\n", 0),
+    Mutant("a cut does not wait for rows that wait", "crdt/replica.py",
+           "or as a snapshot join.\"\"\"\n        self.settle()\n", "or as a snapshot join.\"\"\"\n", 0),
+    Mutant("another stream does not wait for rows that wait", "crdt/replica.py",
+           "        self.settle()\n        here, there", "        here, there", 0),
+    Mutant("the end of a stream is forgotten in its slices", "crdt/pending.py",
+           "                    if most <= 0:\n                        return True\n        return False",
+           "                    if most <= 0:\n                        return False\n        return False", 0),
+    # --- payloads that stand in the log alone
+    Mutant("an evicted payload is the neighbour's", "log/cold.py",
+           "for ordinal, op in enumerate(batch.ops)", "for ordinal, op in enumerate(batch.ops, -1)", 0),
+    Mutant("ordinals begin anew in each block", "log/cold.py",
+           "            first += len(block.plain) +", "            first = len(block.plain) +", 0),
+    Mutant("a newer payload is evicted with an older one's place", "crdt/table.py",
+           "held = slot >= 0 and (self._stamps[slot], self._origins[slot]) == dot",
+           "held = slot >= 0 and self._origins[slot] == dot.origin", 0),
+    Mutant("the winner's column keeps what another sibling's place is", "crdt/table.py",
+           "self.values[slot] = siblings[0].payload\n", "self.values[slot] = payload\n", 0),
     Mutant("a plain row is taken though our vector covers it", "crdt/merge.py",
            "if self._here.stamp_of(origin) >= stamp and self._there is None:", "if False:", 0),
     Mutant("unwatched, a plain row is taken though our vector covers it", "crdt/merge.py",
@@ -159,7 +189,7 @@ MUTANTS = [
            "[]).append(place)\n",
            "[]).append(place)\n            merge(replica, [cast('bytes', body[1])], [], Stamp(1), None)\n", 0),
     Mutant("a stream ends without its staged blocks", "log/fold.py",
-           "for place in self._staged.pop((space, _number(stream)), [])]", "for place in ()]", 0),
+           "staged = self._staged.pop((space, _number(stream)), [])", "staged: list[int] = []", 0),
     Mutant("the fold's short way writes over another's row", "crdt/hot.py",
            "elif slot in special or origins[slot] != origin:", "elif slot in special:", 1),
     Mutant("the fold's short way does not enter what it read", "crdt/hot.py",

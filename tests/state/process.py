@@ -19,6 +19,7 @@ from propagul.crdt import (
     Batch,
     Block,
     Dot,
+    Evicted,
     Keep,
     Offer,
     Op,
@@ -34,13 +35,16 @@ from propagul.crdt import row as rows
 from propagul.crdt.dot import stamps_in
 from propagul.crdt.hot import local_writer
 from propagul.log import fold
+from propagul.log.cold import ColdValues, contents, filled, is_large
 from tests.state.oracle import Deed, History
 
 if TYPE_CHECKING:
     import random
+    from typing import Any
 
     from propagul.crdt import Action, Cut, Payload
     from propagul.crdt.capture import Capture
+    from propagul.crdt.payload import Absent
 
 KEYS: Final = [f"k{n}" for n in range(8)]
 LOGGED, EPHEMERAL = SPACES = ("", "presence")
@@ -105,7 +109,9 @@ class Process:
         self.own = disk.records[-1].own if disk.records else None
         self.known = {LOGGED: disk.records[-1].known if disk.records else 0, EPHEMERAL: 0}
         self.replicas = {space: Replica(world.fresh_origin()) for space in SPACES}
+        self.cold = ColdValues(world.events.__getitem__, cache_bytes=world.rng.choice([0, 100]))
         self.fold = fold.Fold(self.replicas, world.events.__getitem__)
+        self.fold.cold = self.cold if self.open_id % 4 == 0 else None
         if self.open_id % 2:
             self.fold.take_all((record.place, record.event) for record in disk.records)
         else:
@@ -211,6 +217,7 @@ class Process:
         before = self.known[space], len(self.world.histories[space]), replica.vector.mark
         self.known[space] |= known
         staged = self.staging.pop(stream, []) if space == LOGGED else []
+        stream = stream if staged else 0
         if self.world.rng.random() < self.world.offered:
             if space == LOGGED:
                 self.append(fold.encode_end(space, stream, wall, cut.entries, cut.join, blocks))
@@ -237,6 +244,25 @@ class Process:
         self.world.seen["slices of streams"] += self.replicas[space].is_pending
         self.replicas[space].settle(most)
         self.check(space)
+
+    def evict(self) -> None:
+        """Walk along the log: what an event wrote stands there alone, as far as rows still hold it."""
+        for record in self.disk.records[: self.world.rng.choice([1, 8, None])]:
+            self.evict_from(record)
+        self.check(LOGGED)
+
+    def evict_from(self, record: Record) -> None:
+        space, written = contents(record.event)
+        for ordinal, (key, dot, payload) in enumerate(written):
+            if is_large(payload):
+                self.world.seen["payloads evicted"] += self.replicas[space].table.evict(
+                    key, dot, self.cold.at(record.place, ordinal)
+                )
+
+    def evicted(self) -> list[Evicted]:
+        return [
+            s.payload for _, row in self.replicas[LOGGED].table for s in row.siblings if isinstance(s.payload, Evicted)
+        ]
 
     def raise_floor(self, space: str, *, whole: bool) -> None:
         """Freeze, or commit what was frozen; trim the rows at once, or let `trim` do it later."""
@@ -277,9 +303,9 @@ class Process:
         few = replica.is_pending and self.world.rng.random() < 0.7  # to look at a key joins its row
         for key in self.world.rng.sample(self.world.keys, self.world.rng.randint(0, 1)) if few else self.world.keys:
             expected = history.siblings(known, key)
-            shown = replica.row(key).siblings
+            shown = tuple(s._replace(payload=_read(s.payload)) for s in replica.row(key).siblings)
             assert shown == expected, f"{key} shows {shown}, the oracle says {expected}"
-            assert replica.get(key) == (expected[0][2] if expected else ABSENT), f"{key}: another winner"
+            assert _read(replica.get(key)) == (expected[0][2] if expected else ABSENT), f"{key}: another winner"
             if len(expected) > 2:
                 self.world.seen["conflicts of three"] += 1
         if vector:
@@ -329,18 +355,27 @@ class Rewriting:
         world, disk = self.process.world, self.process.disk
         events = [self.vector]
         while block := self.capture.read(world.rng.randint(1, 3)):
-            events += fold.encode_rows(LOGGED, block)
+            events += fold.encode_rows(LOGGED, filled(block))
         self.capture.close()
         records = []
         for event in events:
             records.append(Record(len(world.events), event, self.known, self.own))
             world.events.append(event)
         moved = [record._replace(known=self.known, own=self.own) for record in self.staged]
+        if self.process.evicted():  # their places are about to go
+            for record in records:
+                self.process.evict_from(record)
         disk.records = [*records, *moved, *disk.records[self.length :]]
+        there = {record.place for record in disk.records}
+        assert all(payload >> 32 in there for payload in self.process.evicted()), "a payload stands nowhere"
         disk.snapshot = len(records) + len(moved)
         self.process.is_numbered_like_its_log = False
         if self.frozen:  # a snapshot does not say so, and the commit that follows does nothing when it is read back
             self.process.is_frozen_like_its_log = False
+
+
+def _read(payload: Payload | Absent) -> Any:
+    return payload.read() if isinstance(payload, Evicted) else payload
 
 
 def canonical(replica: Replica, *, bare: bool = False) -> bytes:
@@ -353,7 +388,7 @@ def canonical(replica: Replica, *, bare: bool = False) -> bytes:
             plain.append(Plain(key, payload, kind, dot.stamp, dot.origin))
         elif shown.context:
             other.append((key, shown))
-    return codec.encode_block(Block(plain, other))
+    return codec.encode_block(filled(Block(plain, other)))
 
 
 def _action(deed: Deed) -> Action:

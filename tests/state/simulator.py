@@ -163,6 +163,12 @@ class Simulation:
             process, space = self.rng.choice(pending)
             process.settle(space, self.rng.randint(1, 2))
 
+    def evict(self) -> None:
+        being_rewritten = [rewriting.process for rewriting in self.rewriting]
+        holders = [process for process in self.alive if process.disk.records and process not in being_rewritten]
+        if holders:
+            self.rng.choice(holders).evict()
+
     def trim(self) -> None:
         process, space = self.someone(), self.rng.choice(self.spaces)
         process.replicas[space].trim(self.rng.randint(1, 3))
@@ -306,6 +312,7 @@ ACTIONS: Final[list[tuple[Callable[[Simulation], None], int, tuple[int, ...]]]] 
     (Simulation.come_late, 12, SELDOM),
     (Simulation.raise_floor, 10, ALWAYS),
     (Simulation.settle_some, 8, ALWAYS),
+    (Simulation.evict, 10, SELDOM),
     (Simulation.trim, 1, ALWAYS),
     (Simulation.rewrite, 8, SELDOM),
     (Simulation.restart, 5, SELDOM),
@@ -320,7 +327,8 @@ ACTIONS: Final[list[tuple[Callable[[Simulation], None], int, tuple[int, ...]]]] 
 def simulate(seed: int) -> Counter[str]:
     """Run one schedule; return what happened in it. Raises AssertionError with a line that replays it."""
     small = mock.patch("propagul.crdt.arrivals.CHUNK", 4), mock.patch("propagul.crdt.hot.CHUNK", 4)
-    with small[0], small[1]:  # so that the journal is swept
+    large = mock.patch("propagul.log.cold.LARGE_BYTES", 0)
+    with small[0], small[1], large:  # so that the journal is swept, and texts and bytes are evicted
         try:
             simulation = Simulation(seed)
             simulation.run()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import VersionVector, codec
+from propagul.log.cold import filled
 from tests.state.process import LOGGED
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Stream:
         block = self.cut.read(most)
         if not block:
             return False
-        self.blocks.append(codec.encode_block(block))
+        self.blocks.append(codec.encode_block(filled(block)))
         if self.staged:
             self.receiver.stage(self.number, self.blocks[-1])
         return True
