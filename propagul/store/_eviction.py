@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 MEMORY_BYTES: Final = 256 * 1024 * 1024
 """How many bytes of values stay in memory, by default."""
 
+MEMORY_BYTES_MIN: Final = 1024 * 1024
+
 _SLICE_VALUES: Final = 256
 _FRAME_BYTES: Final = 12
 

@@ -31,7 +31,7 @@ from propagul.crdt import (
     stamps_in,
 )
 from propagul.crdt.hot import local_writer
-from propagul.crdt.row import SIBLINGS_MAX
+from propagul.crdt.row import SIBLINGS_MAX, plain
 from propagul.log import fold
 from propagul.store._rows import View
 from propagul.store._streams import IncomingStream, OutgoingStream
@@ -53,6 +53,7 @@ AHEAD_S_MAX: Final = 300.0
 FREEZE_S_MAX: Final = 3600.0
 """A frozen floor is raised after this long although somebody who is linked has not come so far."""
 
+_READ_ROWS: Final = 1024
 _RECORDS_MIN, _HOT_MAX, _SLICE_ROWS, _TIDY_BATCHES, _TRIMMED_A_BATCH = 64, 64, 256, 4096, 16
 
 _log = logging.getLogger("propagul.store")
@@ -162,9 +163,20 @@ class Namespace:
             return row
 
     def rows(self) -> list[tuple[str, Row]]:
-        """Every row of one instant, removal records included."""
+        """Every row of one instant, removal records included. O(rows), and the lock is held for a slice of it."""
         with self._whole():
-            return list(self._replica)
+            capture = self._replica.capture()
+        found: list[tuple[str, Row]] = []
+        more = True
+        while more:
+            with self.lock:
+                block = capture.read(_READ_ROWS)
+                more = len(block) > 0
+                if not more:
+                    capture.close()
+            found += [(key, plain(Dot(stamp, origin), kind, held)) for key, held, kind, stamp, origin in block.plain]
+            found += block.other
+        return found
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""

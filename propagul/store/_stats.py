@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from propagul.crdt import Evicted
 from propagul.store._mesh import MeshCounters
 from propagul.store._rows import live
 
@@ -45,6 +46,7 @@ class StoreStats:
         floors_raised: How often old removal records were dropped.
         compactions: How often the log was compacted.
         pending_bytes: Bytes of the log that are not known to be on the disk yet.
+        evicted: Values that are not in memory but in the log alone; see `memory_bytes`.
         history_bytes: What is on the disk for `history` and `at` only; see `Retention`.
     """
 
@@ -76,6 +78,7 @@ class StoreStats:
     floors_raised: int
     compactions: int
     pending_bytes: int
+    evicted: int
     history_bytes: int
 
 
@@ -115,5 +118,6 @@ def measure(
         floors_raised=traffic.floors_raised,
         compactions=0 if disk is None else disk.compactions,
         pending_bytes=0 if disk is None else disk.log.pending_bytes,
+        evicted=sum(isinstance(sibling.payload, Evicted) for _, row in rows for sibling in row.siblings),
         history_bytes=0 if disk is None else disk.archive.bytes,
     )

@@ -17,7 +17,7 @@ from propagul.link import Address, TcpTransport
 from propagul.store._clock import Clock, SystemClock
 from propagul.store._disk import Disk
 from propagul.store._durability import Durability
-from propagul.store._eviction import MEMORY_BYTES
+from propagul.store._eviction import MEMORY_BYTES, MEMORY_BYTES_MIN
 from propagul.store._fork import INHERITED, tell_children
 from propagul.store._history import Past
 from propagul.store._home import Background, at_home
@@ -71,6 +71,7 @@ class AgentStateStore(StateMap):
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
         LimitExceeded: `node_id` is longer than 256 characters.
+        ValueError: `memory_bytes` is below 1 MiB.
     """
 
     _network: Network | None = None
@@ -110,6 +111,8 @@ class AgentStateStore(StateMap):
         where = None if path is None else Path(path)
         self._durability = Durability.parse(durability)
         self._durability.check(has_path=where is not None)
+        if memory_bytes < MEMORY_BYTES_MIN:
+            raise ValueError(f"memory_bytes is at least {MEMORY_BYTES_MIN}, not {memory_bytes}")
         self._lock = threading.Lock()
         self._disk: Disk | None = None
         if where is not None:

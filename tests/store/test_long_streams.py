@@ -1,0 +1,177 @@
+"""A long stream is effective at once; nobody can tell that its rows are joined later."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from propagul import AgentStateStore
+from propagul.crdt import Offer, Origin, Plain, Stamp, codec
+from propagul.crdt.block import Block
+from propagul.errors import PeerProtocolError, StoreFull
+from propagul.store._streams import EAGER_ROWS_MAX
+from tests.store.test_compaction import disk_of, killed
+from tests.store.test_memory import pull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROWS = 3 * EAGER_ROWS_MAX
+
+
+@pytest.fixture
+def sender() -> Iterator[AgentStateStore]:
+    store = AgentStateStore("room", port=None)
+    with store.transaction():
+        for number in range(ROWS):
+            store.set(f"k{number}", number)
+    for number in range(300):
+        store.set_of("set").add(number)  # one row each
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path, sender: AgentStateStore) -> Iterator[AgentStateStore]:
+    """A store that has just received all of it and joined none."""
+    store = AgentStateStore("room", port=None, path=tmp_path / "receiver")
+    store.set("mine", "own")
+    store.set("k5", "concurrent")
+    pull(store, sender)
+    assert store._state.is_busy
+    assert len(store._state.table) == 2
+    yield store
+    store.close()
+
+
+def test_every_key_shows_the_stream_before_any_row_was_joined(receiver: AgentStateStore) -> None:
+    shown = [receiver.get(f"k{number}") for number in (0, 1, ROWS - 1)]
+    assert shown == [0, 1, ROWS - 1]
+    assert len(receiver._state.table) == 5
+    assert "k17" in receiver
+    assert "k17x" not in receiver
+    assert len(receiver.get_conflicts("k5")) == 2
+    assert receiver._state.is_busy
+
+
+def test_what_needs_every_row_joins_them_first(receiver: AgentStateStore) -> None:
+    assert len(receiver) == ROWS + 1
+    assert not receiver._state.is_busy
+    assert receiver.set_of("set") ^ set(range(300)) == set()
+
+
+def test_a_write_has_seen_the_row_that_waited(receiver: AgentStateStore, sender: AgentStateStore) -> None:
+    receiver.set("k1", "newer")
+    receiver.set("k2", ["newer"])
+    receiver.delete("k3")
+    with receiver.transaction():
+        assert receiver.get("k4") == 4
+        receiver.set("k4", "newer")
+    while receiver._state.settle():
+        pass
+    assert [receiver.get_conflicts(key) for key in ("k1", "k2", "k3", "k4")] == [[]] * 4
+    pull(sender, receiver)
+    assert [sender.get(key) for key in ("k1", "k2", "k3", "k4")] == ["newer", ["newer"], None, "newer"]
+    assert len(sender.get_conflicts("k5")) == 2
+
+
+def test_a_crash_before_any_row_was_joined_loses_none(receiver: AgentStateStore, tmp_path: Path) -> None:
+    again = killed(receiver, tmp_path / "receiver", tmp_path / "copy")
+    assert len(again) == ROWS + 1
+    assert again.set_of("set") ^ set(range(300)) == set()
+    again.close()
+
+
+def test_a_compaction_holds_the_rows_that_waited(receiver: AgentStateStore, tmp_path: Path) -> None:
+    receiver.compact()
+    again = killed(receiver, tmp_path / "receiver", tmp_path / "copy")
+    assert len(again) == ROWS + 1
+    again.close()
+
+
+def test_another_long_stream_finds_the_first_one_joined(receiver: AgentStateStore, sender: AgentStateStore) -> None:
+    for number in range(ROWS):
+        sender.set(f"k{number}", -number)
+    pull(receiver, sender)
+    assert receiver.get("k7") == -7
+    assert receiver.get_all("k") == sender.get_all("k") | {"k5": receiver.get("k5")}
+
+
+def test_watchers_and_callbacks_hear_of_each_row_once(tmp_path: Path, sender: AgentStateStore) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path)
+    heard: list[tuple[str, object]] = []
+
+    async def main() -> None:
+        async def watch() -> None:
+            async for change in store.watch("k"):
+                heard.append((change.key, change.value))  # noqa: PERF401 - the others look at it meanwhile
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        pull(store, sender)
+        assert store.get("k9") == 9
+        store.set("k9", "mine")
+        while store._state.settle():
+            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while len(heard) < ROWS + 1:
+                await asyncio.sleep(0)
+        watching.cancel()
+
+    asyncio.run(main())
+    assert sorted(map(str, heard)) == sorted(map(str, [*((f"k{n}", n) for n in range(ROWS)), ("k9", "mine")]))
+    assert [value for key, value in heard if key == "k9"] == [9, "mine"]
+    store.close()
+
+
+def test_threads_that_read_and_write_while_rows_wait_see_the_stream(receiver: AgentStateStore) -> None:
+    wrong: list[str] = []
+
+    def use(offset: int) -> None:
+        for number in range(10 + offset, ROWS, 4):
+            if receiver.get(f"k{number}") != number:
+                wrong.append(f"k{number}")
+            receiver.set(f"k{number}", "seen")
+
+    threads = [threading.Thread(target=use, args=(offset,)) for offset in range(4)]
+    for thread in threads:
+        thread.start()
+    while receiver._state.settle():
+        pass
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert [receiver.get(f"k{number}") for number in range(10, ROWS)] == ["seen"] * (ROWS - 10)
+    assert receiver.stats.conflicts == 1
+
+
+def test_a_disk_that_refuses_the_end_leaves_nothing_of_the_stream(tmp_path: Path, sender: AgentStateStore) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path)
+    with (
+        mock.patch.object(disk_of(store).journal, "end", side_effect=StoreFull("no space")),
+        pytest.raises(StoreFull),
+    ):
+        pull(store, sender)
+    assert (store.get("k1"), len(store), store._state.is_busy) == (None, 0, False)
+    assert pull(store, sender)
+    assert store.get("k1") == 1
+    store.close()
+
+
+def test_local_writes_are_counted_apart_from_the_rows_of_streams(receiver: AgentStateStore) -> None:
+    receiver.set("k1", "newer")
+    assert receiver.stats.local_writes == 3
+    assert receiver.stats.remote_rows == ROWS + 300
+
+
+def test_an_offer_that_names_a_key_twice_is_refused() -> None:
+    offer = Offer()
+    rows = [Plain("k", 1, 0, Stamp(5), Origin(1))]
+    offer.add(Block(rows, []))
+    with pytest.raises(PeerProtocolError, match="twice"):
+        offer.add(codec.decode_block(codec.encode_block(Block(rows, []))))
