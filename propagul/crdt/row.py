@@ -52,6 +52,11 @@ class Row(NamedTuple):
         return self.siblings[0] if self.siblings else None
 
     @property
+    def dots(self) -> list[Dot]:
+        """The siblings' dots: equal iff they are the same writes, wherever their payloads are."""
+        return [sibling.dot for sibling in self.siblings]
+
+    @property
     def is_plain(self) -> bool:
         """Whether there is one sibling and its own dot is all the context says."""
         return len(self.siblings) == len(self.context) == 1 and self.has_seen_no_more_than_it_holds

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from propagul import _system
 from propagul.crdt import Origin, Stamp, stamp_of_ns
@@ -23,7 +22,7 @@ from propagul.log.history import Archive, encode_made
 from propagul.log.place import in_snapshot, number_of, offset_of, place_of
 from propagul.log.snapshot import SnapshotWriter, drop_snapshots_before, newest_snapshot
 from propagul.log.snapshot_reader import SnapshotReader, read_snapshot, snapshot_path
-from propagul.store._eviction import MEMORY_BYTES, Eviction
+from propagul.store._eviction import MEMORY_BYTES, MEMORY_BYTES_MIN, Eviction
 from propagul.store._journal import GROWTH_BYTES, Journal
 from propagul.store._worker import Worker
 
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Replica
     from propagul.log.place import Place
-    from propagul.store._namespace import Namespace, SnapshotCut
+    from propagul.store._instant import SnapshotCut
+    from propagul.store._namespace import Namespace
 
 COMPACT_BYTES: Final = 16 * 1024 * 1024
 """A log shorter than this, or than what its last snapshot came to, is not compacted."""
@@ -49,6 +49,18 @@ _CACHED_PART: Final = 8
 _log = logging.getLogger("propagul.store")
 
 
+class Keep(NamedTuple):
+    """How much is kept of what was.
+
+    Attributes:
+        history_s: How long what was compacted away stays readable, seconds.
+        memory_bytes: About how many bytes of values may be in memory.
+    """
+
+    history_s: float = 0.0
+    memory_bytes: int = MEMORY_BYTES
+
+
 class Disk:
     """An open state directory, its log, and the thread that compacts it.
 
@@ -57,9 +69,8 @@ class Disk:
         room: Its room.
         lock: The store's.
         alone: Whether no other process may use the directory meanwhile.
-        keep_s: How long what was compacted away stays readable, seconds.
-        memory_bytes: About how many bytes of values may be in memory.
         wall_ns: Wall clock, nanoseconds since the epoch.
+        keep: How much, and where.
 
     Attributes:
         archive: What is kept of the past.
@@ -74,12 +85,13 @@ class Disk:
         path: Path,
         room: str,
         lock: threading.Lock,
-        wall_ns: Callable[[], int] = time.time_ns,
+        wall_ns: Callable[[], int],
+        keep: Keep,
         *,
         alone: bool,
-        keep_s: float = 0.0,
-        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
+        if keep.memory_bytes < MEMORY_BYTES_MIN:
+            raise ValueError(f"memory_bytes is at least {MEMORY_BYTES_MIN}, not {keep.memory_bytes}")
         self.directory = StateDirectory(path, room, alone=alone)
         here = self.directory.log_path
         self.log = EventLog(
@@ -88,13 +100,13 @@ class Disk:
             boot_id=_system.boot_id(),
             log_id=int(self.directory.log_id, 16),
         )
-        self.archive = Archive(here, int(self.directory.log_id, 16), keep_s)
+        self.archive = Archive(here, int(self.directory.log_id, 16), keep.history_s)
         self._snapshots = SnapshotReader(here)
-        self.journal = Journal(self.log, ColdValues(self._read, memory_bytes // _CACHED_PART))
-        self.eviction = Eviction(here, self.journal.cold, memory_bytes)
+        self.journal = Journal(self.log, ColdValues(self._read, keep.memory_bytes // _CACHED_PART))
+        self.eviction = Eviction(here, self.journal.cold, keep.memory_bytes)
         self.journal.is_full = lambda: self.eviction.is_full
         self.journal.hold = self.eviction.hold
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = keep.memory_bytes
         self.compactions = 0
         self._lock = lock
         self._wall_ns = wall_ns

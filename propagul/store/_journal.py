@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from propagul.crdt import REGISTER, wire
 from propagul.log.cold import ColdValues
-from propagul.log.fold import BATCH, block_of, encode_block, encode_end
+from propagul.log.fold import BATCH, block_of, encode_block, encode_end, encode_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +73,10 @@ class Journal:
     def append_write(self, space: str, key: str, payload: Payload, stamp: int, origin: int) -> None:
         """Append the event of one register's write: `fold.encode_batch` without the objects."""
         self.append(self._pack([BATCH, space, stamp, origin, key, REGISTER, payload]))
+
+    def append_floor(self, space: str, kind: int) -> None:
+        """Append the event of a freeze or a commit."""
+        self.append(encode_floor(space, kind))
 
     def end(  # noqa: PLR0917 - what `encode_end` takes
         self,

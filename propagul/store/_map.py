@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from propagul.crdt import REGISTER, REMOVE, Evicted, Op, Packed
 from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError
 from propagul.store import _kernel, _values
-from propagul.store._namespace import dots_of
 from propagul.store._pressure import NoPressure
 from propagul.store._rows import Rows, live
 from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from propagul.crdt import Change as RowChange
-    from propagul.crdt import Payload, Sibling
+    from propagul.crdt import Dot, Payload
     from propagul.store._history import History, Past, PastState
     from propagul.store._namespace import Namespace
     from propagul.store._pressure import Pressure
@@ -108,7 +107,7 @@ class StateMap:
             return default
         found = self._values[slot]
         if table.drops != drops:  # another thread may have given the slot to another key in between
-            found = self._state.get(key)
+            return self._get_slowly(key, default)
         if type(found) in _AS_IT_IS:
             return found
         return _values.thaw(key, found) if type(found) is Packed else self._get_slowly(key, default)
@@ -198,18 +197,18 @@ class StateMap:
         """
         settled = False
         while not settled:
-            siblings = self._rows.row(key).siblings
-            if len(siblings) < 2:
+            hold, row = self._state.hold(), self._rows.row(key)
+            if len(row.siblings) < 2:
                 return self.get(key)
-            chosen = choose([_values.thaw(key, s.payload) for s in siblings])
-            settled = self._settle_conflict(key, siblings, _values.freeze(key, chosen, self._limits))
+            chosen = choose([_values.thaw(key, s.payload) for s in row.siblings])
+            del hold
+            settled = self._settle_conflict(key, row.dots, _values.freeze(key, chosen, self._limits))
         return chosen
 
-    def _settle_conflict(self, key: str, siblings: tuple[Sibling, ...], payload: Payload) -> bool:
+    def _settle_conflict(self, key: str, expected: list[Dot], payload: Payload) -> bool:
         """Write a value if the siblings are still those that were decided about."""
         op = Op(key, REGISTER, payload)
-        expected = [sibling.dot for sibling in siblings]
-        return self._rows.update((key,), lambda rows: [op] if dots_of(rows[key]) == expected else [])
+        return self._rows.update((key,), lambda rows: [op] if rows[key].dots == expected else [])
 
     # --- more than a value ---------------------------------------------------------------------------------------
 

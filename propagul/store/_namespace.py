@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import secrets
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import (
     ABSENT,
@@ -31,18 +30,20 @@ from propagul.crdt import (
     stamps_in,
 )
 from propagul.crdt.hot import local_writer
-from propagul.crdt.row import SIBLINGS_MAX, plain
+from propagul.crdt.row import SIBLINGS_MAX
 from propagul.log import fold
+from propagul.store._instant import SnapshotCut, rows_of
+from propagul.store._origin import fresh_origin
 from propagul.store._rows import View
 from propagul.store._streams import IncomingStream, OutgoingStream
 from propagul.store._traffic import Traffic, cut_down
+from propagul.store._upkeep import Upkeep
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from propagul.crdt import Batch, Block, Entry, Evicted, Found, Join, Payload, Row
-    from propagul.crdt.capture import Capture
+    from propagul.crdt import Batch, Block, Entry, Evicted, Join, Payload, Row
     from propagul.crdt.row import Sibling
     from propagul.store._journal import Journal, Staged
     from propagul.store._rows import Step
@@ -50,21 +51,9 @@ if TYPE_CHECKING:
 AHEAD_S_MAX: Final = 300.0
 """A stamp further ahead of the wall clock than this is marked; one of our own makes us take a fresh origin."""
 
-FREEZE_S_MAX: Final = 3600.0
-"""A frozen floor is raised after this long although somebody who is linked has not come so far."""
-
-_READ_ROWS: Final = 1024
-_RECORDS_MIN, _HOT_MAX, _SLICE_ROWS, _TIDY_BATCHES, _TRIMMED_A_BATCH = 64, 64, 256, 4096, 16
+_SLICE_ROWS: Final = 256
 
 _log = logging.getLogger("propagul.store")
-
-
-class SnapshotCut(NamedTuple):
-    """What a snapshot of a namespace writes down: vector, own part of it, rows."""
-
-    vector: VersionVector
-    own: list[Entry]
-    rows: Capture
 
 
 class Namespace:
@@ -104,9 +93,8 @@ class Namespace:
         self.table = replica.table
         self._wall_ns = wall_ns
         self._own: dict[Origin, Stamp] = dict(own or {})
-        self._frozen_wall = Stamp(0)
-        self._kept_special = 0
-        self._batches = 0
+        log_floor = None if journal is None else functools.partial(journal.append_floor, name)
+        self._upkeep = Upkeep(replica, lock, self._wall, self.traffic, log_floor)
         self.is_linked: Callable[[], bool] = lambda: False
         self.on_detour: Callable[[int], None] = lambda _: None
         self._recovered = self.table.arrival - replica.foreign
@@ -148,13 +136,6 @@ class Namespace:
         """Who mints here now."""
         return self._replica.origin
 
-    def get(self, key: str) -> Found:
-        """The winner's payload; ABSENT if there is none."""
-        with self.lock:
-            found = self._replica.get(key)
-            self._tell_settled()
-            return found
-
     def row(self, key: str) -> Row:
         """The row of a key as it is now."""
         with self.lock:
@@ -166,17 +147,7 @@ class Namespace:
         """Every row of one instant, removal records included. O(rows), and the lock is held for a slice of it."""
         with self._whole():
             capture = self._replica.capture()
-        found: list[tuple[str, Row]] = []
-        more = True
-        while more:
-            with self.lock:
-                block = capture.read(_READ_ROWS)
-                more = len(block) > 0
-                if not more:
-                    capture.close()
-            found += [(key, plain(Dot(stamp, origin), kind, held)) for key, held, kind, stamp, origin in block.plain]
-            found += block.other
-        return found
+        return rows_of(capture, self.lock)
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""
@@ -209,14 +180,6 @@ class Namespace:
             if self._replica.get(key) is ABSENT:
                 return False
             self._write((Op(key, REGISTER, REMOVE),))
-            return True
-
-    def resolve(self, key: str, expected: Row, payload: Payload) -> bool:
-        """Write a value only if the row still has the siblings that were decided about."""
-        with self.lock:
-            if dots_of(self._replica.row(key)) != dots_of(expected):
-                return False
-            self._write((Op(key, REGISTER, payload),))
             return True
 
     def forget(self, key: str, row: Row) -> None:
@@ -262,57 +225,14 @@ class Namespace:
         """Whether a stamp is so far in the future that it is marked as quarantined. A mark, never a rank."""
         return seconds_between(dot.stamp, self._wall()) > AHEAD_S_MAX
 
-    # --- the floor -----------------------------------------------------------------------------------------------
-
     def tidy(self, all_past: Callable[[int], bool]) -> None:
-        """Take the next step towards dropping old removal records and contexts, where it is worth it. In slices.
-
-        Args:
-            all_past: Whether everybody who is linked has been served up to this place. Tuning only: who has not, or
-                is away, is served by vector or by a snapshot join.
-        """
-        with self.lock:
-            if self._replica.is_pending:
-                return
-            self._raise_floor(all_past)
-        more = True
-        while more:
-            with self.lock:
-                more = self._trim_rows(_SLICE_ROWS)
-            time.sleep(0)  # a lock that is let go of and taken again would pass nobody by
+        """Take the next step towards dropping old removal records and contexts; see `Upkeep.tidy`."""
+        self._upkeep.tidy(all_past)
 
     def tidy_alone(self) -> None:
         """Both steps at once, where nobody is linked who must be waited for. Not with the lock held."""
         for _ in range(0 if self.is_linked() else 2):
-            self.tidy(lambda _: True)
-
-    def _trim_rows(self, most: int | None) -> bool:
-        if not self._replica.is_trimming or self._replica.is_pending:
-            return False
-        more = self._replica.trim(most)
-        if not more:
-            self._kept_special = self.table.special
-        return more
-
-    def _raise_floor(self, all_past: Callable[[int], bool]) -> None:
-        frozen_at = self._replica.frozen_at
-        if frozen_at is None:
-            if self._is_untidy():
-                self._floor_event(fold.FREEZE)
-                self._replica.freeze()
-                self._frozen_wall = self._wall()
-        elif all_past(frozen_at) or seconds_between(self._wall(), self._frozen_wall) > FREEZE_S_MAX:
-            self._floor_event(fold.COMMIT)
-            self._replica.commit()
-            self.traffic.floors_raised += 1
-
-    def _is_untidy(self) -> bool:
-        records_max = max(_RECORDS_MIN, len(self.table) // 10)
-        return self.table.special - self._kept_special > records_max or len(self._replica.vector.hot) > _HOT_MAX
-
-    def _floor_event(self, kind: int) -> None:
-        if self.journal is not None:
-            self.journal.append(fold.encode_floor(self.name, kind))
+            self._upkeep.tidy(lambda _: True)
 
     # --- gossip's side -------------------------------------------------------------------------------------------
 
@@ -447,16 +367,7 @@ class Namespace:
         changes = self._replica.apply(batch)
         self._tell_settled()
         self._tell(changes, local=True)
-        self._tidy_alone_a_little()
-
-    def _tidy_alone_a_little(self) -> None:
-        """With nobody linked nobody tends the floor but whoever writes: now and then a step of it, each a slice."""
-        self._batches += 1
-        if self._replica.is_trimming:
-            self._trim_rows(_TRIMMED_A_BATCH)
-        elif self._batches % _TIDY_BATCHES == 0 and not self._replica.is_pending and not self.is_linked():
-            self._raise_floor(lambda _: True)
-            self._raise_floor(lambda _: True)
+        self._upkeep.after_batch(self.is_linked)
 
     def _leave_a_twins_origin(self) -> None:
         if self._replica.vector.stamp_of(self._replica.origin) > self._replica.minted:  # a copy of this machine runs
@@ -485,13 +396,3 @@ class Namespace:
 
     def _wall(self) -> Stamp:
         return stamp_of_ns(self._wall_ns())
-
-
-def dots_of(row: Row) -> list[Dot]:
-    """The dots of a row's siblings: equal iff they are the same writes, wherever their payloads are."""
-    return [sibling.dot for sibling in row.siblings]
-
-
-def fresh_origin() -> Origin:
-    """An origin nobody has: 64 bits from the system, fresh at every open, so that no backup can reuse a dot."""
-    return Origin(secrets.randbits(64) or 1)

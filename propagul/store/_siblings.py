@@ -23,7 +23,7 @@ from propagul.log.recovery import scan_directory
 from propagul.log.refusal import refusals_of
 from propagul.log.snapshot import newest_snapshot
 from propagul.log.snapshot_reader import read_snapshot, snapshot_path
-from propagul.store._namespace import fresh_origin
+from propagul.store._origin import fresh_origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping

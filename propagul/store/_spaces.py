@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import Replica
-from propagul.store._namespace import Namespace, fresh_origin
+from propagul.store._namespace import Namespace
+from propagul.store._origin import fresh_origin
 from propagul.store._siblings import Siblings
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from propagul.errors import IdentityError, LimitExceeded, LocalProtocolError
 from propagul.gossip import GossipConfig
 from propagul.link import Address, TcpTransport
 from propagul.store._clock import Clock, SystemClock
-from propagul.store._disk import Disk
+from propagul.store._disk import Disk, Keep
 from propagul.store._durability import Durability
-from propagul.store._eviction import MEMORY_BYTES, MEMORY_BYTES_MIN
+from propagul.store._eviction import MEMORY_BYTES
 from propagul.store._fork import INHERITED, tell_children
 from propagul.store._history import Past
 from propagul.store._home import Background, at_home
@@ -111,20 +111,9 @@ class AgentStateStore(StateMap):
         where = None if path is None else Path(path)
         self._durability = Durability.parse(durability)
         self._durability.check(has_path=where is not None)
-        if memory_bytes < MEMORY_BYTES_MIN:
-            raise ValueError(f"memory_bytes is at least {MEMORY_BYTES_MIN}, not {memory_bytes}")
         self._lock = threading.Lock()
-        self._disk: Disk | None = None
-        if where is not None:
-            self._disk = Disk(
-                where,
-                room,
-                self._lock,
-                self._clock.time_ns,
-                alone=alone,
-                keep_s=retention.seconds,
-                memory_bytes=memory_bytes,
-            )
+        keep = Keep(retention.seconds, memory_bytes)
+        self._disk = None if where is None else Disk(where, room, self._lock, self._clock.time_ns, keep, alone=alone)
         self._is_shared = self._disk is not None and transport is None and not alone
         try:
             self._spaces, self._siblings = open_spaces(
@@ -147,8 +136,7 @@ class AgentStateStore(StateMap):
         if self._disk is not None:
             self._disk.journal.sync_each = self._durability.level == "each"
             self._past = Past(self._disk.archive, STATE, self._clock.time_ns)
-        self._waits = self._durability.level != "os"
-        self._durability_timeout_s = SYNC_TIMEOUT_S
+        self._waits, self._durability_timeout_s = self._durability.level != "os", SYNC_TIMEOUT_S
         ttl_s, monotonic = self._config.presence_ttl_s, self._clock.monotonic
         self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=monotonic, limits=limits)
         self.presence.on_write(lambda: self._push(PRESENCE))
@@ -181,7 +169,8 @@ class AgentStateStore(StateMap):
         self._home = network.loop
         wanted = list(dict.fromkeys(self._peers + [Address(*peer) for peer in peers or ()]))
         try:
-            await network.open(self._listen_address(), self._advertise)
+            listen = None if self._port is None else Address(self._host, self._port)
+            await network.open(listen, self._advertise)
             return await network.catch_up(wanted, sync_timeout_s, require_peers)
         except BaseException:
             self._network = self._home = None
@@ -364,9 +353,6 @@ class AgentStateStore(StateMap):
             return None
         return Processes(self._disk.directory, self._siblings, self._transport.node)
 
-    def _listen_address(self) -> Address | None:
-        return None if self._port is None else Address(self._host, self._port)
-
     def _started(self) -> Network:
         if self._network is None:
             raise LocalProtocolError("the store is not started: `await store.start()` first")
@@ -376,8 +362,7 @@ class AgentStateStore(StateMap):
         self._push(STATE)
 
     def _push(self, space: str) -> None:
-        network = self._network
-        if network is not None:
+        if (network := self._network) is not None:
             network.mesh.wrote(space)
 
     def _check_open(self) -> None:
@@ -405,9 +390,8 @@ class AgentStateStore(StateMap):
         if self._durability.level == "group":
             self._state.sync()
         elif self._durability.level == "peers" and self._network is not None:
-            waiting = self._network.replicated(
-                self._state.own_dots(), self._durability.peers, self._durability_timeout_s
-            )
+            dots, wanted = self._state.own_dots(), self._durability.peers
+            waiting = self._network.replicated(dots, wanted, self._durability_timeout_s)
             asyncio.run_coroutine_threadsafe(waiting, self._network.loop).result()
 
     def _close_local(self) -> None:

@@ -26,6 +26,7 @@ from propagul.link.base import NodeId
 from propagul.log.fold import Fold
 from propagul.store._journal import Journal
 from propagul.store._namespace import Namespace
+from propagul.store._upkeep import Upkeep
 from tests.gossip.oracle import History
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class SimSource:
 
     def raise_floor(self) -> None:
         """What the store's chores do, without waiting for anybody: any moment must do."""
-        with mock.patch.object(Namespace, "_is_untidy", return_value=True):
+        with mock.patch.object(Upkeep, "_is_untidy", return_value=True):
             self.space.tidy(lambda _: True)
         self.check()
 
