@@ -1,0 +1,189 @@
+"""More than fits into memory: a store under a hard limit that is read at random while it is compacted and joined.
+
+Run as `python -m tests.store.million ROLE ...` by `test_a_million.py`; every role prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from propagul import AgentStateStore
+from propagul.store._spaces import STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+SECRET = "a-secret-of-this-test-alone-7"
+MIB = 1024 * 1024
+IN_MEMORY = 1 / 32
+VALUE_PARTS = 256
+NOTED_S = 0.005
+PAUSE_S = 0.0005
+
+Interval = tuple[str, float, float]
+
+
+def key(number: int) -> str:
+    return f"key-{number:017d}"
+
+
+def value(number: int) -> str:
+    return f"{number:08d}" * VALUE_PARTS
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def opened(count: int, path: str, port: int | None) -> AgentStateStore:
+    """A store that may have a small part of these keys' values in memory."""
+    memory_bytes = max(MIB, int(count * len(value(0)) * IN_MEMORY))
+    return AgentStateStore("million", port=port, host="127.0.0.1", path=path, secret=SECRET, memory_bytes=memory_bytes)
+
+
+def fill(count: int, path: str) -> dict[str, object]:
+    """Write every key once."""
+    store = opened(count, path, None)
+    for number in range(count):
+        store.set(key(number), value(number))
+    store.close()
+    return {"peak_mib": peak_mib()}
+
+
+class Reader(threading.Thread):
+    """Reads at random, checks what it reads, and notes what took long."""
+
+    def __init__(self, store: AgentStateStore, count: int) -> None:
+        super().__init__()
+        self.phase = "alone"
+        self.reads, self.wrong = 0, 0
+        self.long: list[Interval] = []
+        self.done = threading.Event()
+        self._store, self._count = store, count
+
+    def run(self) -> None:
+        chance = random.Random(7)
+        while not self.done.wait(PAUSE_S):
+            number = chance.randrange(self._count)
+            began = time.monotonic()
+            found = self._store.get(key(number))
+            ended = time.monotonic()
+            if ended - began > NOTED_S:
+                self.long.append((self.phase, began, ended))
+            self.wrong += found != value(number)
+            self.reads += 1
+
+
+async def beat(reader: Reader, long: list[Interval]) -> None:
+    """Note when the event loop took long to come round."""
+    while True:
+        due = time.monotonic() + PAUSE_S
+        await asyncio.sleep(PAUSE_S)
+        if time.monotonic() - due > NOTED_S:
+            long.append((reader.phase, due, time.monotonic()))
+
+
+async def serve(count: int, path: str, limit_mib: int) -> dict[str, object]:
+    """Open under the limit, then compact, then let somebody join, then both at once."""
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * MIB, limit_mib * MIB))
+    store = opened(count, path, 0)
+    await store.start()
+    reader, loop_long = Reader(store, count), list[Interval]()
+    beating = asyncio.create_task(beat(reader, loop_long))
+    reader.start()
+    try:
+        await asyncio.sleep(0.5)
+        joined = []
+        for phase in ("compacting", "joined", "both"):
+            store.set("phase", phase)
+            reader.phase = phase
+            works: list[Coroutine[None, None, object]] = []
+            if phase != "joined":
+                works.append(asyncio.to_thread(store.compact))
+            if phase != "compacting":
+                works.append(_join(count, store.addresses[0].port))
+            joined += [found for found in await asyncio.gather(*works) if isinstance(found, dict)]
+    finally:
+        reader.done.set()
+        reader.join()
+        beating.cancel()
+    evicted = store.stats.evicted
+    await store.stop()
+    return {
+        "reads": reader.reads,
+        "wrong": reader.wrong,
+        "evicted": evicted,
+        "peak_mib": peak_mib(),
+        "joined": joined,
+        "long_reads": reader.long,
+        "long_turns": loop_long,
+    }
+
+
+async def _join(count: int, port: int) -> object:
+    command = (sys.executable, "-m", "tests.store.million", "join", str(count), str(port))
+    child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await child.communicate()
+    return json.loads(output)
+
+
+async def join(count: int, port: int, path: str) -> dict[str, object]:
+    """Take everything over from the one who serves, and look at some of it."""
+    store = opened(count, path, None)
+    reader, loop_long = Reader(store, count), list[Interval]()
+    reader.phase = "joining"
+    beating = asyncio.create_task(beat(reader, loop_long))
+    report = await store.start(peers=[("127.0.0.1", port)], sync_timeout_s=1200)
+    shown = [store.get(key(number)) for number in range(0, count, 997)]
+    while store._spaces[STATE].is_busy:
+        await asyncio.sleep(0.01)
+    beating.cancel()
+    wrong = sum(found != value(number) for number, found in zip(range(0, count, 997), shown, strict=True))
+    keys = len(store)
+    await store.stop()
+    return {"complete": report.complete, "keys": keys, "wrong": wrong, "peak_mib": peak_mib(), "long_turns": loop_long}
+
+
+def control() -> dict[str, object]:
+    """What this machine does to a process that does nothing: until its standard input ends."""
+    long: list[tuple[float, float]] = []
+    ended = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    while not ended.is_set():
+        due = time.monotonic() + PAUSE_S
+        time.sleep(PAUSE_S)
+        if time.monotonic() - due > NOTED_S:
+            long.append((due, time.monotonic()))
+    return {"long": long}
+
+
+def main(role: str, *arguments: str) -> dict[str, object]:
+    match role:
+        case "fill":
+            return fill(int(arguments[0]), arguments[1])
+        case "serve":
+            return asyncio.run(serve(int(arguments[0]), arguments[1], int(arguments[2])))
+        case "join":
+            import tempfile
+
+            with tempfile.TemporaryDirectory() as scratch:
+                return asyncio.run(join(int(arguments[0]), int(arguments[1]), str(Path(scratch) / "state")))
+        case _:
+            return control()
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:])))

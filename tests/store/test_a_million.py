@@ -1,0 +1,71 @@
+"""A store that holds more than may be in memory is read while it is compacted and while a peer joins.
+
+In `make test` with 10,000 keys of 2 KiB; in `make test-all` with a million of them under a limit of 400 MB, where
+moreover no read and no turn of the event loop may take more than 20 ms, beyond what the machine does to a process that
+does nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+LIMIT_MIB = 400
+STALL_S_MAX = 0.020
+
+
+def told(role: str, *arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.store.million", role, *map(str, arguments)]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr
+    result: dict[str, Any] = json.loads(child.stdout)
+    return result
+
+
+def read_and_joined(count: int, path: Path) -> dict[str, Any]:
+    told("fill", count, path)
+    served = told("serve", count, path, LIMIT_MIB)
+    assert served["wrong"] == 0
+    assert served["reads"] > 100
+    assert [joined["keys"] for joined in served["joined"]] == [count + 1] * 2
+    assert all(joined["complete"] and not joined["wrong"] for joined in served["joined"])
+    return served
+
+
+def test_what_does_not_fit_into_memory_is_read_compacted_and_handed_on(tmp_path: Path) -> None:
+    served = read_and_joined(10_000, tmp_path / "state")
+    assert served["evicted"] == 10_000
+
+
+def own(long: Sequence[tuple[str, float, float]], noise: Sequence[tuple[float, float]]) -> list[tuple[str, float]]:
+    """How long each interval was beside the machine's own."""
+    return [
+        (phase, end - begin - sum(max(0.0, min(end, until) - max(begin, since)) for since, until in noise))
+        for phase, begin, end in long
+    ]
+
+
+if IS_LONG:  # part of `make test-all`, not a test that is skipped
+
+    @pytest.mark.timeout(3600)
+    def test_a_million_keys_of_two_kib_under_400_mb_without_a_stall(tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "tests.store.million", "control"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as control:
+            try:
+                served = read_and_joined(1_000_000, tmp_path / "state")
+            finally:
+                noise = json.loads(control.communicate()[0])["long"]
+        assert served["evicted"] == 1_000_000
+        assert served["peak_mib"] < LIMIT_MIB
+        stalls = own(served["long_reads"], noise) + own(served["long_turns"], noise)
+        assert [stall for stall in stalls if stall[1] > STALL_S_MAX] == []
