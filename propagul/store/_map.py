@@ -17,7 +17,7 @@ from propagul.store import _kernel, _values
 from propagul.store._pressure import NoPressure
 from propagul.store._rows import Rows, live
 from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
-from propagul.store._watch import Watcher, visible
+from propagul.store._watch import Watcher, loaded, visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -336,7 +336,8 @@ class StateMap:
 
     def _call_back(self) -> None:
         while self._pending:
-            change = self._pending.popleft()
+            if (change := loaded(self._pending.popleft())) is None:
+                continue
             for callback in list(self._callbacks):
                 try:
                     callback(change.key, change.value)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from propagul.crdt.payload import ABSENT, Absent
+from propagul.crdt.payload import ABSENT, Absent, Evicted
+from propagul.errors import StoreError
 from propagul.store import _values
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Change as RowChange
     from propagul.crdt import Dot, Found, Sibling
+
+_log = logging.getLogger("propagul.store")
 
 BUFFER_CHANGES = 1024
 """Changes a watcher may lag behind before they are folded; with more keys than this, two a key."""
@@ -73,6 +77,20 @@ def visible(change: RowChange, *, local: bool, inside: bool = False) -> Change |
     )
 
 
+def loaded(change: Change) -> Change | None:
+    """The change with its value read from the disk, if it stands there alone.
+
+    None if it is there no more: then a newer state of the key has replaced it, and that one follows.
+    """
+    if not isinstance(change.payload, Evicted):
+        return change
+    try:
+        return replace(change, payload=change.payload.read())
+    except StoreError as error:
+        _log.info("store.change_passed_over key=%r: %s", change.key, error)
+        return None
+
+
 def _dot_of(sibling: Sibling | None) -> Dot | None:
     return None if sibling is None else sibling.dot
 
@@ -117,8 +135,14 @@ class Watcher:
                 return
 
     def _take(self) -> Change | None:
-        with self._lock:
-            return self._buffer.popleft() if self._buffer else None
+        """The next change, with its value in memory; None if there is none."""
+        while True:
+            with self._lock:
+                if not self._buffer:
+                    return None
+                change = self._buffer.popleft()
+            if (read := loaded(change)) is not None:
+                return read
 
     def _wake(self) -> None:
         if not self._loop.is_closed():

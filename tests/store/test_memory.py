@@ -12,16 +12,19 @@ from unittest import mock
 import pytest
 
 from propagul import AgentStateStore
-from propagul.crdt import Evicted, VersionVector, codec
+from propagul.crdt import EMPTY, Change, Evicted, VersionVector, codec
 from propagul.errors import StoreError
 from propagul.log.place import in_snapshot, number_of, offset_of
 from propagul.log.segment import segment_paths
 from propagul.store import _disk
+from propagul.store._watch import Watcher
 from tests.store.test_compaction import disk_of, killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from propagul.store._watch import Change as Seen
 
 MIB = 1024 * 1024
 
@@ -279,6 +282,28 @@ def test_a_watcher_is_told_the_value_that_the_disk_holds(tmp_path: Path) -> None
     assert seen == expected
     receiver.close()
     sender.close()
+
+
+def test_a_state_that_is_there_no_more_is_passed_over_for_the_newer_one(tmp_path: Path) -> None:
+    store, _ = filled(tmp_path)
+    loop = asyncio.new_event_loop()
+    watcher = Watcher("", loop)
+    row = store._state.row("k0")
+    assert isinstance(row.siblings[0].payload, Evicted)
+    watcher.offer(Change("k0", EMPTY, row), local=False)
+    for number in range(2000):
+        store.set(f"k{number}", "newer")
+    store.compact()
+    watcher.offer(Change("k0", row, store._state.row("k0")), local=True)
+    watcher.close()
+    seen = loop.run_until_complete(collected(watcher))
+    loop.close()
+    assert [(change.key, change.value) for change in seen] == [("k0", "newer")]
+    store.close()
+
+
+async def collected(watcher: Watcher) -> list[Seen]:
+    return [change async for change in watcher.changes()]
 
 
 def damage(store: AgentStateStore, place: int) -> None:
