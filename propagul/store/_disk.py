@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from propagul import _system
 from propagul.crdt import Origin, Stamp, stamp_of_ns
-from propagul.errors import PropagulError, StoreError
+from propagul.errors import PropagulError, StoreBusy, StoreError
 from propagul.log import EventLog, StateDirectory, baton
 from propagul.log.cold import ColdValues, filled
 from propagul.log.event_log import PENDING_BYTES_MAX, SEGMENT_BYTES
@@ -27,7 +27,7 @@ from propagul.store._journal import GROWTH_BYTES, Journal
 from propagul.store._worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from propagul.crdt import Replica
@@ -114,7 +114,7 @@ class Disk:
         self._snapshot_bytes = 0
         self._first = self._dropped = 1
         self._compacting = threading.Lock()
-        self._worker = Worker("propagul-disk")
+        self._worker, self._walker = Worker("propagul-disk"), Worker("propagul-memory")
         self.is_pressing = False
 
     # --- opening and closing -------------------------------------------------------------------------------------
@@ -147,6 +147,7 @@ class Disk:
     def close(self) -> None:
         """Sync, leave the right to our origins to whoever opens the log next, and let go. Idempotent."""
         self._worker.end()
+        self._walker.end()
         with self._compacting:
             try:
                 self.log.close()
@@ -184,27 +185,36 @@ class Disk:
             for space in self._spaces.values():
                 space.tidy_alone()
                 space.settle_all()
-            with self._lock:
+            with self.eviction.lock, self._lock:
                 number = self.log.rotate()
                 if number == self._first:
                     return self._snapshot_bytes  # nothing was written since
                 self.journal.cut_at = place_of(number, 0)
+                self.eviction.cut(number)
                 cuts = [(space, space.snapshot()) for space in self._spaces.values() if space.journal is not None]
                 made = max(self._wall(), *(space.minted for space, _ in cuts))
-            with SnapshotWriter(self.directory.log_path, number) as writer:
-                writer.write(encode_made(cuts[0][0].name, made))
-                for space, cut in cuts:
-                    for event in _events_of(space, cut):
-                        writer.write(event)
-                self._move_staged()
-                self.log.sync()
-                writer.commit()
-                self._snapshot_bytes = writer.size
-            self._first = number
-            self.eviction.compacted(number, self._snapshot_bytes, self.log.end)
+            try:
+                size = self._write_snapshot(number, encode_made(cuts[0][0].name, made), cuts)
+            except BaseException:
+                self.eviction.uncut(self._first, snapshot=self._snapshot_bytes > 0)
+                raise
+            self._first, self._snapshot_bytes = number, size
+            self.eviction.compacted(number, size)
             self._drop()
             self.compactions += 1
-            return self._snapshot_bytes
+            return size
+
+    def _write_snapshot(self, number: int, head: bytes, cuts: Sequence[tuple[Namespace, SnapshotCut]]) -> int:
+        """Write what was cut, in slices, while writers go on; return its size when it is on the disk."""
+        with SnapshotWriter(self.directory.log_path, number) as writer:
+            writer.write(head)
+            for space, cut in cuts:
+                for event in _events_of(space, cut):
+                    writer.write(event)
+            self._move_staged()
+            self.log.sync()
+            writer.commit()
+            return writer.size
 
     def _drop(self) -> None:
         """Let go of what the newest snapshot stands for, unless somebody still reads it."""
@@ -246,34 +256,37 @@ class Disk:
         begun = max(self._first, number_of(self.journal.cut_at))
         length = (number_of(place) - begun) * SEGMENT_BYTES + offset_of(place)
         length -= sum(staged.bytes for staged in self.journal.staging())  # these would only be moved
-        self.eviction.grown(place)
         if length > max(COMPACT_BYTES, self._snapshot_bytes):
             self._worker.do(self._compact_quietly)
-        elif self.eviction.is_full:
-            self._worker.do(self._evict_quietly)
         if self._dropped != self._first:
             self._worker.do(self._drop_quietly)
 
     def _look_at_pending(self) -> None:
         pending = self.log.pending_bytes
-        self.is_pressing = pending > PENDING_BYTES_MAX - GROWTH_BYTES
+        self.eviction.grown(self.log.end)
+        self.is_pressing = pending > PENDING_BYTES_MAX - GROWTH_BYTES or self.eviction.is_late
         if pending > SYNC_BYTES:
             self._worker.do(self._sync_quietly)
+        if self.eviction.is_full:
+            self._walker.do(self._evict_quietly)
 
     def relieve(self, *, block: bool) -> None:
-        """Before a write while `is_pressing`: wait until the disk has caught up, or refuse.
+        """Before a write while `is_pressing`: have the disk catch up, or refuse.
 
         Raises:
             StoreBusy: Too much is pending, and `block` is false.
             StoreError: The disk refused.
         """
         self.log.throttle(block=block)
+        if self.eviction.is_late:
+            if not block:
+                raise StoreBusy("more values than `memory_bytes` allows wait to leave memory; try again in a moment")
+            self.eviction.run()
         self.is_pressing = False
 
     def _evict_quietly(self) -> None:
         try:
-            with self._compacting:
-                self.eviction.run()
+            self.eviction.run()
         except PropagulError as error:
             _log.warning("store.eviction_failed %s", error)
 

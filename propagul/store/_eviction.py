@@ -10,6 +10,7 @@ go only when it is done, and when nobody reads them who began before.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,7 @@ MEMORY_BYTES: Final = 256 * 1024 * 1024
 MEMORY_BYTES_MIN: Final = 1024 * 1024
 
 _SLICE_VALUES: Final = 256
+_STEP_EVENTS: Final = 16
 _FRAME_BYTES: Final = 12
 
 
@@ -43,21 +45,26 @@ class Hold:
 
 
 class Eviction:
-    """Keeps the values in memory within a budget. One call at a time, but for `grown`, `is_full` and `hold`.
+    """Keeps the values in memory within a budget. From any thread.
 
     Args:
         directory: The log's.
         cold: Reads what was evicted.
         budget_bytes: Bytes of log whose values may be in memory.
+
+    Attributes:
+        lock: Held for every step of the walk. *Use:* take it before the store's, around `cut`.
     """
 
     def __init__(self, directory: Path, cold: ColdValues, budget_bytes: int) -> None:
+        self.lock = threading.Lock()
         self._directory = directory
         self._cold = cold
         self._budget = budget_bytes
         self._spaces: dict[str, Namespace] = {}
-        self._walked: Place = 0
-        self._ahead = 0
+        self._start: Place = 0
+        self._events: Iterator[tuple[Place, bytes]] | None = None
+        self._unwalked = self._behind_cut = 0
         self._counted: Place = 0
         self._has_evicted = False
         self._holds: weakref.WeakSet[Hold] = weakref.WeakSet()
@@ -66,12 +73,17 @@ class Eviction:
         """Begin: the state was read from a log of this size, its large values left there or not."""
         self._spaces = {name: space for name, space in spaces.items() if space.journal is not None}
         self._counted, self._has_evicted = end, evicted
-        self._walked, self._ahead = (end, 0) if evicted else (start, size)
+        self._start, self._unwalked = (end, 0) if evicted else (start, size)
 
     @property
     def is_full(self) -> bool:
         """Whether as many values are in memory as may be."""
-        return self._ahead > self._budget
+        return self._unwalked + self._behind_cut > self._budget
+
+    @property
+    def is_late(self) -> bool:
+        """Whether so many are that writers must wait."""
+        return self._unwalked > 2 * self._budget
 
     def hold(self) -> Hold:
         """Keep what is on the disk readable for as long as the result is held."""
@@ -85,9 +97,9 @@ class Eviction:
         return len(self._holds) > 0
 
     def grown(self, place: Place) -> None:
-        """The log has grown up to a place."""
-        same = place >> 40 == self._counted >> 40
-        self._ahead += place - self._counted if same else offset_of(place)
+        """The log has grown up to a place. Call with the store's lock held."""
+        same = number_of(place) == number_of(self._counted)
+        self._unwalked += place - self._counted if same else offset_of(place)
         self._counted = place
 
     def run(self) -> None:
@@ -96,36 +108,64 @@ class Eviction:
         Raises:
             StoreError: The log cannot be read. What was evicted before can.
         """
-        for place, event in self._events(self._walked):
-            self._walked = place
-            if self._ahead <= self._budget // 2:
-                return
-            self._evict(place, event)
-            self._ahead -= len(event) + _FRAME_BYTES
-        self._ahead = 0
+        more = True
+        while more:
+            with self.lock:
+                more = self._walk(_STEP_EVENTS)
 
-    def compacted(self, number: int, snapshot_bytes: int, end: Place) -> None:
-        """A snapshot stands for what was before: evicted values find their places there.
+    # --- compaction ----------------------------------------------------------------------------------------------
 
-        Args:
-            number: The snapshot's.
-            snapshot_bytes: Its size.
-            end: Of the log now.
+    def cut(self, number: int) -> None:
+        """A snapshot begins that stands for what is before this segment. Call with `lock` and the store's held.
+
+        Until it is there, nothing may get a place before the cut: a row that came later is not in it.
+        """
+        self._behind_cut += self._unwalked
+        self._unwalked, self._start, self._events = 0, place_of(number, 0), None
+        self._counted = max(self._counted, self._start)
+
+    def uncut(self, first: int, *, snapshot: bool) -> None:
+        """The snapshot failed: the log begins where it began before."""
+        with self.lock:
+            self._unwalked, self._behind_cut = self._unwalked + self._behind_cut, 0
+            self._start, self._events = place_of(first, 0, snapshot=snapshot), None
+
+    def compacted(self, number: int, snapshot_bytes: int) -> None:
+        """The snapshot is there: evicted values find their places in it, before the older files may go.
 
         Raises:
             StoreError: It cannot be read; the older files must stay.
         """
-        self._counted, log_bytes = end, offset_of(end)
-        if self._has_evicted:
+        fits = snapshot_bytes + self._unwalked <= self._budget
+        if self._has_evicted or not fits:
             for place, event in read_snapshot(snapshot_path(self._directory, number)):
-                self._evict(place, event)
-            self._walked, self._ahead = place_of(number, 0), log_bytes
-        else:
-            self._walked, self._ahead = place_of(number, 0, snapshot=True), snapshot_bytes + log_bytes
-        if self.is_full:
-            self.run()
+                with self.lock:
+                    self._evict(place, event)
+        with self.lock:
+            self._behind_cut = 0
+            if not self._has_evicted:
+                self._unwalked += snapshot_bytes
+                self._start, self._events = place_of(number, 0, snapshot=True), None
 
-    def _events(self, start: Place) -> Iterator[tuple[Place, bytes]]:
+    # --- the walk, with the lock held ----------------------------------------------------------------------------
+
+    def _walk(self, most: int) -> bool:
+        """Go on along the log; return whether there is more to do."""
+        if self._events is None:
+            self._events = self._events_from(self._start)
+        for _ in range(most):
+            if self._unwalked + self._behind_cut <= self._budget // 2:
+                return False
+            found = next(self._events, None)
+            if found is None:
+                self._events, self._unwalked = None, 0
+                return False
+            self._start, event = found
+            self._evict(self._start, event)
+            self._unwalked = max(0, self._unwalked - len(event) - _FRAME_BYTES)
+        return True
+
+    def _events_from(self, start: Place) -> Iterator[tuple[Place, bytes]]:
         """What the log holds from a place on: first of a snapshot, then of the segments."""
         number = number_of(start)
         found = scan_directory(self._directory, first=number)
