@@ -293,7 +293,7 @@ def test_watching_prints_changes_as_json_until_ctrl_c(shell: Shell, live: subpro
     with subprocess.Popen(
         [sys.executable, "-m", "fleet_app", "state", "watch", "w", "--path", "state"], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=shell.home, text=True,
-        env=shell.environ({"PYTHONWARNINGS": "error,ignore::ResourceWarning"}),  # it may be dialled while it ends
+        env=shell.environ({"PYTHONWARNINGS": "error"}),
     ) as watcher:  # fmt: skip
         assert watcher.stdout is not None
         assert watcher.stderr is not None
