@@ -464,7 +464,7 @@ class Crashes:
     def copy(self) -> None:
         copy = self._path.with_name(f"{self._path.name}-{len(self.copies)}")
         self.copies.append(copy)
-        shutil.copytree(self._path, copy, ignore=shutil.ignore_patterns("sock"))
+        shutil.copytree(self._path, copy)
 
 
 @pytest.mark.parametrize("retention", [Retention("none"), Retention(seconds=2), ALL], ids=repr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -287,6 +289,25 @@ def test_every_write_that_two_killed_processes_acknowledged_survives_and_none_co
     assert sum(acknowledged.values()) + len(acknowledged) <= counted <= written <= counted + len(acknowledged)
     assert len(logs_in(tmp_path)) == 1
     store.close()
+
+
+@pytest.mark.parametrize("copy", [shutil.copytree, lambda *paths: subprocess.run(["cp", "-r", *paths], check=True)])
+def test_an_ordinary_copy_of_a_directory_in_use_is_a_backup(
+    nursery: Nursery, tmp_path: Path, copy: Callable[[Path, Path], object]
+) -> None:
+    with nursery.processes(2, WORKER, str(tmp_path / "state"), "0") as workers:
+        heard(workers)
+        for number, worker in enumerate(workers):
+            worker.ask("store.start_background()")
+            worker.ask(f"store.set('k{number}', {number})")
+        eventually(lambda: [worker.ask("len(store)") for worker in workers] == ["2", "2"])
+        copy(tmp_path / "state", tmp_path / "backup")
+        with contextlib.closing(loopback("restored", path=tmp_path / "backup")) as restored:
+            assert restored.get_all() == {"k0": 0, "k1": 1}
+            restored.start_background()
+            workers[0].ask("store.set('later', 1)")
+            eventually(lambda: workers[1].ask("'later' in store") == "True")
+            assert "later" not in restored
 
 
 # --- the logs of others ----------------------------------------------------------------------------------------------
