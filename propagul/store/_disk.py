@@ -23,6 +23,7 @@ from propagul.log.place import number_of, offset_of, place_of
 from propagul.log.snapshot import SnapshotWriter, drop_snapshots_before, newest_snapshot
 from propagul.log.snapshot_reader import read_snapshot, snapshot_path
 from propagul.store._journal import GROWTH_BYTES, Journal
+from propagul.store._retention import KeptRetention
 from propagul.store._worker import Worker
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from propagul.crdt import Replica
     from propagul.log.place import Place
     from propagul.store._namespace import Namespace, SnapshotCut
+    from propagul.store._retention import Retention
 
 COMPACT_BYTES: Final = 16 * 1024 * 1024
 """A log shorter than this, or than what its last snapshot came to, is not compacted."""
@@ -52,11 +54,12 @@ class Disk:
         room: Its room.
         lock: The store's.
         alone: Whether no other process may use the directory meanwhile.
-        keep_s: How long what was compacted away stays readable, seconds.
+        retention: How long what was compacted away stays readable; None for as the directory says.
         wall_ns: Wall clock, nanoseconds since the epoch.
 
     Attributes:
         archive: What is kept of the past.
+        retention: How much of it.
         compactions: How often the log was compacted.
         is_pressing: Whether so much is pending that a write must ask `relieve` first.
     """
@@ -71,7 +74,7 @@ class Disk:
         wall_ns: Callable[[], int] = time.time_ns,
         *,
         alone: bool,
-        keep_s: float = 0.0,
+        retention: Retention | None = None,
     ) -> None:
         self.directory = StateDirectory(path, room, alone=alone)
         here = self.directory.log_path
@@ -81,7 +84,8 @@ class Disk:
             boot_id=_system.boot_id(),
             log_id=int(self.directory.log_id, 16),
         )
-        self.archive = Archive(here, int(self.directory.log_id, 16), keep_s)
+        self.retention = KeptRetention(path, retention)
+        self.archive = Archive(here, int(self.directory.log_id, 16), self.retention.seconds)
         self.journal = Journal(self.log)
         self.compactions = 0
         self._lock = lock
@@ -100,7 +104,9 @@ class Disk:
 
         Raises:
             StoreCorrupt: Something acknowledged is damaged, or passed its checksum and is still not ours.
+            StoreError: What was asked to be kept cannot be written down.
         """
+        self.retention.settle()
         fold = Fold(replicas, self.log.read)
         fold.take_all(self._events())
         left = baton.take(self.directory.log_id)

@@ -46,6 +46,7 @@ class StoreStats:
         compactions: How often the log was compacted.
         pending_bytes: Bytes of the log that are not known to be on the disk yet.
         history_bytes: What is on the disk for `history` and `at` only; see `Retention`.
+        retention: How far back that goes, as the directory says; empty without one.
     """
 
     keys: int
@@ -77,6 +78,7 @@ class StoreStats:
     compactions: int
     pending_bytes: int
     history_bytes: int
+    retention: str
 
 
 def measure(
@@ -116,4 +118,5 @@ def measure(
         compactions=0 if disk is None else disk.compactions,
         pending_bytes=0 if disk is None else disk.log.pending_bytes,
         history_bytes=0 if disk is None else disk.archive.bytes,
+        retention="" if disk is None else str(disk.retention),
     )

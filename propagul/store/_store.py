@@ -25,7 +25,6 @@ from propagul.store._map import StateMap
 from propagul.store._network import Network, Parts
 from propagul.store._presence import Presence
 from propagul.store._processes import Processes
-from propagul.store._retention import NONE, Retention
 from propagul.store._room import open_room
 from propagul.store._spaces import OWN, PRESENCE, STATE, open_spaces
 from propagul.store._stats import StoreStats, measure
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from propagul.link import ByteLink, Credentials, NodeId, Refusal, Transport
     from propagul.store._report import Member, SyncReport
+    from propagul.store._retention import Retention
 
 SYNC_TIMEOUT_S = 10.0
 LABEL_CHARS_MAX = 256
@@ -61,7 +61,8 @@ class AgentStateStore(StateMap):
         alone: Keep other processes out of the directory; without it they share it.
         durability: What a write that has returned survives: `os` the end of the process, `group` a power cut (one sync
             for all who wait), `each` a power cut (synced before it is visible), `peers:n` the loss of this machine.
-        retention: How far back `history` and `at` can read once the log was compacted; by default no further.
+        retention: How far back `history` and `at` can read once the log was compacted. The directory keeps what it was
+            told, also for other programs; None leaves that as it is, which is no further if nobody ever said.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
@@ -92,7 +93,7 @@ class AgentStateStore(StateMap):
         clock: Clock | None = None,
         alone: bool = False,
         durability: str = "os",
-        retention: Retention = NONE,
+        retention: Retention | None = None,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
@@ -108,7 +109,7 @@ class AgentStateStore(StateMap):
         self._lock = threading.Lock()
         self._disk: Disk | None = None
         if where is not None:
-            self._disk = Disk(where, room, self._lock, self._clock.time_ns, alone=alone, keep_s=retention.seconds)
+            self._disk = Disk(where, room, self._lock, self._clock.time_ns, alone=alone, retention=retention)
         self._is_shared = self._disk is not None and transport is None and not alone
         try:
             self._spaces, self._siblings = open_spaces(

@@ -229,6 +229,7 @@ def test_the_fleets_libraries_are_not_needed(shell: Shell, state: Path) -> None:
 
 
 def test_looking_does_not_throw_the_kept_history_away(shell: Shell, state: Path) -> None:
+    assert json.loads(shell("state", "stats", "--json", "--path", str(state)).stdout)["retention"] == "all"
     done = shell("state", "compact", "--path", str(state))
     assert done.returncode == 0, done
     kept = sorted(path.name for path in state.glob("log/*/history/*"))
@@ -239,6 +240,7 @@ def test_looking_does_not_throw_the_kept_history_away(shell: Shell, state: Path)
     assert shell("state", "history", "plan", "--path", str(state)).stdout.count("\n") == 2
     assert shell("state", "compact", "--keep", "none", "--path", str(state)).returncode == 0
     assert not list(state.glob("log/*/history/*"))
+    assert shell("state", "stats", "--path", str(state)).stdout.endswith("retention          none\n")
 
 
 # --- beside a running process -----------------------------------------------------------------------------------------
