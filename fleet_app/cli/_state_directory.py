@@ -79,9 +79,7 @@ def opened(
         ConfigError: The caller gave a key or value that cannot be stored.
     """
     try:
-        store = AgentStateStore(
-            room_of(path), LABEL, None, path=path, alone=alone, limits=limits, retention=keep
-        )
+        store = AgentStateStore(room_of(path), LABEL, None, path=path, alone=alone, limits=limits, retention=keep)
     except StoreLocked as error:
         why = "this command needs it alone" if alone else "it keeps others out, as a fleet node does"
         raise StoreLocked(f"{str(error).partition(';')[0]}: {why}; end that process, then try again") from error

@@ -103,7 +103,7 @@ def import_file(file: str, *, dry_run: bool, path: str | None) -> None:
     word = "to write" if dry_run else "written"
     click.echo(f"{done.written} {word}, {done.unchanged} already there")
     if done.settled:
-        warn(f"{done.settled} conflicts in it: of each the newest value counts")
+        warn(f"{done.settled} leaves of maps left out: leaves below them hid them")
 
 
 UPKEEP: Final = (stats, verify, compact, export, import_file)

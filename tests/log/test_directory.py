@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from propagul import _system
-from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError, StoreLocked
+from propagul.errors import ClosedError, StoreCorrupt, StoreError, StoreLocked
 from propagul.log import formats
 from propagul.log.directory import OtherLog, StateDirectory
 from propagul.log.lock_file import LockFile
@@ -467,7 +467,8 @@ def test_a_socket_directory_that_others_could_have_made_is_not_used(tmp_path: Pa
 
 
 @posix
-def test_a_copy_does_not_lead_to_the_processes_of_the_original(tmp_path: Path, temporary: Path) -> None:
+@pytest.mark.usefixtures("temporary")
+def test_a_copy_does_not_lead_to_the_processes_of_the_original(tmp_path: Path) -> None:
     with StateDirectory(tmp_path / "original", "room") as original:
         socket_of_original = original.socket_path()
         shutil.copytree(tmp_path / "original", tmp_path / "copy")
@@ -479,8 +480,9 @@ def test_a_copy_does_not_lead_to_the_processes_of_the_original(tmp_path: Path, t
 
 
 @posix
+@pytest.mark.usefixtures("temporary")
 def test_who_cannot_enter_the_socket_directory_of_the_others_is_found_in_the_state_directory(
-    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A container, or a service with a /tmp of its own, beside processes that have another one."""
     with StateDirectory(tmp_path, "room") as one, StateDirectory(tmp_path, "room") as other:
@@ -499,8 +501,9 @@ def test_who_cannot_enter_the_socket_directory_of_the_others_is_found_in_the_sta
 
 
 @posix
+@pytest.mark.usefixtures("temporary")
 def test_what_killed_processes_left_is_used_by_the_next_and_a_note_of_another_boot_is_not(
-    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = StateDirectory(tmp_path, "room")
     left = killed.socket_path()
