@@ -95,7 +95,7 @@ class SocketPlaces:
     def _noted(self) -> Path | None:
         """The directory that the note names, if it counts here."""
         try:
-            whose, path = self._note.read_bytes().rsplit(b"\n", 1)
+            *whose, path = self._note.read_bytes().split(b"\n", 2)
             place = Path(os.fsdecode(path))
             if whose == self._whose() and place.is_absolute() and _system.is_private_directory(place):
                 return place
@@ -103,11 +103,15 @@ class SocketPlaces:
             pass
         return None
 
-    def _whose(self) -> bytes:
+    def _whose(self) -> list[bytes]:
         status = self._own.parent.stat()
-        return f"{_system.boot_id() or ''}\n{status.st_dev}:{status.st_ino}".encode()
+        return [(_system.boot_id() or "").encode(), f"{status.st_dev}:{status.st_ino}".encode()]
 
     def _make(self) -> Path:
         made = Path(tempfile.mkdtemp(prefix="propagul-")).absolute()
-        _system.write_private(self._note, self._whose() + b"\n" + os.fsencode(made))
+        try:
+            _system.write_private(self._note, b"\n".join([*self._whose(), os.fsencode(made)]))
+        except BaseException:
+            made.rmdir()
+            raise
         return made

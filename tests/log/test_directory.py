@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -516,6 +517,20 @@ def test_what_killed_processes_left_is_used_by_the_next_and_a_note_of_another_bo
     monkeypatch.setattr(_system, "boot_id", lambda: "another")
     with StateDirectory(tmp_path, "room") as booted, StateDirectory(tmp_path, "room") as second:
         assert booted.socket_path().parent == second.socket_path().parent != left.parent
+
+
+@posix
+def test_a_socket_directory_that_cannot_be_noted_is_not_left_behind(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with StateDirectory(tmp_path, "room") as directory:
+        monkeypatch.setattr(_system, "write_private", full)
+        with pytest.raises(StoreError, match="no space left"):
+            directory.socket_path()
+    assert list(temporary.iterdir()) == []
 
 
 @posix
