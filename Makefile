@@ -3,10 +3,11 @@ PYTHON3 ?= python3
 WORKERS ?= 2
 FROM ?= 0
 SEEDS ?= 5000
+SECONDS ?= 60
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test test-all lint format bench docs sim wheel clean .setup-demo .setup-wheel
+.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,6 +37,9 @@ test-all: setup lint ## every test with its long loops: 200 kills, searches over
 sim: setup ## both simulators over SEEDS schedules from FROM on; a failure prints the line that replays it
 	@$(RUN) -m tests.state.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.simulator $(FROM) $(SEEDS)
+
+fuzz: setup ## hostile bytes for every decoder, for SECONDS, from the seed FROM on; a failure prints the line that replays it
+	@$(RUN) -m tests.fuzz $(FROM) $(SECONDS)
 
 lint: setup ## format, lint, types and the arrows between the rooms
 	@$(RUN) -m ruff check

@@ -1,7 +1,6 @@
 """Finding and opening the state directory that `propagul state` was pointed at.
 
-The room stands in the directory, so nobody repeats it. It is opened with everything of the past kept: a look from
-outside must not throw away what the program that lives there means to keep.
+The room stands in the directory, so nobody repeats it, and so does how much of the past it keeps.
 """
 
 from __future__ import annotations
@@ -21,11 +20,12 @@ from propagul import AgentStateStore, Limits
 from propagul.errors import LocalProtocolError, StoreLocked
 from propagul.log.history import Archive
 from propagul.store._history import Past
-from propagul.store._retention import Retention
 from propagul.store._spaces import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from propagul.store._retention import Retention
 
 VARIABLE: Final = "PROPAGUL_STATE_PATH"
 on_directory = click.option("--path", metavar="DIR", envvar=VARIABLE, help=f"The state directory.  [env: {VARIABLE}]")
@@ -79,9 +79,7 @@ def opened(
         ConfigError: The caller gave a key or value that cannot be stored.
     """
     try:
-        store = AgentStateStore(
-            room_of(path), LABEL, None, path=path, alone=alone, limits=limits, retention=keep or Retention("all")
-        )
+        store = AgentStateStore(room_of(path), LABEL, None, path=path, alone=alone, limits=limits, retention=keep)
     except StoreLocked as error:
         why = "this command needs it alone" if alone else "it keeps others out, as a fleet node does"
         raise StoreLocked(f"{str(error).partition(';')[0]}: {why}; end that process, then try again") from error
@@ -99,11 +97,15 @@ def past_of(path: Path) -> Past:
     if not logs:
         raise ConfigError(f"{path} has no log yet: nothing was written")
     fullest = max(logs, key=size_of)
-    return Past(Archive(fullest, int(fullest.name, 16), float("inf")), STATE, time.time_ns)
+    return Past(Archive(fullest, int(fullest.name, 16), lambda: float("inf")), STATE, time.time_ns)
 
 
-def compact(path: Path, keep: Retention) -> int:
+def compact(path: Path, keep: Retention | None) -> int:
     """Compact the log of a directory that nobody else has open; return how many bytes are kept of its past.
+
+    Args:
+        path: The directory.
+        keep: How much it keeps from now on; None for as before.
 
     Raises:
         StoreLocked: Somebody has.

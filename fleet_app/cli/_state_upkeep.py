@@ -52,16 +52,17 @@ def verify(*, path: str | None) -> None:
 
 
 @click.command
-@click.option("--keep", metavar="TIME", default="all", help="How much history to keep: 7d, 12h, none.  [default: all]")
+@click.option("--keep", metavar="TIME", help="How much history to keep from now on: 7d, 12h, none, all.")
 @on_directory
-def compact(*, keep: str, path: str | None) -> None:
+def compact(*, keep: str | None, path: str | None) -> None:
     """Rewrite the log to what it says now.
 
-    Programs do so themselves from time to time. No other process may have the directory open.
+    Programs do so themselves from time to time. No other process may have the directory open. Without --keep it keeps
+    as much history as the directory was told before; see `stats`.
     """
     where = directory.find(path)
     try:
-        retention = Retention(keep)
+        retention = None if keep is None else Retention(keep)
     except ValueError as error:
         raise ConfigError(f"--keep: {error}") from None
     before = directory.log_bytes(where)
@@ -102,7 +103,7 @@ def import_file(file: str, *, dry_run: bool, path: str | None) -> None:
     word = "to write" if dry_run else "written"
     click.echo(f"{done.written} {word}, {done.unchanged} already there")
     if done.settled:
-        warn(f"{done.settled} conflicts in it: of each the newest value counts")
+        warn(f"{done.settled} leaves of maps left out: leaves below them hid them")
 
 
 UPKEEP: Final = (stats, verify, compact, export, import_file)

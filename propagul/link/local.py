@@ -25,12 +25,14 @@ from propagul.link.framing import FrameDecoder, encode_frame
 from propagul.link.messages import PROTOCOL_VERSION, pack, unpack
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Mapping
 
     from propagul.link.base import Link, Refusal
 
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 _SHUTDOWN_S: Final = 2.0
+_PAUSE_S: Final = 1.0
 _READ_BYTES: Final = 64 * 1024
 _MAGIC, _OK = "propagul", "ok"
 
@@ -126,7 +128,11 @@ class LocalLink:
 
 
 class LocalListener:
-    """Implements `propagul.link.base.Listener`; made by `LocalTransport.listen`."""
+    """Implements `propagul.link.base.Listener`; made by `LocalTransport.listen`.
+
+    Accepts by itself: asyncio's server gives each connection a task of its own, and what that holds is nobody's if the
+    loop ends before it has run.
+    """
 
     def __init__(self, node: NodeId, path: Path, accept: Mapping[Purpose, Callable[[Link], Awaitable[None]]]) -> None:
         self.path = path
@@ -135,7 +141,8 @@ class LocalListener:
         self._half_open: set[LocalLink] = set()
         self._links: set[LocalLink] = set()
         self._group = asyncio.TaskGroup()
-        self._server: asyncio.Server | None = None
+        self._loop = asyncio.get_running_loop()
+        self._listening: socket.socket | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
     @property
@@ -150,27 +157,22 @@ class LocalListener:
             LinkError: The system refused.
         """
         try:
-            listening = _system.private_socket(self.path)
+            self._listening = _system.private_socket(self.path)
         except OSError as error:
             raise LinkError(f"the socket {self.path} cannot be made: {error.strerror}") from error
         started = asyncio.Event()
-        self._supervisor = asyncio.get_running_loop().create_task(self._own_tasks(started), name="propagul local links")
+        self._supervisor = self._loop.create_task(self._own_tasks(started), name="propagul local links")
         try:
             await started.wait()
-            self._server = await asyncio.start_unix_server(self._enter, sock=listening)
+            self._await_knocks()
         except BaseException:
-            listening.close()
             await self.end()
             raise
 
     async def aclose(self) -> None:
         """Stop listening; open links stay. Idempotent."""
         self._closed.set()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+        self._stop_listening()
         for link in tuple(self._half_open):
             link.abort()
 
@@ -185,16 +187,41 @@ class LocalListener:
     async def _own_tasks(self, started: asyncio.Event) -> None:
         """Hold the group that every link's task belongs to, until it is closed and the last link is."""
         async with self._group:
-            started.set()
-            await self._closed.wait()
+            try:
+                started.set()
+                await self._closed.wait()
+            finally:
+                self._stop_listening()
 
-    def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._closed.is_set():
-            writer.transport.abort()
-        else:
-            self._group.create_task(self._serve(LocalLink(reader, writer, self.path, dialed=False)))
+    def _stop_listening(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            self._loop.remove_reader(listening)
+            listening.close()
+            with contextlib.suppress(OSError):
+                self.path.unlink()
 
-    async def _serve(self, link: LocalLink) -> None:
+    def _await_knocks(self) -> None:
+        if self._listening is not None:
+            self._loop.add_reader(self._listening, self._enter, self._listening)
+
+    def _enter(self, listening: socket.socket) -> None:
+        """Give a fresh connection a task, which it belongs to even if that never runs."""
+        try:
+            connection, _ = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no descriptor is left: who knocks waits
+            _log.warning("link.not_accepted local error=%s", error.strerror)
+            self._loop.remove_reader(listening)
+            self._loop.call_later(_PAUSE_S, self._await_knocks)
+            return
+        connection.setblocking(False)
+        task = self._group.create_task(self._serve(connection))
+        task.add_done_callback(lambda _: connection.close())
+
+    async def _serve(self, connection: socket.socket) -> None:
+        link = LocalLink(*await asyncio.open_unix_connection(sock=connection), self.path, dialed=False)
         self._links.add(link)
         self._half_open.add(link)
         try:
@@ -213,6 +240,8 @@ class LocalListener:
             self._links.discard(link)
 
     async def _welcome(self, link: LocalLink) -> None:
+        if self._closed.is_set():
+            raise ClosedError("the listener is closed")
         _check_owner(link, self.path)
         magic, version, purpose, node, *_ = unpack(await link.receive(), str, int, str, str)
         if (magic, version) != (_MAGIC, PROTOCOL_VERSION) or purpose not in self._accept or not is_local(_node(node)):

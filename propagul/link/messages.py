@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 PROTOCOL_VERSION = 1
 
+ITEMS_MAX = 64
+"""Items of one list, four times what any message of a link has."""
+
 _MAGIC = "propagul"
 _OK = "ok"
 _REFUSED = "refused"
@@ -49,14 +52,16 @@ def pack(message: Sequence[object]) -> bytes:
     return bytes(msgpack.packb(list(message), use_bin_type=True))
 
 
-def unpack(frame: bytes, *shape: type) -> list[object]:
+def unpack(frame: bytes, *shape: type, items_max: int = ITEMS_MAX) -> list[object]:
     """Decode a list whose first elements have the types of `shape`; further elements are kept.
+
+    No list in it may have more than `items_max`: room is made for what a header claims, at every depth.
 
     Raises:
         PeerProtocolError: It is anything else.
     """
     try:
-        message = msgpack.unpackb(frame, raw=False)
+        message = msgpack.unpackb(frame, raw=False, max_array_len=items_max, max_map_len=items_max)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         raise PeerProtocolError("a message is not msgpack") from error
     if not isinstance(message, list) or len(message) < len(shape):

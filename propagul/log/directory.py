@@ -8,8 +8,7 @@
       log/<log id>/lock    held by the log's process; its text is that process's id
       log/<log id>/        the log: *.log, *.snap
       log/<log id>.gone/   a log that was adopted, on its way out
-      sock/<log id>        the process's Unix socket, or
-      sock/where           the short-named directory that holds the sockets where this path is too long for one
+      sock/where           which directory outside this one holds the Unix sockets of its processes; see `sockets`
 
 Opening a directory of another room is refused before anything is made, so that two rooms can never merge on disk. Locks
 are the kernel's: a killed process leaves none behind, and a forked child has none of its parent's.
@@ -30,7 +29,7 @@ from propagul.errors import ClosedError, LocalProtocolError, StoreLocked
 from propagul.log import formats
 from propagul.log.lock_file import LockFile, pid_in
 from propagul.log.refusal import refusals_of
-from propagul.log.sockets import socket_directory
+from propagul.log.sockets import SocketPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +81,7 @@ class StateDirectory:
         self._logs = path / "log"
         self._door: LockFile | None = None
         self._closed = False
+        self._sockets, self._has_listened = SocketPlaces(path / "sock", self._is_alone), False
         with contextlib.ExitStack() as undo, self._refusals():
             self._lock = self._enter(room, alone=alone)
             undo.callback(self._lock.close)
@@ -90,6 +90,7 @@ class StateDirectory:
             formats.claim(path, room)
             with self._turn():
                 self.log_path, self._log_lock = self._take_over_log() or self._make_log()
+                self._sockets.tidy()
             undo.callback(self._log_lock.close)
             self._sweep()
             undo.pop_all()
@@ -112,6 +113,9 @@ class StateDirectory:
 
     def close(self) -> None:
         """Let go of log, door and directory. Idempotent; does nothing in a forked child."""
+        if self._has_listened and not self._closed and os.getpid() == self._pid:
+            with contextlib.suppress(OSError, StoreLocked), self._turn():
+                self._sockets.leave([path.name for path in self._log_paths()])
         self._closed = True
         for lock in (self._door, self._log_lock, self._lock):
             if lock is not None:
@@ -178,17 +182,24 @@ class StateDirectory:
 
     # --- sockets -------------------------------------------------------------------------------------------------
 
-    def socket_path(self, log_id: str) -> Path:
-        """Where the process of a log listens: the same answer in every process of the directory.
+    def socket_path(self) -> Path:
+        """Where this process listens. It may change: ask again.
 
         Raises:
-            LocalProtocolError: That is no log id.
             StoreError: No path is short enough for a socket, or the system refused.
         """
-        if not _LOG_ID.fullmatch(log_id):
-            raise LocalProtocolError(f"{log_id!r} is no log id")
         with self._use(), self._turn():
-            return socket_directory(self.path / "sock", len(log_id)) / log_id
+            self._has_listened = True
+            return self._sockets.mine() / self.log_id
+
+    def find_socket(self, log_id: str) -> Path | None:
+        """Where the process of another log listens; None if it does not, or where this process cannot see it.
+
+        Raises:
+            StoreError: The system refused.
+        """
+        with self._use(), self._turn():
+            return self._sockets.find(log_id)
 
     # -------------------------------------------------------------------------------------------------------------
 
@@ -234,6 +245,10 @@ class StateDirectory:
         entries = sorted(self._logs.iterdir()) if self._logs.is_dir() else []
         return [path for path in entries if _LOG_ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink()]
 
+    def _is_alone(self) -> bool:
+        """Whether no other process holds a log here. In our turn only."""
+        return all(_holder(path / "lock") is None for path in self._log_paths() if path != self.log_path)
+
     def _remove_log(self, path: Path, lock: LockFile) -> None:
         gone = path.with_name(path.name + _GONE)
         with self._use():
@@ -241,8 +256,7 @@ class StateDirectory:
                 lock.close()  # nobody takes it in our turn, and Windows renames nothing with an open file in it
                 _system.move(path, gone)
                 _system.sync_directory(self._logs)
-            with contextlib.suppress(OSError):
-                self.socket_path(path.name).unlink()
+                self._sockets.remove(path.name)
             shutil.rmtree(gone, ignore_errors=True)  # what is left is swept at the next open
 
     def _sweep(self) -> None:

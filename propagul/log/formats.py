@@ -41,7 +41,7 @@ LOCK = "lock"
 MIGRATION_WAIT_S = 600.0
 
 _LABEL = "room.json"
-_CARRIED = ("identity.key",)
+_CARRIED = ("identity.key", "retention.json")
 """Files that belong to the directory and to no format."""
 
 

@@ -25,7 +25,7 @@ from propagul.log.segment import SegmentFile, segment_paths
 from propagul.log.snapshot_reader import SnapshotFile, read_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from propagul.log.place import Place
@@ -110,7 +110,7 @@ class Archive:
     Args:
         log_path: The log's directory.
         log_id: The id its segments carry.
-        keep_s: How long to keep what recovery does not need, seconds; 0 for not at all, infinity for ever.
+        keep_s: Says how long to keep what recovery does not need, seconds; 0 for not at all, infinity for ever.
 
     Attributes:
         lock: Held while files are read, moved or removed. *Use:* take it around `retire` and `retained`, and before
@@ -118,7 +118,7 @@ class Archive:
         bytes: What is kept for the past only.
     """
 
-    def __init__(self, log_path: Path, log_id: int, keep_s: float) -> None:
+    def __init__(self, log_path: Path, log_id: int, keep_s: Callable[[], float]) -> None:
         self.lock = threading.Lock()
         self.bytes = 0
         self._here, self._folder = log_path, log_path / FOLDER
@@ -132,11 +132,12 @@ class Archive:
             StoreError: The system refused. What was not moved stands where it stood.
         """
         with refusals_of(f"the history in {self._folder} cannot be changed"):
-            if self._keep_s:
+            keep_s = self._keep_s()
+            if keep_s:
                 self._move_before(number)
             if self._folder.is_dir():
-                self._remove_before(self._begin(now) if self._keep_s else None)
-                self.bytes = sum(path.stat().st_size for path in self._folder.iterdir())
+                self._remove_before(self._begin(now, keep_s) if keep_s else None)
+            self.bytes = sum(path.stat().st_size for path in self._folder.glob("*"))
 
     def retained(self, now: Stamp) -> Retained:
         """Everything that can be read now.
@@ -161,11 +162,11 @@ class Archive:
             _system.sync_directory(self._folder)
             _system.sync_directory(self._here)
 
-    def _begin(self, now: Stamp) -> int:
+    def _begin(self, now: Stamp, keep_s: float) -> int:
         """The lowest number of a file that is still wanted."""
-        if self._keep_s == float("inf"):
+        if keep_s == float("inf"):
             return 0
-        base = base_at(self.retained(now).bases, Stamp(max(now - stamps_in(self._keep_s), 0)))
+        base = base_at(self.retained(now).bases, Stamp(max(now - stamps_in(keep_s), 0)))
         return 0 if base is None else base.first
 
     def _remove_before(self, number: int | None) -> None:

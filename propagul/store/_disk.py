@@ -24,6 +24,7 @@ from propagul.log.snapshot import SnapshotWriter, drop_snapshots_before, newest_
 from propagul.log.snapshot_reader import SnapshotReader, read_snapshot, snapshot_path
 from propagul.store._eviction import MEMORY_BYTES, MEMORY_BYTES_MIN, Eviction
 from propagul.store._journal import GROWTH_BYTES, Journal
+from propagul.store._retention import KeptRetention
 from propagul.store._worker import Worker
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from propagul.log.place import Place
     from propagul.store._instant import SnapshotCut
     from propagul.store._namespace import Namespace
+    from propagul.store._retention import Retention
 
 COMPACT_BYTES: Final = 16 * 1024 * 1024
 """A log shorter than this, or than what its last snapshot came to, is not compacted."""
@@ -53,11 +55,11 @@ class Keep(NamedTuple):
     """How much is kept of what was.
 
     Attributes:
-        history_s: How long what was compacted away stays readable, seconds.
+        retention: How long what was compacted away stays readable; None for as the directory says.
         memory_bytes: About how many bytes of values may be in memory.
     """
 
-    history_s: float = 0.0
+    retention: Retention | None = None
     memory_bytes: int = MEMORY_BYTES
 
 
@@ -74,6 +76,7 @@ class Disk:
 
     Attributes:
         archive: What is kept of the past.
+        retention: How much of it.
         compactions: How often the log was compacted.
         is_pressing: Whether so much is pending that a write must ask `relieve` first.
     """
@@ -100,7 +103,8 @@ class Disk:
             boot_id=_system.boot_id(),
             log_id=int(self.directory.log_id, 16),
         )
-        self.archive = Archive(here, int(self.directory.log_id, 16), keep.history_s)
+        self.retention = KeptRetention(path, keep.retention)
+        self.archive = Archive(here, int(self.directory.log_id, 16), self.retention.seconds)
         self._snapshots = SnapshotReader(here)
         self.journal = Journal(self.log, ColdValues(self._read, keep.memory_bytes // _CACHED_PART))
         self.eviction = Eviction(here, self.journal.cold, keep.memory_bytes)
@@ -124,8 +128,10 @@ class Disk:
 
         Raises:
             StoreCorrupt: Something acknowledged is damaged, or passed its checksum and is still not ours.
+            StoreError: What was asked to be kept cannot be written down.
         """
         size = sum(path.stat().st_size for path in self.directory.log_path.iterdir() if path.is_file())
+        self.retention.settle()
         fold = Fold(replicas, self.log.read)
         fold.cold = self.journal.cold if size > self._memory_bytes else None
         fold.take_all(self._events())

@@ -2,21 +2,24 @@
 
 Importing adds and overwrites and never removes. What is there already is not written again, so an import may be
 repeated: after one that was cut short, or to see with `dry_run` what is still to be done. Log entries go where they
-stood, under their own positions.
+stood, under their own positions. The values of a conflict are written beside each other and are a conflict again.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from propagul.crdt import LOG, Op
+from propagul.crdt import LOG, MAP, REGISTER, Op
 from propagul.errors import LimitExceeded, LocalProtocolError
 from propagul.store import _paths
+from propagul.store._concurrent import Beside
 from propagul.store._export import FORMAT, VERSION
 from propagul.store._holdings import POSITION, VALUE
 from propagul.store._readable import dumps, from_json, loads, to_json
-from propagul.store._types._leaves import flat
+from propagul.store._types._leaves import checked, flat
 from propagul.store._values import Limits, freeze_at
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ class Imported:
     Attributes:
         written: Those that were not there, or differed.
         unchanged: Those that were there already.
-        settled: Conflicts of which only the newest value was taken: one store cannot write concurrent ones.
+        settled: Leaves of maps that were not taken, because leaves below them hid them.
     """
 
     written: int = 0
@@ -126,23 +129,53 @@ def _batches(records: Iterable[tuple[int, int, Line]]) -> Iterator[list[tuple[in
         yield batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What lines are written to: a store, and what stands beside its values once they are."""
+
+    store: StateMap
+    beside: Beside
+    dry_run: bool
+
+    def write(self, write: Callable[[], object]) -> None:
+        """Write something, or do not."""
+        if not self.dry_run:
+            write()
+
+    def put(self, row: tuple[str, int], held: list[object], wanted: list[object], write: Callable[[], object]) -> int:
+        """Have a row, of a key and kind, hold exactly the wanted values; return 1 if it did not.
+
+        `write` writes the first of them in place of whatever is there.
+        """
+        if _same(held, wanted):
+            return 0
+        if not _same(held, wanted[:1]):
+            self.write(write)
+        if not self.dry_run:
+            self.beside.add(*row, [freeze_at(repr(row[0]), value, WIDEST) for value in wanted[1:]])
+        return 1
+
+
 def _import_batch(store: StateMap, batch: list[tuple[int, Line]], *, dry_run: bool) -> Imported:
-    if dry_run or len(batch) == 1:
-        return sum((_import_line(store, *line, dry_run=dry_run) for line in batch), Imported())
+    target = _Target(store, Beside(store._rows.space), dry_run)  # noqa: SLF001 - the store's own package
     try:
-        with store.transaction():
-            return sum((_import_line(store, *line, dry_run=False) for line in batch), Imported())
+        with contextlib.nullcontext() if dry_run or len(batch) == 1 else store.transaction():
+            done = sum((_import_line(target, *line) for line in batch), Imported())
+        target.beside.write()
     except LimitExceeded:  # the lines were short and their rows are not; if it is one value, it is met again
+        if len(batch) == 1:
+            raise
         half = len(batch) // 2
         return _import_batch(store, batch[:half], dry_run=False) + _import_batch(store, batch[half:], dry_run=False)
+    return done
 
 
-def _import_line(store: StateMap, number: int, line: Line, *, dry_run: bool) -> Imported:
+def _import_line(target: _Target, number: int, line: Line) -> Imported:
     key, kind = line.get("key"), line.get("type")
     if type(key) is not str or type(kind) is not str or kind not in _IMPORTS:
         raise LocalProtocolError(f"line {number}: a line has a key, a type this version knows, and a value")
     try:
-        return _IMPORTS[kind](store, key, line, dry_run)
+        return _IMPORTS[kind](target, key, line)
     except LimitExceeded:
         raise
     except LocalProtocolError as error:
@@ -152,39 +185,35 @@ def _import_line(store: StateMap, number: int, line: Line, *, dry_run: bool) -> 
         raise LocalProtocolError(f"line {number}, key {key!r}: {why}") from None
 
 
-def _import_value(store: StateMap, key: str, line: Line, dry_run: bool) -> Imported:  # noqa: FBT001 - as its siblings
+def _import_value(target: _Target, key: str, line: Line) -> Imported:
     siblings = _list(line, "siblings") if "siblings" in line else []
     values = [from_json(_part(sibling, "value")) for sibling in siblings] or [from_json(line["value"])]
+    store = target.store
     row = store._rows.row(key)  # noqa: SLF001 - the store's own package; a stored None differs from nothing
     held = (store.get_conflicts(key) or [store.get(key)]) if row.siblings else []
-    if _same(held, values):
-        return Imported(unchanged=1)
-    settled = int(len(values) > 1)
-    if _same(held, values[:1]):
-        return Imported(unchanged=1, settled=settled)
-    _write(lambda: store.set(key, values[0]), dry_run)
-    return Imported(written=1, settled=settled)
+    written = target.put((key, REGISTER), held, values, lambda: store.set(key, values[0]))
+    return Imported(written=written, unchanged=1 - written)
 
 
-def _import_counter(store: StateMap, name: str, line: Line, dry_run: bool) -> Imported:  # noqa: FBT001
-    value, counter = line["value"], store.counter(name)
+def _import_counter(target: _Target, name: str, line: Line) -> Imported:
+    value, counter = line["value"], target.store.counter(name)
     if type(value) is not int:
         raise ValueError("a counter's value is an int")
     missing = value - counter.value
     if missing:
-        _write(lambda: counter.add(missing), dry_run)
+        target.write(lambda: counter.add(missing))
     return Imported(written=bool(missing), unchanged=not missing)
 
 
-def _import_set(store: StateMap, name: str, line: Line, dry_run: bool) -> Imported:  # noqa: FBT001
-    held, wanted = store.set_of(name), [cast("Element", from_json(element)) for element in _list(line, "value")]
+def _import_set(target: _Target, name: str, line: Line) -> Imported:
+    held, wanted = target.store.set_of(name), [cast("Element", from_json(element)) for element in _list(line, "value")]
     missing = [element for element in wanted if element not in held]
     if missing:
-        _write(lambda: held.update(missing), dry_run)
+        target.write(lambda: held.update(missing))
     return Imported(written=len(missing), unchanged=len(wanted) - len(missing))
 
 
-def _import_log(store: StateMap, name: str, line: Line, dry_run: bool) -> Imported:  # noqa: FBT001
+def _import_log(target: _Target, name: str, line: Line) -> Imported:
     """Entries go where they stood, under their own positions: so time, origin and order are kept."""
     entries: dict[str, object] = {}
     for entry in _list(line, "value"):
@@ -192,28 +221,31 @@ def _import_log(store: StateMap, name: str, line: Line, dry_run: bool) -> Import
         if type(position) is not str or not POSITION.fullmatch(position):
             raise ValueError("an entry of a log has a position that is none")
         entries[_paths.element_key(_paths.LOG, name, position, limits=WIDEST)] = from_json(_part(entry, "value"))
-    rows = store._rows  # noqa: SLF001 - the store's own package; its logs only append
+    rows = target.store._rows  # noqa: SLF001 - the store's own package; its logs only append
     missing = {key: value for key, value in entries.items() if not rows.row(key).siblings}
     ops = [Op(key, LOG, freeze_at(f"log_of({name!r})", value, WIDEST)) for key, value in missing.items()]
     if ops:
-        _write(lambda: rows.commit(ops), dry_run)
+        target.write(lambda: rows.commit(ops))
     return Imported(written=len(ops), unchanged=len(entries) - len(ops))
 
 
-def _import_map(store: StateMap, name: str, line: Line, dry_run: bool) -> Imported:  # noqa: FBT001
+def _import_map(target: _Target, name: str, line: Line) -> Imported:
     tree = from_json(line["value"])
     if type(tree) is not dict:
         raise ValueError("a map's value is an object")
-    held, leaves = store.map_of(name), dict(flat((), tree))
-    known: dict[Path, object] = dict(held.items()) if leaves else {}
-    missing = {path: value for path, value in leaves.items() if path not in known or not _same(known[path], value)}
-    for path, value in missing.items():
-        _write(lambda path=path, value=value: held.set(path, value), dry_run)  # type: ignore[misc]  # bound at once
-    settled = len(_list(line, "conflicts")) if "conflicts" in line else 0
-    return Imported(written=len(missing), unchanged=len(leaves) - len(missing), settled=settled)
+    held, disputes = target.store.map_of(name), _list(line, "conflicts") if "conflicts" in line else []
+    shown = [dispute for dispute in disputes if _part(dispute, "hidden_by") is None]
+    wanted = {path: [value] for path, value in flat((), tree)} | dict(map(_dispute, shown))
+    known: dict[Path, list[object]] = {path: [value] for path, value in held.items()} if wanted else {}
+    known |= {found.path: found.values for found in held.conflicts() if found.hidden_by is None} if wanted else {}
+    written = 0
+    for path, values in wanted.items():
+        row = _paths.element_key(_paths.MAP, name, *path, limits=WIDEST), MAP
+        written += target.put(row, known.get(path, []), values, functools.partial(held.set, path, values[0]))
+    return Imported(written=written, unchanged=len(wanted) - written, settled=len(disputes) - len(shown))
 
 
-_IMPORTS: Final[dict[str, Callable[[StateMap, str, Line, bool], Imported]]] = {
+_IMPORTS: Final[dict[str, Callable[[_Target, str, Line], Imported]]] = {
     VALUE: _import_value,
     "counter": _import_counter,
     "set": _import_set,
@@ -222,9 +254,12 @@ _IMPORTS: Final[dict[str, Callable[[StateMap, str, Line, bool], Imported]]] = {
 }
 
 
-def _write(write: Callable[[], object], dry_run: bool) -> None:  # noqa: FBT001
-    if not dry_run:
-        write()
+def _dispute(dispute: object) -> tuple[Path, list[object]]:
+    """The path of a leaf in conflict, and its values."""
+    path, siblings = _part(dispute, "path"), _part(dispute, "siblings")
+    if type(path) is not list or type(siblings) is not list or not siblings:
+        raise ValueError("a conflict has a path, and siblings")
+    return checked(tuple(path)), [from_json(_part(sibling, "value")) for sibling in siblings]
 
 
 def _same(one: object, other: object) -> bool:

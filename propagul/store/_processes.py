@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from propagul.errors import LinkError, PropagulError
+from propagul.errors import LinkError, PropagulError, StoreError
 from propagul.link.base import Address, Purpose
 from propagul.link.local import LocalTransport, process_node
 from propagul.store._query import answer_logged, ask_logged
@@ -44,14 +44,14 @@ class _Seen:
     Attributes:
         door: Whether the door is ours.
         holder: The process that holds it; None for nobody, 0 for one that does not say.
-        sockets: Where the processes listen.
-        running: By log id, the processes that can be linked with.
+        sockets: By log id, where the processes that can be linked with listen.
+        running: By log id, which processes these are.
         news: Whether logs were adopted that held something new.
     """
 
     door: bool
     holder: int | None
-    sockets: Path
+    sockets: Mapping[str, Path]
     running: Mapping[str, int]
     news: bool
 
@@ -165,15 +165,15 @@ class Processes:
 
     async def _listen(self, network: Network) -> None:
         """Listen before looking who is there, so that of two newcomers one sees the other."""
-        path, is_there = await _in_thread(self._own_socket)
-        if self._listener is not None and self._listener.path == path and is_there:
-            return
         try:
-            if self._listener is not None:  # what is temporary may be swept away
-                await self._listener.end()
-            self._listener = await self._transport.listen(Address(str(path), 0), self._handlers(network))
-        except LinkError as error:
-            self._listener, self._trouble = None, str(error)
+            path, is_there = await _in_thread(self._own_socket)
+            if self._listener is not None and not (self._listener.path == path and is_there):
+                await self._listener.end()  # what is temporary may be swept away
+                self._listener = None
+            if self._listener is None:
+                self._listener = await self._transport.listen(Address(str(path), 0), self._handlers(network))
+        except (LinkError, StoreError) as error:
+            self._trouble = str(error)
         else:
             self._trouble = ""
 
@@ -186,16 +186,18 @@ class Processes:
 
     def _tend(self, mesh: Mesh, seen: _Seen) -> None:
         """Stay linked with every process that listens."""
-        for log_id in self._targets.keys() - seen.running.keys():
-            mesh.release(self._targets.pop(log_id))
-        for log_id in seen.running.keys() - self._targets.keys():
-            where = Address(str(seen.sockets / log_id), 0)
-            self._targets[log_id] = mesh.keep([where], process_node(self._identity, log_id), self._transport)
+        listening = {log_id: Address(str(path), 0) for log_id, path in seen.sockets.items()}
+        for log_id, target in tuple(self._targets.items()):
+            if target.addresses != (listening.get(log_id),):
+                mesh.release(self._targets.pop(log_id))
+        for log_id in listening.keys() - self._targets.keys():
+            node = process_node(self._identity, log_id)
+            self._targets[log_id] = mesh.keep([listening[log_id]], node, self._transport)
 
     # --- in a thread: what takes turns with other processes, reads and syncs --------------------------------------
 
     def _own_socket(self) -> tuple[Path, bool]:
-        path = self._directory.socket_path(self._directory.log_id)
+        path = self._directory.socket_path()
         return path, path.exists()
 
     def _look_at_door(self) -> tuple[bool, int | None]:
@@ -205,13 +207,14 @@ class Processes:
     def _look(self) -> _Seen:
         door, holder = self._look_at_door()
         others = self._directory.others()
-        sockets = self._directory.socket_path(self._directory.log_id).parent
         running = {other.log_id: other.pid for other in others if other.pid is not None}
+        found = {log_id: self._directory.find_socket(log_id) for log_id in running}
+        sockets = {log_id: path for log_id, path in found.items() if path is not None}
         return _Seen(
             door=door,
             holder=holder,
             sockets=sockets,
-            running={log_id: pid for log_id, pid in running.items() if (sockets / log_id).exists()},
+            running={log_id: running[log_id] for log_id in sockets},
             news=self._adopt([other for other in others if other.pid is None]),
         )
 

@@ -58,5 +58,6 @@ async def answer_logged(link: Link, logged: Callable[[Sequence[Dot], int, float]
         raise PeerProtocolError("a question this version does not know")
     dots: list[Dot] = []
     for _ in range(frames):
-        dots += [Dot(stamp, origin) for origin, stamp in codec.unflatten(unpack(await link.receive()))]
+        flat = unpack(await link.receive(), items_max=2 * _DOTS_A_FRAME)
+        dots += [Dot(stamp, origin) for origin, stamp in codec.unflatten(flat)]
     await link.send(pack([_LOGGED, await logged(dots, peers, milliseconds / 1000)]))

@@ -154,7 +154,7 @@ class Siblings:
         fold = Fold(replicas, read)
         fold.take_all(events)
         for name, space in self._spaces.items():
-            _join(space, replicas[name])
+            join_replica(space, replicas[name])
         return fold.own
 
     def _keep_torn(self, log_id: str, log: EventLog) -> None:
@@ -165,7 +165,7 @@ class Siblings:
                 _system.move(torn, self._directory.log_path / f"{log_id}-{torn.name}")
 
 
-def _join(space: Namespace, replica: Replica) -> None:
+def join_replica(space: Namespace, replica: Replica) -> None:
     """Give a namespace what a replica holds beyond it. What is covered already adds nothing to the log.
 
     Raises:

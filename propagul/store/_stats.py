@@ -48,6 +48,7 @@ class StoreStats:
         pending_bytes: Bytes of the log that are not known to be on the disk yet.
         evicted: Values that are not in memory but in the log alone; see `memory_bytes`.
         history_bytes: What is on the disk for `history` and `at` only; see `Retention`.
+        retention: How far back that goes, as the directory says; empty without one.
     """
 
     keys: int
@@ -80,6 +81,7 @@ class StoreStats:
     pending_bytes: int
     evicted: int
     history_bytes: int
+    retention: str
 
 
 def measure(
@@ -120,4 +122,5 @@ def measure(
         pending_bytes=0 if disk is None else disk.log.pending_bytes,
         evicted=sum(isinstance(sibling.payload, Evicted) for _, row in rows for sibling in row.siblings),
         history_bytes=0 if disk is None else disk.archive.bytes,
+        retention="" if disk is None else str(disk.retention),
     )

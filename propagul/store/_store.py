@@ -27,7 +27,6 @@ from propagul.store._network import Network, Parts
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
-from propagul.store._retention import NONE, Retention
 from propagul.store._room import open_room
 from propagul.store._spaces import OWN, PRESENCE, STATE, open_spaces
 from propagul.store._stats import StoreStats, measure
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from propagul.link import ByteLink, Credentials, NodeId, Refusal, Transport
     from propagul.store._report import Member, SyncReport
+    from propagul.store._retention import Retention
 
 SYNC_TIMEOUT_S = 10.0
 LABEL_CHARS_MAX = 256
@@ -63,7 +63,8 @@ class AgentStateStore(StateMap):
         alone: Keep other processes out of the directory; without it they share it.
         durability: What a write that has returned survives: `os` the end of the process, `group` a power cut (one sync
             for all who wait), `each` a power cut (synced before it is visible), `peers:n` the loss of this machine.
-        retention: How far back `history` and `at` can read once the log was compacted; by default no further.
+        retention: How far back `history` and `at` can read once the log was compacted. The directory keeps what it was
+            told, also for other programs; None leaves that as it is, which is no further if nobody ever said.
         memory_bytes: About how many bytes of values stay in memory. Those written last do; older ones are read from the
             log when they are asked for. Keys always stay. Without a path everything does.
 
@@ -97,7 +98,7 @@ class AgentStateStore(StateMap):
         clock: Clock | None = None,
         alone: bool = False,
         durability: str = "os",
-        retention: Retention = NONE,
+        retention: Retention | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self.room, self.label = room, str(node_id)
@@ -107,13 +108,12 @@ class AgentStateStore(StateMap):
         limits = limits or Limits()
         self._clock = clock or SystemClock()
         self._peers = [Address(*peer) for peer in peers]
-        self._port, self._advertise = port, advertise
-        where = None if path is None else Path(path)
+        self._port, self._advertise, where = port, advertise, None if path is None else Path(path)
         self._durability = Durability.parse(durability)
         self._durability.check(has_path=where is not None)
         self._lock = threading.Lock()
-        keep = Keep(retention.seconds, memory_bytes)
-        self._disk = None if where is None else Disk(where, room, self._lock, self._clock.time_ns, keep, alone=alone)
+        keep, time_ns = Keep(retention, memory_bytes), self._clock.time_ns
+        self._disk = None if where is None else Disk(where, room, self._lock, time_ns, keep, alone=alone)
         self._is_shared = self._disk is not None and transport is None and not alone
         try:
             self._spaces, self._siblings = open_spaces(
@@ -307,7 +307,7 @@ class AgentStateStore(StateMap):
 
     def members(self) -> list[Member]:
         """Other stores of the room heard of recently."""
-        return [] if self._network is None else self._network.members()
+        return self._network.members() if self._network else []
 
     def linked(self) -> frozenset[NodeId]:
         """Members with an open link to this store."""
@@ -326,8 +326,8 @@ class AgentStateStore(StateMap):
     def stats(self) -> StoreStats:
         """Counters and sizes. O(rows)."""
         adopted = 0 if self._siblings is None else self._siblings.adopted
-        refused, failed = sum(refusal.count for refusal in self.refusals()), self._callbacks_failed
-        counted = {"adopted": adopted, "refused": refused, "callbacks_failed": failed}
+        refused = sum(refusal.count for refusal in self.refusals())
+        counted = {"adopted": adopted, "refused": refused, "callbacks_failed": self._callbacks_failed}
         return measure(self._state, self._disk, self._network, **counted)
 
     # --- inside --------------------------------------------------------------------------------------------------

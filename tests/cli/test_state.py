@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleet_app.cli._state_watch import described
-from propagul import AgentStateStore
+from propagul import AgentStateStore, LocalProtocolError
 from propagul.store._export import Exported, export_lines
 from propagul.store._holdings import holdings
-from propagul.store._import import import_lines
+from propagul.store._import import Imported, import_lines
 from propagul.store._readable import dumps, from_json, loads, to_json
 from propagul.store._retention import Retention
 from propagul.store._verify import verify
@@ -229,6 +229,7 @@ def test_the_fleets_libraries_are_not_needed(shell: Shell, state: Path) -> None:
 
 
 def test_looking_does_not_throw_the_kept_history_away(shell: Shell, state: Path) -> None:
+    assert json.loads(shell("state", "stats", "--json", "--path", str(state)).stdout)["retention"] == "all"
     done = shell("state", "compact", "--path", str(state))
     assert done.returncode == 0, done
     kept = sorted(path.name for path in state.glob("log/*/history/*"))
@@ -239,6 +240,7 @@ def test_looking_does_not_throw_the_kept_history_away(shell: Shell, state: Path)
     assert shell("state", "history", "plan", "--path", str(state)).stdout.count("\n") == 2
     assert shell("state", "compact", "--keep", "none", "--path", str(state)).returncode == 0
     assert not list(state.glob("log/*/history/*"))
+    assert shell("state", "stats", "--path", str(state)).stdout.endswith("retention          none\n")
 
 
 # --- beside a running process -----------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ def test_watching_prints_changes_as_json_until_ctrl_c(shell: Shell, live: subpro
     with subprocess.Popen(
         [sys.executable, "-m", "fleet_app", "state", "watch", "w", "--path", "state"], stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=shell.home, text=True,
-        env=shell.environ({"PYTHONWARNINGS": "error,ignore::ResourceWarning"}),  # it may be dialled while it ends
+        env=shell.environ({"PYTHONWARNINGS": "error"}),
     ) as watcher:  # fmt: skip
         assert watcher.stdout is not None
         assert watcher.stderr is not None
@@ -437,7 +439,7 @@ def test_a_second_import_writes_nothing_and_a_changed_value_is_written(tmp_path:
     target.close()
 
 
-def test_a_conflict_is_exported_whole_and_imported_as_its_newest_value(tmp_path: Path) -> None:
+def test_a_conflict_is_exported_whole_and_is_one_again_where_it_is_imported(tmp_path: Path) -> None:
     with_conflict(tmp_path / "source")
     source, target = store_at(tmp_path / "source"), store_at(tmp_path / "target")
     lines = list(export_lines(source, ROOM, Exported()))
@@ -446,9 +448,51 @@ def test_a_conflict_is_exported_whole_and_imported_as_its_newest_value(tmp_path:
     assert [sibling["value"] for sibling in conf["conflicts"][0]["siblings"]] == ["ours", "theirs"]
     assert import_lines(source, lines).written == 0
     assert source.get_conflicts("task") == ["ours", "theirs"]
-    assert import_lines(target, lines).settled == 2
-    assert (target.get("task"), target.map_of("conf").get("mode")) == ("ours", "ours")
+    target.set("task", "what was there goes")
+    dry = import_lines(target, lines, dry_run=True)
+    assert target.get_conflicts("task") == []
+    assert import_lines(target, lines) == dry == Imported(written=2)
+    for store in (source, target):
+        assert store.get_conflicts("task") == ["ours", "theirs"]
+        (conflict,) = store.map_of("conf").conflicts()
+        assert (conflict.path, conflict.values) == (("mode",), ["ours", "theirs"])
+    assert import_lines(target, lines) == Imported(unchanged=2)
+    target.set("task", "ours")
+    assert import_lines(target, lines) == Imported(written=1, unchanged=1)
     source.close()
+    target.close()
+    again = store_at(tmp_path / "target")
+    assert again.get_conflicts("task") == ["ours", "theirs"]
+    again.set("task", "settled")
+    assert again.get_conflicts("task") == []
+    again.close()
+
+
+def test_many_conflicts_of_many_values_are_imported_in_their_order_and_cost_one_origin_a_rank(tmp_path: Path) -> None:
+    target = store_at(tmp_path)
+    wanted = {f"k{number}": [None, number, {"n": [number]}, "x"][: 2 + number % 3] for number in range(1500)}
+    header = dumps({"format": "propagul export", "version": 1, "room": ROOM, "time": "", "keys": 1500})
+    lines = [
+        dumps({"key": key, "type": "value", "siblings": [{"value": to_json(value)} for value in values]})
+        for key, values in wanted.items()
+    ]
+    assert import_lines(target, [header, *lines, dumps({"end": 1500})]) == Imported(written=1500)
+    assert {key: target.get_conflicts(key) for key in wanted} == wanted
+    assert target.stats.origins == 1 + 3 * 2
+    target.close()
+
+
+def test_a_leaf_that_is_hidden_by_others_below_it_is_left_out_and_counted(tmp_path: Path) -> None:
+    target = store_at(tmp_path)
+    header = dumps({"format": "propagul export", "version": 1, "room": ROOM, "time": "", "keys": 1})
+    hidden = {"path": ["a"], "siblings": [{"value": 1}], "hidden_by": ["a", "b"]}
+    line = dumps({"key": "m", "type": "map", "value": {"a": {"b": 2}}, "conflicts": [hidden]})
+    assert import_lines(target, [header, line, dumps({"end": 1})]) == Imported(written=1, settled=1)
+    assert target.map_of("m").to_dict() == {"a": {"b": 2}}
+    for broken in ([3], [{"path": 3, "siblings": [], "hidden_by": None}], [{"hidden_by": None}]):
+        line = dumps({"key": "m", "type": "map", "value": {}, "conflicts": broken})
+        with pytest.raises(LocalProtocolError, match="line 2"):
+            import_lines(target, [header, line, dumps({"end": 1})])
     target.close()
 
 

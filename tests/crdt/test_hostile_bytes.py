@@ -43,7 +43,7 @@ from tests.crdt.histories import LONG, SPACE, WALL, examples
 from tests.crdt.test_golden import BATCH, BLOCK, ENTRIES, JOIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Decoder = Callable[[bytes], object]
 
@@ -269,13 +269,15 @@ def test_what_a_header_claims_is_not_allocated(name: str) -> None:
 # And none kept.
 
 
-def mutants(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+def mutants(
+    count: int, seed: int, good: Mapping[str, list[bytes]] = GOOD, names: Sequence[str] = tuple(DECODERS)
+) -> Iterator[tuple[str, bytes]]:
     """Frames that are nearly good: cut, spliced, overwritten, headers put in; each for a decoder of its kind or any."""
     chance = random.Random(seed)
-    kinds, names = list(GOOD), list(DECODERS)
+    kinds = list(good)
     for _ in range(count):
         kind = chance.choice(kinds)
-        frame = bytearray(chance.choice(GOOD[kind]))
+        frame = bytearray(chance.choice(good[kind]))
         for _ in range(chance.randrange(1, 4)):
             at = chance.randrange(len(frame) + 1)
             match chance.randrange(6):

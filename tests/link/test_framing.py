@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from propagul.errors import PeerProtocolError
 from propagul.link import FrameDecoder, encode_frame
+from propagul.link.base import FIRST_FRAME_BYTES_MAX
 from propagul.link.messages import unpack, unpack_hello
 
 LIMIT = 50
@@ -74,6 +76,19 @@ def test_arbitrary_messages_decode_or_are_a_protocol_error(frame: bytes) -> None
     for decode_one in (unpack_hello, unpack, lambda data: unpack(data, bytes, str)):
         with contextlib.suppress(PeerProtocolError):
             decode_one(frame)
+
+
+@pytest.mark.parametrize("claim", [b"\xdd\x00\x00\x0f\xf0", b"\xdc\x0f\xf0", b"\xdf\x00\x00\x07\xf0\x01", b"\x91"])
+def test_a_first_frame_of_lists_in_lists_costs_memory_in_proportion(claim: bytes) -> None:
+    """The decoder makes room for what a header claims before it has seen one item."""
+    frame = (claim * FIRST_FRAME_BYTES_MAX)[: FIRST_FRAME_BYTES_MAX - 100] + b"\xc0" * 100
+    tracemalloc.start()
+    try:
+        with pytest.raises(PeerProtocolError):
+            unpack_hello(frame)
+        assert tracemalloc.get_traced_memory()[1] < 100 * len(frame) + 256 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

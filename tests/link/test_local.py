@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import gc
 import os
 import socket
 import stat
@@ -293,3 +295,78 @@ def test_a_listener_that_does_not_answer_is_given_up(private: Path, monkeypatch:
                 await dial(private / "b")
 
     run(scenario)
+
+
+# --- ending in the middle of something --------------------------------------------------------------------------------
+
+
+def knock(path: Path, times: int) -> list[socket.socket]:
+    """Connections that wait in the backlog, each with a good hello; the loop has seen none of them yet."""
+    hello = pack(["propagul", 1, "gossip", A])
+    knocking = [socket.socket(socket.AF_UNIX) for _ in range(times)]
+    for connection in knocking:
+        connection.connect(str(path))
+        connection.sendall(len(hello).to_bytes(4, "big") + hello)
+    return knocking
+
+
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("ended", [True, False])
+def test_whoever_knocks_in_the_moment_of_the_end_is_let_go_of(private: Path, steps: int, ended: bool) -> None:  # noqa: FBT001
+    """At every step of accepting: a socket or a task that is left would be an error of the next collection."""
+
+    async def scenario() -> None:
+        listener = await LocalTransport(B).listen(Address(str(private / "b"), 0), {Purpose.GOSSIP: echo})
+        knocking.extend(knock(private / "b", 5))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        if ended:
+            async with asyncio.timeout(2):
+                await listener.end()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    knocking: list[socket.socket] = []
+    asyncio.run(scenario())
+    gc.collect()
+    assert not (private / "b").exists()
+    for connection in knocking:
+        connection.close()
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_listener_cancelled_while_it_opens_leaves_no_socket(private: Path, steps: int) -> None:
+    async def scenario() -> None:
+        opening = asyncio.ensure_future(LocalTransport(B).listen(Address(str(private / "b"), 0), {}))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await opening).end()
+
+    run(scenario)
+    gc.collect()
+    assert list(private.iterdir()) == []
+
+
+def test_without_a_descriptor_a_listener_waits_and_goes_on(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with listening(private / "b") as listener:
+            monkeypatch.setattr(local_module, "_PAUSE_S", 0.01)
+            listener._enter(_Full(listener._listening))  # type: ignore[arg-type]  # as much of a socket as is asked
+            await (await dial(private / "b")).aclose()
+
+    run(scenario)
+
+
+class _Full:
+    """A listening socket whose process has no descriptor left."""
+
+    def __init__(self, listening: socket.socket | None) -> None:
+        assert listening is not None
+        self._listening = listening
+
+    def fileno(self) -> int:
+        return self._listening.fileno()
+
+    def accept(self) -> None:
+        raise OSError(errno.EMFILE, "too many open files")

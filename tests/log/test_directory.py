@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from propagul import _system
-from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError, StoreLocked
+from propagul.errors import ClosedError, StoreCorrupt, StoreError, StoreLocked
 from propagul.log import formats
 from propagul.log.directory import OtherLog, StateDirectory
 from propagul.log.lock_file import LockFile
@@ -226,7 +228,9 @@ def test_a_living_processes_log_is_not_adopted(nursery: Nursery, tmp_path: Path)
 def test_a_removed_log_is_gone_with_its_socket_and_cannot_be_adopted_again(tmp_path: Path) -> None:
     other, directory = StateDirectory(tmp_path, "room"), StateDirectory(tmp_path, "room")
     (other.log_path / "00000001.log").write_bytes(b"content")
-    directory.socket_path(other.log_id).touch()
+    other.socket_path().touch()
+    (tmp_path / "sock" / other.log_id).touch()
+    listened = directory.find_socket(other.log_id)
     other.close()
     found = dead_log(directory, other.log_id)
     orphan = directory.adopt(found)
@@ -236,6 +240,8 @@ def test_a_removed_log_is_gone_with_its_socket_and_cannot_be_adopted_again(tmp_p
     assert directory.adopt(found) is None
     assert directory.others() == []
     assert not list(tmp_path.glob(f"*/{other.log_id}*"))
+    assert listened is not None
+    assert not listened.exists()
     directory.close()
 
 
@@ -397,35 +403,44 @@ def test_a_forked_child_is_refused_its_parents_log_and_cannot_let_go_of_it(nurse
 # --- sockets -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
-@pytest.mark.parametrize("folder", ["s", "s" * 150, "ü"])
-def test_a_socket_can_be_bound_however_long_the_directorys_path_is(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, folder: str
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The system's temporary directory for one test; pytest's own has too long a path for a socket."""
+    with tempfile.TemporaryDirectory() as short:
+        monkeypatch.setattr("tempfile.tempdir", short)
+        yield Path(short)
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such sockets, and no such modes")
+
+
+@posix
+@pytest.mark.parametrize("folder", ["s", "s" * 150, "ü" * 80])
+def test_sockets_stand_outside_the_directory_in_one_that_goes_with_the_last_process(
+    tmp_path: Path, temporary: Path, folder: str
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("t")))
-    path = tmp_path_factory.mktemp("long") / folder
-    if folder == "ü":  # short enough in characters, too long in bytes
-        path = path.with_name("ü" * max(80 - len(str(path.parent / "sock")), 50))
+    path = tmp_path / folder
     with StateDirectory(path, "room") as first, StateDirectory(path, "room") as second:
-        where = first.socket_path(second.log_id)
-        assert where == second.socket_path(second.log_id)
-        assert where.is_relative_to(path) == (folder == "s")
+        assert first.find_socket(second.log_id) is None
+        where = second.socket_path()
+        assert where.parent == first.socket_path().parent
+        assert where.parent.parent == temporary
         assert where.parent.stat().st_mode & 0o077 == 0
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(where))
-    with StateDirectory(path, "room") as third:
-        assert third.socket_path(second.log_id) == where
+        assert first.find_socket(second.log_id) == where
+        second.close()
+        with StateDirectory(path, "room") as third:
+            assert third.socket_path().parent == where.parent
+    assert list(temporary.iterdir()) == []
+    assert list((path / "sock").iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
-def test_a_short_socket_directory_that_others_could_have_made_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    short = tempfile.TemporaryDirectory()  # pytest's own is too long for a socket
-    request.addfinalizer(short.cleanup)
-    monkeypatch.setattr("tempfile.tempdir", short.name)
-    with StateDirectory(tmp_path / ("s" * 100), "room") as directory:
-        used = [directory.socket_path(directory.log_id).parent]
+@posix
+def test_a_socket_directory_that_others_could_have_made_is_not_used(tmp_path: Path, temporary: Path) -> None:
+    note = tmp_path / "state" / "sock" / "where"
+    with StateDirectory(tmp_path / "state", "room") as directory:
+        used = [directory.socket_path().parent]
 
         def swept() -> None:
             used[-1].rmdir()
@@ -439,21 +454,91 @@ def test_a_short_socket_directory_that_others_could_have_made_is_not_used(
 
         for meanwhile in (swept, open_to_all, a_link):
             meanwhile()
-            used.append(directory.socket_path(directory.log_id).parent)
+            used.append(directory.socket_path().parent)
             assert used[-1] not in used[:-1]
         (tmp_path / "file").touch(0o600)
-        nowhere = (str(tmp_path / name).encode() for name in ("missing", "file"))
-        for note in (b"", b"relative", b"/\0", b"\xff\xfe", *nowhere):
-            (tmp_path / ("s" * 100) / "sock" / "where").write_bytes(note)
-            made = directory.socket_path(directory.log_id).parent
+        whose = note.read_bytes().rpartition(b"\n")[0]
+        nowhere = (whose + b"\n" + place for place in (b"relative", b"/\0", bytes(tmp_path / "missing"), b""))
+        for damaged in (b"", b"relative", b"\xff\xfe", bytes(used[-1]), whose, *nowhere, b"x" + note.read_bytes()):
+            note.write_bytes(damaged)
+            made = directory.socket_path().parent
             assert made.is_dir()
             assert made not in used
-        with pytest.raises(LocalProtocolError, match="no log id"):
-            directory.socket_path("../../etc")
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("s" * 100)))
-        (tmp_path / ("s" * 100) / "sock" / "where").unlink()
-        with pytest.raises(StoreError, match="TMPDIR"):
-            directory.socket_path(directory.log_id)
+            assert made.parent == temporary
+
+
+@posix
+@pytest.mark.usefixtures("temporary")
+def test_a_copy_does_not_lead_to_the_processes_of_the_original(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path / "original", "room") as original:
+        socket_of_original = original.socket_path()
+        shutil.copytree(tmp_path / "original", tmp_path / "copy")
+        with StateDirectory(tmp_path / "copy", "room") as copy:
+            assert copy.log_id == original.log_id
+            assert copy.socket_path().parent != socket_of_original.parent
+        assert original.socket_path() == socket_of_original
+        assert socket_of_original.parent.is_dir()
+
+
+@posix
+@pytest.mark.usefixtures("temporary")
+def test_who_cannot_enter_the_socket_directory_of_the_others_is_found_in_the_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container, or a service with a /tmp of its own, beside processes that have another one."""
+    with StateDirectory(tmp_path, "room") as one, StateDirectory(tmp_path, "room") as other:
+        socket_of_one = one.socket_path()
+        socket_of_one.touch()
+        note = (tmp_path / "sock" / "where").read_bytes()
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(_system, "is_private_directory", lambda path: path != socket_of_one.parent)
+            socket_of_other = other.socket_path()
+            socket_of_other.touch()
+            assert other.find_socket(one.log_id) is None
+        assert socket_of_other.parent == tmp_path / "sock"
+        assert one.find_socket(other.log_id) == socket_of_other
+        assert one.socket_path() == socket_of_one
+        assert (tmp_path / "sock" / "where").read_bytes() == note
+
+
+@posix
+@pytest.mark.usefixtures("temporary")
+def test_what_killed_processes_left_is_used_by_the_next_and_a_note_of_another_boot_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = StateDirectory(tmp_path, "room")
+    left = killed.socket_path()
+    left.touch()
+    monkeypatch.setattr(killed, "_has_listened", False)
+    killed.close()
+    with StateDirectory(tmp_path, "room") as again:
+        assert again.socket_path() == left
+        monkeypatch.setattr(again, "_has_listened", False)
+    monkeypatch.setattr(_system, "boot_id", lambda: "another")
+    with StateDirectory(tmp_path, "room") as booted, StateDirectory(tmp_path, "room") as second:
+        assert booted.socket_path().parent == second.socket_path().parent != left.parent
+
+
+@posix
+def test_a_socket_directory_that_cannot_be_noted_is_not_left_behind(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with StateDirectory(tmp_path, "room") as directory:
+        monkeypatch.setattr(_system, "write_private", full)
+        with pytest.raises(StoreError, match="no space left"):
+            directory.socket_path()
+    assert list(temporary.iterdir()) == []
+
+
+@posix
+def test_a_path_too_long_for_sockets_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ("s" * 100)).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("s" * 100)))
+    with StateDirectory(tmp_path / "state", "room") as directory, pytest.raises(StoreError, match="TMPDIR"):
+        directory.socket_path()
 
 
 # --- room and format ---------------------------------------------------------------------------------------------

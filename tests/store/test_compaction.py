@@ -30,7 +30,7 @@ def disk_of(store: AgentStateStore) -> Disk:
 
 def killed(store: AgentStateStore, path: Path, copy: Path) -> AgentStateStore:
     """The store as another process finds it after a `kill -9` at this moment."""
-    shutil.copytree(path, copy, ignore=shutil.ignore_patterns("sock"))
+    shutil.copytree(path, copy)
     store.close()
     return AgentStateStore("room", port=None, path=copy)
 

@@ -55,7 +55,7 @@ class WallClock(VirtualClock):
         self.now_ns += round(seconds * 1e9)
 
 
-def lone(path: Path | None, clock: WallClock, retention: Retention = ALL) -> AgentStateStore:
+def lone(path: Path | None, clock: WallClock, retention: Retention | None = ALL) -> AgentStateStore:
     """A store that links with nobody."""
     transport = MemoryNetwork(clock).transport("lone")
     return AgentStateStore(ROOM, transport=transport, clock=clock, path=path, retention=retention)
@@ -428,6 +428,75 @@ def test_a_retention_that_is_taken_back_gives_the_disk_back(tmp_path: Path) -> N
     store.close()
 
 
+def test_a_program_that_says_nothing_of_retention_keeps_what_another_one_asked_for(tmp_path: Path) -> None:
+    clock = WallClock()
+    store = lone(tmp_path, clock, Retention("7d"))
+    for number in range(3):
+        store.set("task", number)
+        compact(store)
+    store.close()
+    store = lone(tmp_path, clock, None)
+    store.set("task", 3)
+    compact(store)
+    assert values(store.history("task")) == [0, 1, 2, 3]
+    assert store.stats.retention == "7d"
+    clock.pass_s(8 * 86400)
+    store.set("task", 4)
+    compact(store)
+    clock.pass_s(1)
+    assert values(store.history("task"))[-1] == 4
+    assert 0 not in values(store.history("task"))
+    store.close()
+
+
+def test_whoever_says_it_last_says_it_for_all_who_have_the_directory_open(tmp_path: Path) -> None:
+    clock = WallClock()
+    store = lone(tmp_path, clock)
+    store.set("task", 0)
+    compact(store)
+    assert (store.stats.retention, store.stats.history_bytes > 0) == ("all", True)
+    other = lone(tmp_path, clock, Retention(seconds=2.5))
+    assert store.stats.retention == other.stats.retention == "2.5s"
+    other.close()
+    lone(tmp_path, clock, Retention("none")).close()
+    store.set("task", 1)
+    compact(store)
+    assert (store.stats.retention, store.stats.history_bytes) == ("none", 0)
+    store.close()
+    assert lone(None, clock, None).stats.retention == ""
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"\xff", b"[]", b'{"format": 1}', b'{"format": 1, "retention": "soon"}',
+                b'{"format": 1, "retention": null}', b'{"format": 2, "retention": "7d"}'],
+)  # fmt: skip
+def test_where_it_cannot_be_read_how_much_to_keep_all_is_kept_until_somebody_says(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bytes
+) -> None:
+    clock = WallClock()
+    store = lone(tmp_path, clock, Retention("7d"))
+    store.set("task", 0)
+    compact(store)
+    store.close()
+    (tmp_path / "retention.json").write_bytes(damaged)
+    store = lone(tmp_path, clock, None)
+    clock.pass_s(8 * 86400)
+    store.set("task", 1)
+    compact(store)
+    assert values(store.history("task")) == [0, 1]
+    assert "cannot be read" in store.stats.retention
+    assert "store.retention_not_known" in caplog.text
+    store.close()
+    if b'"format": 2' in damaged:
+        with pytest.raises(StoreError, match="made by a newer version"):
+            lone(tmp_path, clock, ALL)
+        (tmp_path / "retention.json").unlink()
+    store = lone(tmp_path, clock, ALL)
+    assert store.stats.retention == "all"
+    store.close()
+    lone(tmp_path, clock, None).close()  # the directory of the refused one is let go of
+
+
 def test_compacting_twice_with_nothing_between_is_nothing(tmp_path: Path) -> None:
     store = lone(tmp_path, WallClock())
     compact(store)
@@ -464,7 +533,7 @@ class Crashes:
     def copy(self) -> None:
         copy = self._path.with_name(f"{self._path.name}-{len(self.copies)}")
         self.copies.append(copy)
-        shutil.copytree(self._path, copy, ignore=shutil.ignore_patterns("sock"))
+        shutil.copytree(self._path, copy)
 
 
 @pytest.mark.parametrize("retention", [Retention("none"), Retention(seconds=2), ALL], ids=repr)
