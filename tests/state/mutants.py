@@ -153,7 +153,7 @@ MUTANTS = [
     Mutant("the last operation of a batch is lost", "crdt/codec.py",
            "    for op in batch.ops:\n", "    for op in batch.ops[:-1] or batch.ops:\n", 1),
     Mutant("stamps wrap", "crdt/codec.py",
-           "[b - a for a, b in pairwise(", "[(b - a) % 2**50 for a, b in pairwise(", 0),
+           "list(map(sub, stamps[1:], stamps))", "[(b - a) % 2**50 for a, b in pairwise(stamps)]", 0),
     # --- the fold
     Mutant("staged blocks apply without their end", "log/fold.py",
            "[]).append(place)\n",
