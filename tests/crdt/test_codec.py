@@ -147,8 +147,10 @@ def test_what_is_no_payload_is_not_packed(payload: object) -> None:
         codec.encode_block(Block([Plain("k", payload, 0, Stamp(1), Origin(1))], []))  # type: ignore[arg-type]  # on purpose
 
 
+WRONG_FORMS: list[object] = [0, 1, 7, 11, 13, 14, 16, 31, 127, 128, -1, True, None, "k", 15.0, []]
+WRONG_ORIGINS: list[object] = [[], [7], [7, 0], [7, False], [7, 8.0], [7, -8], [7, "8"], [7, 8, 9, 10], 7, None, {}]
 WRONG: list[tuple[int, object]] = [
-    *((0, form) for form in (0, 1, 7, 11, 13, 14, 16, 31, 127, 128, -1, True, None, "k", 15.0, [])),
+    *((0, column) for column in WRONG_FORMS),
     *((1, text) for text in (b"kr", "", "k", "krs", None, 7, ["k", "r"], {"kr": 1})),
     *((2, lengths) for lengths in ([], [2], [1, 2], [2, 0], [0, 2], [3, -1], [1, 1, 0], [True], [1.0], ["1"], 1, None)),
     *((3, payloads) for payloads in ([], ["v"], ["v", "w", "x"], [["v"], "s"], [{}, "s"], [[], "s"], "vs", None)),
@@ -168,7 +170,7 @@ WRONG: list[tuple[int, object]] = [
     *((7, runs) for runs in ([], [1, 0], [1, 0, 1, 2, 1, 0], [1, 0, 1, -1, 1, 0], [1, 0, 1, True, 1, 0], [3], None)),
     *((7, runs) for runs in ([2, 0, 2, 1], [1, 0, 1, 1], [2**62, 0], [-1, 0, 4, 1], [True, 0, 1, 1, 1, 0])),
     *((8, stamp) for stamp in (0, -5, True, 5.0, "5", None, [5], STAMP_MAX + 1, 2)),
-    *((9, table) for table in ([], [7], [7, 0], [7, False], [7, 8.0], [7, -8], [7, "8"], [7, 8, 9, 10], 7, None, {})),
+    *((9, column) for column in WRONG_ORIGINS),
 ]
 
 

@@ -61,6 +61,30 @@ MUTANTS = [
         "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 49,
     ),
     Mutant(
+        "a push of one message is taken for all that was told", "gossip/exchange.py",
+        "Stage({dot.origin: dot.stamp}, None", "Stage({**self._unadopted, dot.origin: dot.stamp}, None", 0,
+    ),
+    Mutant(
+        "who took a push does not say so", "gossip/exchange.py",
+        "        self.owes_ack = True\n", "", 0,
+    ),
+    Mutant(
+        "an acknowledged push is taken for all that we have", "gossip/exchange.py",
+        "self.theirs.join(self._implied)", "self.theirs.join(self._source.hello()[1])", 0,
+    ),
+    Mutant(
+        "an acknowledgement hides more than what was pushed", "gossip/exchange.py",
+        "[entry for entry in entries if entry != implied]", "[] if implied else entries", 0,
+    ),
+    Mutant(
+        "a push is of the stamp before", "gossip/messages.py",
+        "self.block + codec.ending(dot)", "self.block + codec.ending(Dot(wire.as_stamp(dot.stamp - 1), dot.origin))", 0,
+    ),
+    Mutant(
+        "a push is told by the difference to what was pushed to somebody else", "gossip/messages.py",
+        "before.origin == dot.origin and before", "before", 0,
+    ),
+    Mutant(
         "who lacks something does not ask", "gossip/exchange.py",
         "if not digest.rows_follow and self._stage is None and not self.caught_up:", "if False:", 0,
     ),
