@@ -26,9 +26,10 @@ the other end of a link knows that dot already, it is left out (`ending`).
 from __future__ import annotations
 
 from bisect import bisect_left
-from itertools import accumulate, groupby, islice, pairwise, repeat
-from operator import sub
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from itertools import accumulate, chain, compress, count, groupby, islice, pairwise, repeat
+from operator import ne, sub
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from propagul.crdt.block import Block
 from propagul.crdt.dot import Dot
@@ -73,10 +74,17 @@ _WIDTHS = [
 ]
 """How many columns a form has, itself counted."""
 
+_KIND_NUMBERS = range(KIND_MAX + 1)
 _NOTHING = b"\xc0"
 
 _PLAIN = (1, 0)
 """The shape of a plain row: one sibling, no further context."""
+
+_T = TypeVar("_T")
+_as_dot: Final = partial(tuple.__new__, Dot)
+_as_sibling: Final = partial(tuple.__new__, Sibling)
+_as_row: Final = partial(tuple.__new__, Row)
+"""At half the cost of calling the class: blocks are made of thousands."""
 
 
 # --- blocks ------------------------------------------------------------------------------------------------------
@@ -113,22 +121,25 @@ def _columns(
         map(list, zip(*block.plain, strict=True)) if block.plain else ([], [], [], [], [])
     )
     shapes = [_PLAIN] * len(keys)
+    keys += [key for key, _ in block.other]
+    rows = [row for _, row in block.other]
+    held = [sibling for row in rows for sibling in row[0]]
+    kinds += [sibling[1] for sibling in held]
+    payloads += [sibling[2] for sibling in held]
+    dots = [sibling[0] for sibling in held]
     seen: list[Entry] = []
-    for key, (siblings, context) in block.other:
-        keys.append(key)
-        implied: dict[Origin, Stamp] = {}
-        for (stamp, origin), kind, payload in siblings:
-            payloads.append(payload)
-            kinds.append(kind)
-            stamps.append(stamp)
-            origins.append(origin)
-            implied.setdefault(origin, stamp)
-        further = sorted(entry for entry in context.items() if implied.get(entry[0]) != entry[1])
+    at = 0
+    for row in rows:
+        width, context = len(row[0]), row[1]
+        implied = {dot[1]: dot[0] for dot in reversed(dots[at : at + width])}
+        at += width
+        further = [] if implied == context else sorted(context.items() - implied.items())
         seen += further
-        shapes.append((len(siblings), len(further)))
-    for origin, stamp in seen:
-        origins.append(origin)
-        stamps.append(stamp)
+        shapes.append((width, len(further)))
+    stamps += [dot[0] for dot in dots]
+    stamps += [stamp for _, stamp in seen]
+    origins += [dot[1] for dot in dots]
+    origins += [origin for origin, _ in seen]
     return keys, payloads, kinds, shapes, stamps, origins
 
 
@@ -163,7 +174,7 @@ def decode_block(packed: bytes) -> Block:
     lengths = as_ints(columns.pop()) if form & _LENGTHS else None
     payloads = as_payloads(columns.pop() if form & _MANY else [columns.pop()], len(packed))
     differences = columns.pop() if form & _MANY else []
-    kinds = _unrun(as_ints(columns.pop()), len(payloads), KIND_MAX) if form & _KINDS else repeat(0, len(payloads))
+    kinds = _unrun(as_ints(columns.pop()), len(payloads), _KIND_NUMBERS) if form & _KINDS else None
     shapes = as_ints(columns.pop()) if form & _SHAPES else None
     runs = as_ints(columns.pop()) if form & _ORIGINS else None
     stamps = _summed(columns.pop(), as_ints(differences))
@@ -173,45 +184,31 @@ def decode_block(packed: bytes) -> Block:
         keys = as_keys(text, lengths, as_int(len(payloads), BLOCK_ROWS_MAX))
         if len(stamps) != len(payloads):
             raise PeerProtocolError("the columns of a block differ in length")
-        return Block(cast("list[Plain]", list(zip(keys, payloads, kinds, stamps, origins, strict=True))), [])
+        plain = zip(keys, payloads, kinds or repeat(0), stamps, origins, strict=False)
+        return Block(cast("list[Plain]", list(plain)), [])
     shaped = _shaped(shapes, len(payloads), len(stamps))
     keys = as_keys(text, lengths, sum(count for count, _, _ in shaped))
-    siblings = zip(payloads, kinds, stamps, origins, strict=False)
-    return _rows(iter(keys), siblings, islice(zip(origins, stamps, strict=True), len(payloads), None), shaped)
+    first = shaped[0][0] if shaped[0][1:] == _PLAIN else 0
+    plain = zip(keys[:first], payloads, kinds or repeat(0), stamps, origins, strict=False)
+    dots = map(_as_dot, zip(stamps, origins, strict=True))
+    siblings = islice(map(_as_sibling, zip(dots, kinds or repeat(0), payloads, strict=False)), first, None)
+    seen = islice(zip(origins, stamps, strict=True), len(payloads), None)
+    each = chain.from_iterable(repeat(shape, count) for count, *shape in shaped[first > 0 :])
+    rows = [_row(tuple(islice(siblings, width)), islice(seen, further)) for width, further in each]
+    return Block(cast("list[Plain]", list(plain)), list(zip(keys[first:], rows, strict=True)))
 
 
-def _rows(
-    names: Iterator[str],
-    siblings: Iterator[tuple[Payload, int, Stamp, Origin]],
-    seen: Iterator[Entry],
-    shaped: list[tuple[int, int, int]],
-) -> Block:
-    """Deal siblings and further context entries out to the rows that they belong to."""
-    plain: list[Plain] = []
-    other: list[tuple[str, Row]] = []
-    for count, width, further in shaped:
-        some = islice(names, count)
-        if (width, further) == _PLAIN:
-            plain += [cast("Plain", (name, *it)) for name, it in zip(some, siblings, strict=False)]
-        else:
-            other += [(name, _row(islice(siblings, width), islice(seen, further))) for name in some]
-    return Block(plain, other)
-
-
-def _row(siblings: Iterable[tuple[Payload, int, Stamp, Origin]], seen: Iterable[Entry]) -> Row:
-    context: dict[Origin, Stamp] = {}
-    made = tuple(Sibling(Dot(stamp, origin), kind, payload) for payload, kind, stamp, origin in siblings)
-    for (stamp, origin), _, _ in made:
-        context.setdefault(origin, stamp)
-    if any(a.dot <= b.dot for a, b in pairwise(made)):
+def _row(siblings: tuple[Sibling, ...], seen: Iterable[Entry]) -> Row:
+    if len(siblings) > 1 and any(a[0] <= b[0] for a, b in pairwise(siblings)):
         raise PeerProtocolError("siblings are not in rank order")
+    context = {sibling[0][1]: sibling[0][0] for sibling in reversed(siblings)}
     for origin, stamp in seen:
         if context.get(origin, 0) >= stamp:
             raise PeerProtocolError("a context says less than its siblings, or names an origin twice")
         context[origin] = stamp
     if not context:
         raise PeerProtocolError("a row says nothing")
-    return Row(made, context)
+    return _as_row((siblings, context))
 
 
 def _shortened(lengths: list[int]) -> list[int]:
@@ -253,18 +250,21 @@ def _shaped(numbers: list[int], siblings: int, dots: int) -> list[tuple[int, int
     return shaped
 
 
-def _runs(numbers: Iterable[int]) -> list[int]:
+def _runs(numbers: Sequence[int]) -> list[int]:
     """Counts and numbers in turn."""
-    return [item for number, run in groupby(numbers) for item in (sum(1 for _ in run), number)]
+    starts = [0, *compress(count(1), map(ne, numbers, islice(numbers, 1, None)))]
+    ends = [*starts[1:], len(numbers)]
+    return [item for start, end in zip(starts, ends, strict=True) for item in (end - start, numbers[start])]
 
 
-def _unrun(runs: list[int], size: int, highest: int) -> list[int]:
-    numbers: list[int] = []
-    for count, number in zip(runs[::2], runs[1::2], strict=False):
-        numbers += repeat(as_int(number, highest), as_int(count, size - len(numbers)))
-    if len(numbers) != size or len(runs) % 2:
+def _unrun(runs: list[int], size: int, values: Sequence[_T]) -> list[_T]:
+    """As many of the values as the runs say."""
+    counts, numbers = runs[::2], runs[1::2]
+    if len(counts) != len(numbers) or min(runs, default=0) < 0 or sum(counts) != size:
         raise PeerProtocolError("runs do not add up to the rows of the block")
-    return numbers
+    if max(numbers, default=0) >= len(values):
+        raise PeerProtocolError("a run of what there is not")
+    return list(chain.from_iterable(map(repeat, map(values.__getitem__, numbers), counts)))
 
 
 def _named(origins: list[Origin]) -> tuple[list[int], Origin | list[Origin]]:
@@ -272,7 +272,7 @@ def _named(origins: list[Origin]) -> tuple[list[int], Origin | list[Origin]]:
     if origins.count(origins[0]) == len(origins):
         return [], origins[0]
     numbers = {origin: number for number, origin in enumerate(dict.fromkeys(origins))}
-    return _runs(map(numbers.__getitem__, origins)), list(numbers)
+    return _runs([*map(numbers.__getitem__, origins)]), list(numbers)
 
 
 def _origins(runs: list[int] | None, named: object, size: int) -> list[Origin]:
@@ -282,7 +282,7 @@ def _origins(runs: list[int] | None, named: object, size: int) -> list[Origin]:
     table = list(map(as_origin, as_ints(named)))
     if not 1 < len(table) <= size:
         raise PeerProtocolError("a block names too few origins, or too many")
-    return [table[number] for number in _unrun(runs, size, len(table) - 1)]
+    return _unrun(runs, size, table)
 
 
 def ending(dot: Dot) -> bytes:

@@ -146,10 +146,10 @@ MUTANTS = [
            "slots, when = (column[1:] for column in self._live(entries, arrived))", 1084),
     # --- bytes
     Mutant("hidden siblings are not sent", "crdt/codec.py",
-           "for key, (siblings, context) in block.other:\n",
-           "for key, (siblings, context) in block.other:\n        siblings = siblings[:1]\n", 1),
+           "rows = [row for _, row in block.other]",
+           "rows = [Row(row.siblings[:1], row.context) for _, row in block.other]", 1),
     Mutant("a context is not encoded", "crdt/codec.py",
-           "if implied.get(entry[0]) != entry[1])", "if not implied)", 1),
+           "[] if implied == context else", "[] if implied else", 1),
     Mutant("the last operation of a batch is lost", "crdt/codec.py",
            "    for op in batch.ops:\n", "    for op in batch.ops[:-1] or batch.ops:\n", 1),
     Mutant("stamps wrap", "crdt/codec.py",
