@@ -80,6 +80,9 @@ _NOTHING = b"\xc0"
 _PLAIN = (1, 0)
 """The shape of a plain row: one sibling, no further context."""
 
+_OVERWRITE = (1, 1)
+"""The shape of a row that was written over somebody else's: one sibling, one further context entry."""
+
 _T = TypeVar("_T")
 _as_dot: Final = partial(tuple.__new__, Dot)
 _as_sibling: Final = partial(tuple.__new__, Sibling)
@@ -131,9 +134,10 @@ def _columns(
     at = 0
     for row in rows:
         width, context = len(row[0]), row[1]
-        implied = {dot[1]: dot[0] for dot in reversed(dots[at : at + width])}
+        implied = {(dot[1], dot[0]) for dot in dots[at : at + width]}
         at += width
-        further = [] if implied == context else sorted(context.items() - implied.items())
+        further = [entry for entry in context.items() if entry not in implied]
+        further.sort()
         seen += further
         shapes.append((width, len(further)))
     stamps += [dot[0] for dot in dots]
@@ -147,8 +151,9 @@ def encode_blocks(block: Block) -> Iterator[bytes]:
     """The same rows as blocks of about `BLOCK_BYTES` and at most `BLOCK_ROWS_MAX` rows."""
     plain, other = block
     sizes = [16 + len(item[0]) + (len(item[1]) if isinstance(item[1], (str, bytes)) else 8) for item in plain]
-    for key, row in other:
-        sizes.append(16 + len(key) + 20 * len(row.context) + sum(32 + size_of(s.payload) for s in row.siblings))
+    for key, (siblings, context) in other:
+        held = sum([32 + size_of(sibling[2]) for sibling in siblings])
+        sizes.append(16 + len(key) + 20 * len(context) + held)
     ends = list(accumulate(sizes))
     start = size = 0
     while start < len(ends):
@@ -193,9 +198,27 @@ def decode_block(packed: bytes) -> Block:
     dots = map(_as_dot, zip(stamps, origins, strict=True))
     siblings = islice(map(_as_sibling, zip(dots, kinds or repeat(0), payloads, strict=False)), first, None)
     seen = islice(zip(origins, stamps, strict=True), len(payloads), None)
-    each = chain.from_iterable(repeat(shape, count) for count, *shape in shaped[first > 0 :])
+    other = _special(keys[first:], shaped[first > 0 :], siblings, seen)
+    return Block(cast("list[Plain]", list(plain)), other)
+
+
+def _special(
+    keys: list[str], shaped: list[tuple[int, int, int]], siblings: Iterator[Sibling], seen: Iterator[Entry]
+) -> list[tuple[str, Row]]:
+    """Deal siblings and further context entries out to the rows that they belong to."""
+    if len(shaped) == 1 and shaped[0][1:] == _OVERWRITE:
+        return list(zip(keys, map(_overwrite, siblings, seen), strict=True))
+    each = chain.from_iterable(repeat(shape, count) for count, *shape in shaped)
     rows = [_row(tuple(islice(siblings, width)), islice(seen, further)) for width, further in each]
-    return Block(cast("list[Plain]", list(plain)), list(zip(keys[first:], rows, strict=True)))
+    return list(zip(keys, rows, strict=True))
+
+
+def _overwrite(sibling: Sibling, seen: Entry) -> Row:
+    """`_row` for one sibling that has seen one other write: what most rows are that are not plain."""
+    stamp, origin = sibling[0]
+    if seen[0] == origin and seen[1] <= stamp:
+        raise PeerProtocolError("a context says less than its siblings")
+    return _as_row(((sibling,), {origin: stamp, seen[0]: seen[1]}))
 
 
 def _row(siblings: tuple[Sibling, ...], seen: Iterable[Entry]) -> Row:

@@ -204,8 +204,7 @@ class Exchange:
         if self.owes_digest or self.owes_ack:
             self.owes_digest = self.owes_ack = False
             entries, self._told = self._source.told_since(self._told)
-            implied = self._taken and (self._taken.origin, self._taken.stamp)
-            yield from self._tell([entry for entry in entries if entry != implied])
+            yield from self._tell(entries)
 
     def _delta_applied(self) -> None:
         """The delta that was out is acknowledged; the entry of a push is theirs with it."""
@@ -289,6 +288,8 @@ class Exchange:
         self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False, join: bool = False
     ) -> Iterator[bytes]:
         same, self._same = self._same, False
+        implied = self._taken and (self._taken.origin, self._taken.stamp)  # by its acknowledgement
+        entries = [entry for entry in entries if entry != implied]
         for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
             yield encode(
                 Digest(

@@ -253,6 +253,25 @@ def test_siblings_out_of_rank_order_are_refused() -> None:
             codec.decode_block(one_row(first, difference, origins))
 
 
+def test_a_context_that_says_less_than_its_siblings_is_refused() -> None:
+    def one_row(values: list[str], differences: list[int], shape: list[int], origins: list[int]) -> bytes:
+        runs = [item for number in origins for item in (1, number)]
+        return packed([4 | 8, "k", values, differences, [1, *shape], runs, 9, [7, 8]])
+
+    for values, differences, shape, origins in (
+        (["v"], [2], [1, 1], [0, 1]),
+        (["v", "w"], [-4, 2], [2, 1], [0, 1, 1]),
+        (["v"], [2, 2], [1, 2], [0, 1, 0]),
+    ):
+        assert codec.decode_block(one_row(values, differences, shape, origins)).other
+        less = [*differences[:-1], -6]
+        with pytest.raises(PeerProtocolError):
+            assert not codec.decode_block(one_row(values, less, shape, [*origins[:-1], 0])), less
+    with pytest.raises(PeerProtocolError):
+        codec.decode_block(packed([8, "k", ["v"], [0], [1, 1, 1], 9, 7]))
+    assert codec.decode_block(packed([8, "k", ["v"], [1], [1, 1, 1], 9, 7])).other[0][1].context == {7: 10}
+
+
 def test_a_block_that_ends_early_or_late_is_refused() -> None:
     for whole_block in map(packed, (GOOD, *FORMS.values())):
         for end in range(len(whole_block)):
