@@ -102,17 +102,13 @@ def encode_block(block: Block) -> bytes:
     kind_runs = _runs(kinds) if any(kinds) else []
     shape_runs = _shape_runs(shapes) if shapes.count(_PLAIN) < len(shapes) else []
     origin_runs, named = _named(origins)
-    form = (
-        _LENGTHS * bool(lengths) | _KINDS * bool(kind_runs) | _SHAPES * bool(shape_runs) | _ORIGINS * bool(origin_runs)
-    )
-    said = [payloads, _differences(stamps)] if form & _MANY else payloads
-    columns = [
-        form,
-        "".join(keys),
-        *filter(None, [lengths]),
-        *said,
-        *filter(None, [kind_runs, shape_runs, origin_runs]),
-    ]
+    form = _LENGTHS * bool(lengths) | _KINDS * bool(kind_runs) | _SHAPES * bool(shape_runs)
+    form |= _ORIGINS * bool(origin_runs)
+    columns: list[object] = [form, "".join(keys)]
+    if lengths:
+        columns.append(lengths)
+    columns += [payloads, _differences(stamps)] if form & _MANY else payloads
+    columns += [runs for runs in (kind_runs, shape_runs, origin_runs) if runs]
     return pack([*columns, stamps[0], named])[1:]  # a list without its header
 
 
