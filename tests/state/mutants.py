@@ -149,7 +149,7 @@ MUTANTS = [
            "rows = [row for _, row in block.other]",
            "rows = [Row(row.siblings[:1], row.context) for _, row in block.other]", 1),
     Mutant("a context is not encoded", "crdt/codec.py",
-           "[] if implied == context else", "[] if implied else", 1),
+           "if entry not in implied]", "if not implied]", 1),
     Mutant("the last operation of a batch is lost", "crdt/codec.py",
            "    for op in batch.ops:\n", "    for op in batch.ops[:-1] or batch.ops:\n", 1),
     Mutant("stamps wrap", "crdt/codec.py",
