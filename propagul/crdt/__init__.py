@@ -4,7 +4,6 @@ No I/O, no clock, no randomness: time and origins come in as arguments, so that 
 """
 
 from propagul.crdt.block import Block as Block
-from propagul.crdt.block import Plain as Plain
 from propagul.crdt.cut import Cut as Cut
 from propagul.crdt.cut import Join as Join
 from propagul.crdt.dot import STAMP_MAX as STAMP_MAX

@@ -9,11 +9,12 @@ import contextlib
 import weakref
 from typing import TYPE_CHECKING
 
-from propagul.crdt.block import Block, Plain, as_plain
+from propagul.crdt.block import Block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from propagul.crdt.block import Plain
     from propagul.crdt.row import Row
     from propagul.crdt.table import Table
 
@@ -64,7 +65,7 @@ class Capture:
             elif slot in special:
                 other.append((keys[slot], special[slot]))
             elif keys[slot]:
-                plain.append(as_plain((keys[slot], values[slot], kinds[slot], stamps[slot], origins[slot])))
+                plain.append((keys[slot], values[slot], kinds[slot], stamps[slot], origins[slot]))  # type: ignore[arg-type]  # columns of these types; ABSENT is special
         return Block(plain, other)
 
     def special_rows(self) -> Iterator[Row]:
@@ -86,6 +87,6 @@ def _file(former: tuple[str, Row] | None, plain: list[Plain], other: list[tuple[
     key, row = former
     if row.is_plain:
         (dot, kind, payload), *_ = row.siblings
-        plain.append(Plain(key, payload, kind, dot.stamp, dot.origin))
+        plain.append((key, payload, kind, dot.stamp, dot.origin))
     else:
         other.append(former)

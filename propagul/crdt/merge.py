@@ -12,6 +12,8 @@ from propagul.crdt import row as rows
 from propagul.crdt.dot import Dot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from propagul.crdt.block import Block, Plain
     from propagul.crdt.dot import Origin, Stamp
     from propagul.crdt.payload import Payload
@@ -73,7 +75,7 @@ class Merge:
             self._offered.update(plain[0] for plain in block.plain)
             self._offered.update(key for key, _ in block.other)
 
-    def _take_unwatched(self, plains: list[Plain]) -> None:
+    def _take_unwatched(self, plains: Sequence[Plain]) -> None:
         """`take_plain` for many: what is new, or newer from the same origin, needs no rows to be made."""
         plain_dot, write, seen = self._table.plain_dot, self._table.write, self._here.stamp_of
         origin_before, floor = 0, 0

@@ -7,7 +7,7 @@ before anything of that size is allocated, types exactly (a bool is no int), and
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, cast
 
 import msgpack
@@ -17,7 +17,7 @@ from propagul.crdt.payload import REMOVE, Keep, Packed, Payload, Remove
 from propagul.errors import PeerProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from propagul.crdt.payload import Action
 
@@ -30,7 +30,9 @@ VALUE_BYTES_MAX = 16 * 1024 * 1024
 KIND_MAX = 2**16 - 1
 SCALARS = frozenset({type(None), bool, int, float, str, bytes, Packed})
 
+_INT = frozenset({int})
 _PACKED, _REMOVE, _KEEP = 1, 2, 3
+_UTF8_BYTES_MAX = 4
 _KEPT_BUFFER_BYTES = 64 * 1024
 
 
@@ -60,12 +62,39 @@ def packer() -> Callable[[object], bytes]:
 
 def is_one_object(packed: bytes) -> bool:
     """Whether the bytes are exactly one well-formed msgpack object. Allocates nothing of the sizes they claim."""
-    reader = Reader(packed)
+    return are_objects([packed])
+
+
+def are_objects(packed: Sequence[bytes]) -> bool:
+    """Whether each is exactly one well-formed msgpack object; many at once cost a tenth of one by one."""
+    whole = b"".join(packed)
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(whole), 1))
+    unpacker.feed(whole)
     try:
-        reader.skip()
-    except PeerProtocolError:
+        for end in accumulate(map(len, packed)):
+            unpacker.skip()
+            if unpacker.tell() != end:
+                return False
+    except (ValueError, msgpack.UnpackException):
         return False
-    return reader.at_end
+    return True
+
+
+def fields(packed: bytes, count: int) -> list[object]:
+    """So many objects, at most 15, and nothing behind them. What headers claim is compared with the bytes first.
+
+    What is in packed payloads is checked by `as_payloads`.
+
+    Raises:
+        PeerProtocolError: The bytes are not that.
+    """
+    whole = bytes((0x90 | count,)) + packed
+    if not is_one_object(whole):
+        raise PeerProtocolError("not a well-formed message")
+    try:
+        return cast("list[object]", msgpack.unpackb(whole, max_map_len=0, ext_hook=_unchecked_ext))
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        raise PeerProtocolError("not a well-formed message") from error
 
 
 class Reader:
@@ -169,6 +198,10 @@ class Objects:
         self._end = 0
 
 
+def _unchecked_ext(code: int, content: bytes) -> object:
+    return Packed(content) if code == _PACKED else known_ext(code, content)
+
+
 def known_ext(code: int, content: bytes) -> object:
     """Msgpack's hook for our extensions; raises ValueError for any other."""
     if code == _PACKED:
@@ -182,17 +215,17 @@ def known_ext(code: int, content: bytes) -> object:
     raise ValueError("an extension of an unknown kind")
 
 
+def as_ints(items: object) -> list[int]:
+    """A list of numbers, in one step for all."""
+    if type(items) is not list or not set(map(type, items)) <= _INT:
+        raise PeerProtocolError("a list of numbers is none")
+    return items
+
+
 def as_int(item: object, highest: int) -> int:
     """A number from 0 to `highest`."""
     if type(item) is not int or not 0 <= item <= highest:
         raise PeerProtocolError("a number is out of range")
-    return item
-
-
-def as_whole(item: object) -> int:
-    """A number."""
-    if type(item) is not int:
-        raise PeerProtocolError("a number is no number")
     return item
 
 
@@ -217,6 +250,18 @@ def as_payload(item: object) -> Payload:
     return cast("Payload", item)
 
 
+def as_payloads(items: object, packed_bytes: int) -> list[Payload]:
+    """A list of payloads out of so many bytes, in one step for all; what is in packed ones is checked here."""
+    if type(items) is not list:
+        raise PeerProtocolError("a list of values is none")
+    types = set(map(type, items))
+    if not types <= SCALARS:
+        raise PeerProtocolError("a value is no value")
+    if Packed in types and not are_objects([item for item in items if type(item) is Packed]):
+        raise PeerProtocolError("a packed payload is not one object")
+    return items if packed_bytes <= VALUE_BYTES_MAX else list(map(as_payload, items))
+
+
 def as_action(item: object) -> Action:
     """A payload, `REMOVE` or a `Keep`."""
     return item if isinstance(item, (Remove, Keep)) else as_payload(item)
@@ -225,6 +270,25 @@ def as_action(item: object) -> Action:
 def size_of(item: object) -> int:
     """How long a text or byte string is; 0 for what has no length."""
     return len(item) if isinstance(item, (str, bytes)) else 0
+
+
+def as_keys(text: object, lengths: list[int] | None, count: int) -> list[str]:
+    """The keys that stand one behind the other in a text, each of at most 4 KiB; the last length is that of the rest.
+
+    Without lengths, the text is the one key.
+    """
+    if lengths is None and count == 1:
+        return [as_key(text)]
+    if type(text) is not str or not lengths or not len(lengths) <= count > 1 or min(lengths) < 1:
+        raise PeerProtocolError("keys are no text, or empty, or not as many as there are rows")
+    longest, last, start = max(lengths), lengths[-1], sum(lengths[:-1])
+    if longest > KEY_BYTES_MAX or start + last * (count - len(lengths) + 1) != len(text):
+        raise PeerProtocolError("keys are over 4 KiB, or do not add up to their text")
+    keys = [text[end - length : end] for length, end in zip(lengths[:-1], accumulate(lengths), strict=False)]
+    keys += [text[at : at + last] for at in range(start, len(text), last)]
+    if not text.isascii() and longest * _UTF8_BYTES_MAX > KEY_BYTES_MAX:
+        return list(map(as_key, keys))
+    return keys
 
 
 def as_key(item: object) -> str:

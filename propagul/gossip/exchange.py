@@ -4,6 +4,9 @@ Two kinds of delta. A *push* carries the sender's own writes, as soon as they ar
 own vector entry with it. A *full* delta answers a digest and carries everything the peer lacks; the receiver adopts the
 sender's vector. So what many nodes write at once travels once a link, and relaying waits for somebody to lack it.
 
+At most one delta is out each way, so an acknowledgement need not say of what. A push of one block is one message;
+acknowledging it says that its entry was adopted, and nothing more is told of that entry.
+
 The four facts that make a full delta complete, and therefore safe to adopt the sender's vector with (a push is the same
 with one origin for all):
 
@@ -16,15 +19,17 @@ with one origin for all):
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from propagul.crdt import Join, VersionVector
+from propagul.crdt import Dot, Join, VersionVector
+from propagul.crdt.dot import STAMP_MAX
 from propagul.errors import PeerProtocolError
-from propagul.gossip.messages import CHUNK_BYTES, ENTRIES_PER_DIGEST, Delta, Digest, encode
+from propagul.gossip.messages import CHUNK_BYTES, ENTRIES_PER_DIGEST, Delta, Digest, Push, encode
 from propagul.gossip.stream import Assembler, chunks, decode_floor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from propagul.crdt import Entry, Floor, Origin, Stamp
     from propagul.gossip.events import Incoming, Outgoing, Source
@@ -40,14 +45,16 @@ class Stage:
         incoming: Where its blocks wait.
         floor: What its first item said; missing until that is here.
         is_complete: All of it is here.
+        is_push: It came in one message, and its entry is acknowledged with it.
     """
 
     adopt: dict[Origin, Stamp]
     there: VersionVector | None
     incoming: Incoming
     floor: list[Floor | None] = field(default_factory=list)
-    is_complete: bool = False
     assembler: Assembler = field(default_factory=Assembler)
+    is_complete: bool = False
+    is_push: bool = False
 
     def take(self, chunk: bytes) -> None:
         """Take in a piece of the stream."""
@@ -76,26 +83,31 @@ class Exchange:
         owes_digest: A digest is due to the peer.
         owes_delta: Rows of any origin may be due to the peer.
         owes_push: Rows of our own may be due to the peer.
+        owes_ack: Nothing but the acknowledgement of a push is due to the peer.
         digest_at: When an idle digest is due, by the caller's clock.
         interval_s: How long the link stays idle after the next one.
     """
 
     __slots__ = (
-        "_acked",
         "_hello_vector",
+        "_implied",
+        "_is_out",
         "_joining",
+        "_number",
         "_only",
         "_place",
-        "_received",
+        "_pushed",
         "_same",
-        "_sent",
         "_source",
         "_stage",
+        "_taken",
         "_told",
+        "_unacked",
         "_unadopted",
         "digest_at",
         "heard",
         "interval_s",
+        "owes_ack",
         "owes_delta",
         "owes_digest",
         "owes_push",
@@ -103,8 +115,9 @@ class Exchange:
         "theirs",
     )
 
-    def __init__(self, space: str, source: Source) -> None:
+    def __init__(self, space: str, number: int, source: Source) -> None:
         self.space = space
+        self._number = number
         self._source = source
         self.theirs = VersionVector()
         self._unadopted: dict[Origin, Stamp] = {}
@@ -112,9 +125,12 @@ class Exchange:
         self._same = self._joining = False
         self._only: dict[Origin, Stamp] | None = None
         self._told = self._place = 0
-        self._sent = self._acked = self._received = 0
+        self._is_out = self._unacked = False
+        self._pushed: Dot | None = None
+        self._taken: Dot | None = None
+        self._implied: list[Entry] = []
         self._stage: Stage | None = None
-        self.heard = self.owes_digest = self.owes_delta = self.owes_push = False
+        self.heard = self.owes_digest = self.owes_delta = self.owes_push = self.owes_ack = False
         self.digest_at = self.interval_s = 0.0
 
     @property
@@ -130,7 +146,7 @@ class Exchange:
     @property
     def owes_anything(self) -> bool:
         """Whether `outgoing` may have frames."""
-        return self.owes_digest or self.owes_delta or self.owes_push
+        return self.owes_digest or self.owes_ack or self.owes_delta or self.owes_push
 
     def hello(self) -> bytes:
         """The digest for our hello. The vector of that instant is kept until the peer's first telling."""
@@ -146,13 +162,12 @@ class Exchange:
 
     def peer_told(self, digest: Digest) -> None:
         """Take in a digest: what they have, what they acknowledge, and that they may want rows."""
-        if digest.ack > self._sent:
-            raise PeerProtocolError("a delta was acknowledged that was never sent")
         if digest.same and self._hello_vector is not None:
             self.theirs = self._hello_vector
         self.theirs.join(digest.entries)
         self._unadopted.update((o, s) for o, s in digest.entries if self._unadopted.get(o, 0) < s)
-        self._acked = max(self._acked, digest.ack)
+        if digest.applied:
+            self._delta_applied()
         if digest.more:
             return
         self._only = dict(digest.entries) if digest.only_these else None
@@ -162,20 +177,16 @@ class Exchange:
         if not digest.rows_follow and self._stage is None and not self.caught_up:
             self.owes_digest = True
 
-    def peer_sent(self, delta: Delta) -> bool:
+    def peer_sent(self, delta: Delta | Push) -> bool:
         """Stage a chunk; apply the stream when it is complete. Return whether anything was new.
 
         Raises:
             PeerProtocolError: Out of order, too long, or not rows. Nothing of the stream was applied.
         """
-        if delta.sequence != self._received + 1 or (self._stage is not None and self._stage.is_complete):
-            raise PeerProtocolError("deltas out of order")
-        if self._stage is None:
-            adopt = dict(self._unadopted) if self._only is None else self._only
-            self._stage = Stage(adopt, self.theirs.copy() if self._joining else None, self._source.incoming())
-            self._only, self._joining = None, False
-        self._stage.take(delta.chunk)
-        self._stage.is_complete = delta.last
+        if isinstance(delta, Push):
+            self._take_push(delta)
+        else:
+            self._take_chunk(delta)
         return self.resume()
 
     def resume(self) -> bool:
@@ -185,7 +196,13 @@ class Exchange:
             PeerProtocolError: It is no stream of rows. Nothing of it was applied.
         """
         stage = self._stage
-        return stage is not None and stage.is_complete and not self._source.is_busy and self._apply(stage)
+        if stage is None or not stage.is_complete or self._source.is_busy:
+            return False
+        if stage.is_push:
+            self.owes_ack = True
+        else:
+            self.owes_digest = True
+        return self._apply(stage)
 
     def abandon(self) -> None:
         """The link is gone: what was staged and not applied is of no use."""
@@ -195,20 +212,48 @@ class Exchange:
 
     def outgoing(self) -> Iterator[bytes]:
         """The frames that are due. Cut now, encoded as they are taken."""
-        if self.heard and self._sent == self._acked and not self._source.is_busy:
+        if self.heard and not self._is_out and not self._source.is_busy:
             yield from self._rows_due()
-        if self.owes_digest:
+        if self.owes_digest or self.owes_ack:
+            self.owes_digest = self.owes_ack = False
             entries, self._told = self._source.told_since(self._told)
             yield from self._tell(entries)
+
+    def _delta_applied(self) -> None:
+        """The delta that was out is acknowledged; the entry of a push is theirs with it."""
+        if not self._is_out:
+            raise PeerProtocolError("a delta was acknowledged that was never sent")
+        self._is_out = False
+        self.theirs.join(self._implied)
+
+    def _take_chunk(self, delta: Delta) -> None:
+        if self._stage is None:
+            adopt = dict(self._unadopted) if self._only is None else self._only
+            self._stage = Stage(adopt, self.theirs.copy() if self._joining else None, self._source.incoming())
+            self._only, self._joining = None, False
+        elif self._stage.is_complete:
+            raise PeerProtocolError("a delta before the one before it was acknowledged")
+        self._stage.take(delta.chunk)
+        self._stage.is_complete = delta.last
+
+    def _take_push(self, push: Push) -> None:
+        if self._stage is not None:
+            raise PeerProtocolError("a push in the middle of a delta")
+        if push.applied:
+            self._delta_applied()
+        dot = self._taken = push.dot(self._taken)
+        self.theirs.advance(dot.origin, dot.stamp)
+        adopt = {dot.origin: dot.stamp}
+        self._stage = Stage(adopt, None, self._source.incoming(), [None], is_complete=True, is_push=True)
+        self._stage.incoming.add(push.whole_block(dot))
 
     def _apply(self, stage: Stage) -> bool:
         news = stage.apply()
         self._stage = None
-        self._received += 1
+        self._unacked = True
         for origin, stamp in stage.adopt.items():
-            if self._unadopted.get(origin) == stamp:
+            if self._unadopted.get(origin, STAMP_MAX + 1) <= stamp:
                 del self._unadopted[origin]
-        self.owes_digest = True
         return news
 
     def _rows_due(self) -> Iterator[bytes]:
@@ -221,12 +266,11 @@ class Exchange:
             cut = self._full_cut() if own is None else None  # the peer's place lies below our floor
         if cut is not None:
             self._told = cut.mark
+            self.owes_digest = self.owes_ack = False
             yield from self._tell(cut.entries, rows_follow=True, join=cut.join is not None)
+            yield from self._deltas(None if cut.join is None else cut.join.floor, cut.blocks())
         elif own is not None and not own.is_empty:
-            yield from self._tell(own.entries, rows_follow=True, only_these=True)
-        sent = cut or own
-        if sent is not None and not sent.is_empty:
-            yield from self._deltas(sent)
+            yield from self._push(own)
 
     def _full_cut(self) -> Outgoing | None:
         self.owes_delta = False
@@ -239,28 +283,45 @@ class Exchange:
         self.owes_push = False
         return cut
 
-    def _deltas(self, cut: Outgoing) -> Iterator[bytes]:
-        self._sent += 1
-        floor = None if cut.join is None else cut.join.floor
-        for chunk, last in chunks(floor, cut.blocks(), CHUNK_BYTES):
-            yield encode(Delta(space=self.space, sequence=self._sent, last=last, chunk=chunk))
+    def _push(self, own: Outgoing) -> Iterator[bytes]:
+        """One message if it is one block that fits; else told and sent like any delta, and it backs this entry only."""
+        blocks = own.blocks()
+        begin = list(islice(blocks, 2))
+        if len(begin) > 1 or len(begin[0]) > CHUNK_BYTES:
+            yield from self._tell(own.entries, rows_follow=True, only_these=True)
+            yield from self._deltas(None, chain(begin, blocks))
+            return
+        ((origin, stamp),) = self._implied = own.entries
+        before, self._pushed = self._pushed, Dot(stamp, origin)
+        self._is_out, self.owes_ack = True, False
+        yield encode(Push.of(self._number, begin[0], self._pushed, before, applied=self._applied()))
+
+    def _deltas(self, floor: Floor | None, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        self._is_out, self._implied = True, []
+        for chunk, last in chunks(floor, blocks, CHUNK_BYTES):
+            yield encode(Delta(space=self._number, last=last, chunk=chunk))
+
+    def _applied(self) -> bool:
+        """Whether there is something to acknowledge; it is, with this."""
+        applied, self._unacked = self._unacked, False
+        return applied
 
     def _tell(
         self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False, join: bool = False
     ) -> Iterator[bytes]:
-        self.owes_digest = False
         same, self._same = self._same, False
+        implied = self._taken and (self._taken.origin, self._taken.stamp)  # by its acknowledgement
+        entries = [entry for entry in entries if entry != implied]
         for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
-            piece = entries[start : start + ENTRIES_PER_DIGEST]
             yield encode(
                 Digest(
-                    space=self.space,
-                    ack=self._received,
+                    space=self._number,
+                    applied=self._applied(),
                     same=same and start == 0,
                     more=start + ENTRIES_PER_DIGEST < len(entries),
                     rows_follow=rows_follow,
                     only_these=only_these,
                     join=join,
-                    entries=tuple(piece),
+                    entries=tuple(entries[start : start + ENTRIES_PER_DIGEST]),
                 )
             )

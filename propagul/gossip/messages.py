@@ -2,6 +2,15 @@
 
 Each is one msgpack list in one frame: a small number for its kind, then its fields in order. A longer list is a newer
 version's: known fields are read, the rest ignored. Anything else is a `PeerProtocolError`.
+
+    hello  = [0, version, label, recovering, {namespace: digest}]
+    digest = [1, space, flags, entries?]
+    delta  = [2, space, last, chunk]
+    push   = [3, space, flags, stamp, block, origin?]
+
+What a link knows is not said again: a namespace is the number at which its sender's hello names it; which delta is
+acknowledged, and what was adopted with a push, is implied, for at most one is out on a link; a push of the origin of
+the one before says how far its stamp lies beyond that one's.
 """
 
 from __future__ import annotations
@@ -11,13 +20,13 @@ from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
 import msgpack
 
-from propagul.crdt import codec, wire
+from propagul.crdt import Dot, codec, wire
 from propagul.errors import PeerProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from propagul.crdt import Entry
+    from propagul.crdt import Entry, Origin
 
 VERSION = 1
 
@@ -41,7 +50,8 @@ class Hello:
         version: The newest gossip version its sender speaks.
         label: What people call the sender.
         recovering: The sender has not yet caught up with anybody since it opened.
-        digests: For each namespace the digest of the sender's version vector.
+        digests: For each namespace the digest of the sender's version vector. Their order numbers the namespaces in
+            all later messages of the sender.
     """
 
     version: int
@@ -55,8 +65,8 @@ class Digest:
     """What the sender has: acknowledgement, announcement and pull request in one.
 
     Attributes:
-        space: The namespace.
-        ack: Sequence number of the last delta of yours that was applied and logged here.
+        space: The namespace, as its sender's hello numbers it.
+        applied: The delta or push of yours that was out is applied and logged here; of a push, its entry as well.
         same: My vector equals the one you said hello with; `entries` come on top. Only in the first digest.
         more: Another digest frame of the same telling follows.
         rows_follow: A delta that carries these entries' rows follows; no need to ask.
@@ -65,8 +75,8 @@ class Digest:
         entries: How my vector changed since I last told you.
     """
 
-    space: str
-    ack: int
+    space: int
+    applied: bool = False
     same: bool = False
     more: bool = False
     rows_follow: bool = False
@@ -80,19 +90,68 @@ class Delta:
     """A piece of a stream of rows.
 
     Attributes:
-        space: The namespace.
-        sequence: Rises by one with each stream on this link.
+        space: The namespace, as its sender's hello numbers it.
         last: The stream is complete with this chunk and may be applied.
         chunk: Bytes of encoded rows; a row may be cut anywhere.
     """
 
-    space: str
-    sequence: int
+    space: int
     last: bool
     chunk: bytes
 
 
-Message = Hello | Digest | Delta
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """A whole delta of one block of the sender's own rows, and the one entry that they back.
+
+    Attributes:
+        space: The namespace, as its sender's hello numbers it.
+        applied: As in a digest.
+        stamp: The entry's stamp, or without an origin its difference to that of the sender's push before.
+        block: The block; if `short`, without its ending, which is that of a block whose first dot is the entry.
+        short: See there.
+        origin: The entry's origin; None if it is that of the push before.
+    """
+
+    space: int
+    applied: bool
+    stamp: int
+    block: bytes
+    short: bool
+    origin: Origin | None
+
+    @classmethod
+    def of(cls, space: int, block: bytes, dot: Dot, before: Dot | None, *, applied: bool) -> Push:
+        """The shortest push of a block whose entry is `dot`, to somebody whom `before` was pushed to."""
+        brief = block.removesuffix(codec.ending(dot))
+        known = before if before is not None and before.origin == dot.origin and before.stamp <= dot.stamp else None
+        return cls(
+            space=space,
+            applied=applied,
+            stamp=dot.stamp - (0 if known is None else known.stamp),
+            block=brief,
+            short=len(brief) < len(block),
+            origin=dot.origin if known is None else None,
+        )
+
+    def dot(self, before: Dot | None) -> Dot:
+        """The entry, to somebody whom `before` was pushed to.
+
+        Raises:
+            PeerProtocolError: There is no such entry.
+        """
+        if self.origin is not None:
+            return Dot(wire.as_stamp(self.stamp), self.origin)
+        if before is None:
+            raise PeerProtocolError("a push of an origin that was not named")
+        return Dot(wire.as_stamp(before.stamp + self.stamp), before.origin)
+
+    def whole_block(self, dot: Dot) -> bytes:
+        """The block with its ending; `dot` is the entry."""
+        return self.block + codec.ending(dot) if self.short else self.block
+
+
+Message = Hello | Digest | Delta | Push
 _T = TypeVar("_T")
 
 
@@ -103,15 +162,22 @@ def encode(message: Message) -> bytes:
             fields: list[object] = [0, message.version, message.label, message.recovering, dict(message.digests)]
         case Digest():
             flags = (
-                message.same
-                | message.more << 1
-                | message.rows_follow << 2
-                | message.only_these << 3
-                | message.join << 4
+                message.applied
+                | message.same << 1
+                | message.more << 2
+                | message.rows_follow << 3
+                | message.only_these << 4
+                | message.join << 5
             )
-            fields = [1, message.space, message.ack, flags, codec.flatten(message.entries)]
+            fields = [1, message.space, flags]
+            if message.entries:
+                fields.append(codec.flatten(message.entries))
         case Delta():
-            fields = [2, message.space, message.sequence, message.last, message.chunk]
+            fields = [2, message.space, message.last, message.chunk]
+        case Push():
+            fields = [3, message.space, message.applied | message.short << 1, message.stamp, message.block]
+            if message.origin is not None:
+                fields.append(message.origin)
         case _:
             assert_never(message)
     return cast("bytes", msgpack.packb(fields))
@@ -128,43 +194,61 @@ def decode(frame: bytes) -> Message | None:
     kind = _count(reader.scalar()) if fields else None
     if kind is None:
         raise PeerProtocolError("a gossip message is a list that begins with its kind")
-    if kind > 2:
+    if kind >= len(_READERS):
         return None
-    if fields < 5:
-        raise PeerProtocolError(f"a gossip message of kind {kind} has {fields - 1} fields, expected 4")
-    message = (_hello, _digest, _delta)[kind](reader)
-    for _ in range(fields - 5):
+    fewest, most, read = _READERS[kind]
+    if fields < fewest:
+        raise PeerProtocolError(f"a gossip message of kind {kind} has {fields - 1} fields, expected {fewest - 1}")
+    message = read(reader, fields)
+    for _ in range(fields - most):
         reader.skip()
     if not reader.at_end:
         raise PeerProtocolError("a gossip message is longer than it says")
     return message
 
 
-def _hello(reader: wire.Reader) -> Hello:
+def _hello(reader: wire.Reader, _: int) -> Hello:
     version, label, recovering = _count(reader.scalar()), _text(reader.scalar()), _typed(reader.scalar(), bool)
-    digests = {_text(reader.scalar()): _typed(reader.scalar(), bytes) for _ in range(reader.pairs(_SPACES_MAX))}
-    if any(len(digest) != 16 for digest in digests.values()):
-        raise PeerProtocolError("a hello names each namespace with a digest of 16 bytes")
+    spaces = reader.pairs(_SPACES_MAX)
+    digests = {_text(reader.scalar()): _typed(reader.scalar(), bytes) for _ in range(spaces)}
+    if len(digests) != spaces or any(len(digest) != 16 for digest in digests.values()):
+        raise PeerProtocolError("a hello names each namespace once, with a digest of 16 bytes")
     return Hello(version=version, label=label, recovering=recovering, digests=digests)
 
 
-def _digest(reader: wire.Reader) -> Digest:
-    space, ack, flags = _text(reader.scalar()), _count(reader.scalar()), _count(reader.scalar())
+def _digest(reader: wire.Reader, fields: int) -> Digest:
+    space, flags = _count(reader.scalar()), _count(reader.scalar())
     return Digest(
         space=space,
-        ack=ack,
-        same=bool(flags & 1),
-        more=bool(flags & 2),
-        rows_follow=bool(flags & 4),
-        only_these=bool(flags & 8),
-        join=bool(flags & 16),
-        entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)),
+        applied=bool(flags & 1),
+        same=bool(flags & 2),
+        more=bool(flags & 4),
+        rows_follow=bool(flags & 8),
+        only_these=bool(flags & 16),
+        join=bool(flags & 32),
+        entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)) if fields > 3 else (),
     )
 
 
-def _delta(reader: wire.Reader) -> Delta:
-    space, sequence, last = _text(reader.scalar()), _count(reader.scalar()), _typed(reader.scalar(), bool)
-    return Delta(space=space, sequence=sequence, last=last, chunk=_typed(reader.scalar(), bytes))
+def _delta(reader: wire.Reader, _: int) -> Delta:
+    space, last = _count(reader.scalar()), _typed(reader.scalar(), bool)
+    return Delta(space=space, last=last, chunk=_typed(reader.scalar(), bytes))
+
+
+def _push(reader: wire.Reader, fields: int) -> Push:
+    space, flags, stamp = _count(reader.scalar()), _count(reader.scalar()), _count(reader.scalar())
+    block = _typed(reader.scalar(), bytes)
+    origin = wire.as_origin(reader.scalar()) if fields > 5 else None
+    return Push(space=space, applied=bool(flags & 1), stamp=stamp, block=block, short=bool(flags & 2), origin=origin)
+
+
+_READERS: tuple[tuple[int, int, Callable[[wire.Reader, int], Message]], ...] = (
+    (5, 5, _hello),
+    (3, 4, _digest),
+    (4, 4, _delta),
+    (5, 6, _push),
+)
+"""For each kind of message: how many fields it has at least and at most, and what reads them."""
 
 
 def _typed(value: object, kind: type[_T]) -> _T:

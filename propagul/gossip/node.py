@@ -3,7 +3,7 @@
 Theory of operation. A node has one `Exchange` a namespace a link. Four things make it speak:
 
 - a new link: HELLO, then one DIGEST a namespace (the whole vector, or "same as your hello");
-- a local write: a DELTA of this origin's own rows at once on every link that has none unacknowledged; the
+- a local write: a PUSH of this origin's own rows at once on every link that has nothing unacknowledged; the
   acknowledgement (a DIGEST) brings the next one, with everything written meanwhile in its newest form;
 - news from one link: a DIGEST to the others after `announce_delay_s`; whoever lacks something answers with its own
   DIGEST, which asks for it; so a mesh carries small announcements and a chain relays rows;
@@ -33,7 +33,7 @@ from propagul.gossip.events import (
     Wrote,
 )
 from propagul.gossip.exchange import Exchange
-from propagul.gossip.messages import VERSION, Delta, Digest, Hello, decode, encode
+from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Push, decode, encode
 
 if TYPE_CHECKING:
     import random
@@ -47,14 +47,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Peer:
-    """One open link and who is at its end."""
+    """One open link and who is at its end.
+
+    `numbered` are the exchanges by the peer's numbers; None where it has a namespace that we have not.
+    """
 
     node: NodeId
     dialed: bool
     exchanges: dict[str, Exchange]
     heard_at: float
     hello_sent: bool = False
-    hello: Hello | None = field(default=None)
+    hello: Hello | None = None
+    numbered: list[Exchange | None] = field(default_factory=list)
 
 
 class GossipNode:
@@ -167,7 +171,8 @@ class GossipNode:
         twin = self.linked().get(event.peer)
         if twin is not None and not self._replaces(event, self._peers[twin]):
             return [Drop(event.link, "already linked")]
-        exchanges = {name: Exchange(name, source) for name, source in self._spaces.items()}
+        spaces = enumerate(self._spaces.items())
+        exchanges = {name: Exchange(name, number, source) for number, (name, source) in spaces}
         for exchange in exchanges.values():
             self._schedule(exchange, now, self._config.digest_interval_s_max)
         self._peers[event.link] = _Peer(event.peer, event.dialed, exchanges, now)
@@ -206,15 +211,17 @@ class GossipNode:
             return self._greeted(link, peer, message)
         if peer.hello is None:
             raise PeerProtocolError("the first message was no hello")
-        exchange = peer.exchanges.get(message.space)
+        if message.space >= len(peer.numbered):
+            raise PeerProtocolError("a namespace that its sender's hello did not name")
+        exchange = peer.numbered[message.space]
         if exchange is None:
             return []
         match message:
             case Digest():
                 exchange.peer_told(message)
-            case Delta():
+            case Delta() | Push():
                 if exchange.peer_sent(message):
-                    self._announce(message.space, now, heard_on=link)
+                    self._announce(exchange.space, now, heard_on=link)
             case _:
                 assert_never(message)
         return [Ready(link)] if exchange.owes_anything else []
@@ -223,6 +230,7 @@ class GossipNode:
         if peer.hello is not None:
             raise PeerProtocolError("a second hello")
         peer.hello = hello
+        peer.numbered = [peer.exchanges.get(space) for space in hello.digests]
         for space in list(peer.exchanges):
             if space in hello.digests:
                 peer.exchanges[space].peer_said_hello(hello.digests[space])

@@ -123,10 +123,9 @@ def left(block: Block, number: int) -> Block:
 
 def _left(block: Block, evicted: Callable[[int], Evicted], first: int) -> Block:
     """A block whose large payloads are named by their ordinals, of which the first is given."""
-    numbers = count(first)
     plain = [
-        row._replace(payload=evicted(ordinal)) if is_large(row.payload) else row
-        for row, ordinal in zip(block.plain, numbers, strict=False)
+        (row[0], evicted(ordinal), *row[2:]) if is_large(row[1]) else row
+        for ordinal, row in enumerate(block.plain, first)
     ]
     numbers = count(first + len(plain))
     other = [
@@ -147,8 +146,8 @@ def filled(block: Block) -> Block:
         StoreCorrupt, StoreError: As `ColdValues.payload`.
     """
     plain, other = block.plain, block.other
-    if any(isinstance(row.payload, Evicted) for row in plain):
-        plain = [row._replace(payload=_read(row.payload)) for row in plain]
+    if any(isinstance(row[1], Evicted) for row in plain):
+        plain = [(row[0], _read(row[1]), *row[2:]) for row in plain]
     if any(isinstance(sibling.payload, Evicted) for _, row in other for sibling in row.siblings):
         other = [(key, _filled_row(row)) for key, row in other]
     return Block(plain, other)

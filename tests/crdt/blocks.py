@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgpack
 from hypothesis import strategies as st
 
-from propagul.crdt import REMOVE, Batch, Block, Dot, Keep, Op, Origin, Packed, Plain, Row, Sibling, Stamp
+from propagul.crdt import REMOVE, Batch, Block, Dot, Keep, Op, Origin, Packed, Row, Sibling, Stamp
 from propagul.crdt.dot import ORIGIN_MAX, STAMP_MAX
 
 origins = (st.integers(1, 4) | st.integers(1, ORIGIN_MAX)).map(Origin)
@@ -52,9 +52,7 @@ def rows(draw: st.DrawFn) -> Row:
     return Row(tuple(siblings), context)
 
 
-plain_rows = st.lists(
-    st.builds(Plain, keys, payloads, kinds, stamps, origins), max_size=8, unique_by=lambda row: row.key
-)
+plain_rows = st.lists(st.tuples(keys, payloads, kinds, stamps, origins), max_size=8, unique_by=lambda row: row[0])
 blocks = st.builds(Block, plain_rows, st.lists(st.tuples(keys, rows()), max_size=3, unique_by=lambda item: item[0]))
 
 

@@ -17,7 +17,6 @@ from propagul.crdt import (
     Op,
     Origin,
     Packed,
-    Plain,
     Replica,
     Row,
     Sibling,
@@ -27,20 +26,29 @@ from propagul.crdt import (
 )
 from propagul.crdt.dot import ORIGIN_MAX, STAMP_MAX
 from propagul.errors import PeerProtocolError
-from tests.crdt.blocks import actions, batches, blocks, entries, exactly, payloads
+from tests.crdt.blocks import actions, batches, blocks, dots, entries, exactly, payloads
 from tests.crdt.histories import Step, examples, lacking, play, rows_of, steps, take, whole
 
 GOOD: list[object] = [
-    ["k", "r"],  # keys
+    15,  # every column is there
+    "kr",  # keys
+    [1],  # their lengths
     ["v", "s"],  # payloads
-    [5, 4],  # stamps, as differences
-    [1, 0, 1, 1],  # runs of origins
+    [4, -7],  # stamps of siblings, then of further context entries, as differences
     [2, 3],  # runs of kinds
-    [2],  # stamps of further context entries
-    [],  # runs of their origins: the first one
     [1, 1, 0, 1, 1, 1],  # runs of shapes: one plain row, one row with a further entry
+    [1, 0, 1, 1, 1, 0],  # runs of origins
+    5,  # the first stamp
     [7, 8],  # origins
 ]
+FORMS: dict[int, list[object]] = {
+    0: [0, "k", "v", 5, 7],
+    1: [1, "kr", [1], ["v", "s"], [4], 5, 7],
+    2: [2, "k", "v", [1, 3], 5, 7],
+    4 | 8: [4 | 8, "k", ["v"], [-3], [1, 1, 1], [1, 0, 1, 1], 5, [7, 8]],
+    8: [8, "k", [], [], [1, 0, 1], 5, 7],
+}
+"""Blocks in which columns are left out; all but `GOOD` are needed to see that each may be."""
 
 
 def packed(columns: list[object]) -> bytes:
@@ -73,7 +81,7 @@ def test_reachable_rows_come_back_from_their_bytes(history: list[Step]) -> None:
 @examples(60)
 @given(blocks, st.integers(1, 12))
 def test_blocks_hold_the_same_rows_in_order(block: Block, times: int) -> None:
-    many = Block(block.plain * times, block.other * times)
+    many = Block([*block.plain] * times, [*block.other] * times)
     found = [codec.decode_block(encoded) for encoded in codec.encode_blocks(many)]
     assert exactly([item for one in found for item in one.plain]) == exactly(many.plain)
     assert exactly([item for one in found for item in one.other]) == exactly(many.other)
@@ -82,7 +90,7 @@ def test_blocks_hold_the_same_rows_in_order(block: Block, times: int) -> None:
 
 @pytest.mark.parametrize("value_bytes", [0, 90, 1000, 50_000, 200_000])
 def test_a_block_is_closed_at_its_size_or_its_rows(value_bytes: int) -> None:
-    plain = [Plain(f"p{n}", b"x" * value_bytes, 0, Stamp(n + 1), Origin(1)) for n in range(700)]
+    plain = [(f"p{n}", b"x" * value_bytes, 0, Stamp(n + 1), Origin(1)) for n in range(700)]
     sibling = Sibling(Dot(Stamp(5), Origin(1)), 0, b"x" * value_bytes)
     other = [(f"o{n}", Row((sibling,), {Origin(o): Stamp(6) for o in range(1, 9)})) for n in range(700)]
     encoded = list(codec.encode_blocks(Block(plain, other)))
@@ -135,63 +143,142 @@ def test_an_unknown_kind_of_row_is_kept_forwarded_and_superseded_like_any_other(
 )
 def test_what_is_no_payload_is_not_packed(payload: object) -> None:
     with pytest.raises((TypeError, OverflowError)):
-        codec.encode_block(Block([Plain("k", payload, 0, Stamp(1), Origin(1))], []))  # type: ignore[arg-type]  # on purpose
+        codec.encode_block(Block([("k", payload, 0, Stamp(1), Origin(1))], []))  # type: ignore[list-item]  # on purpose
 
 
+WRONG_FORMS: list[object] = [0, 1, 7, 11, 13, 14, 16, 31, 127, 128, -1, True, None, "k", 15.0, []]
+WRONG_ORIGINS: list[object] = [[], [7], [7, 0], [7, False], [7, 8.0], [7, -8], [7, "8"], [7, 8, 9, 10], 7, None, {}]
 WRONG: list[tuple[int, object]] = [
-    *((0, keys) for keys in ([b"k", "r"], ["", "r"], [None, "r"], ["k"], ["k", "r", "s"], [], {"k": 1}, "k", 7)),
-    (0, ["k" * (KEY_BYTES_MAX + 1), "r"]),
-    (0, ["\N{SNOWMAN}" * 1366, "r"]),
-    (0, [f"k{n}" for n in range(codec.BLOCK_ROWS_MAX + 1)]),
-    *((1, payloads) for payloads in ([], ["v"], ["v", "w", "x"], [["v"], "s"], [{}, "s"], [[], "s"])),
-    (1, [msgpack.ExtType(2, b""), "s"]),
-    (1, [msgpack.ExtType(3, b"\x00\x01"), "s"]),
-    (1, [msgpack.ExtType(1, b""), "s"]),
-    (1, [msgpack.ExtType(1, b"\x92\x01"), "s"]),
-    (1, [msgpack.ExtType(1, b"\x90\x90"), "s"]),
-    (1, [msgpack.ExtType(9, b"v"), "s"]),
-    (1, [msgpack.Timestamp(5), "s"]),
-    *((2, stamps) for stamps in ([], [5], [5, 4, 1], [True, 4], [5.0, 4], ["5", 4], [0, 4], [5, -5], [STAMP_MAX, 1])),
-    *((3, runs) for runs in ([], [1, 0], [1, 0, 1, 2], [1, 0, 1, -1], [1, 0, 1, True], [2, 0, 1, 1], [1, 0, 1])),
-    *((3, runs) for runs in ([True, 0, 1, 1], [2**62, 0], [-1, 0, 3, 1])),
-    *((4, runs) for runs in ([2, 2**16], [2, -1], [2, True], [3, 3], [1, 3], [2], [-1, 3, 3, 3])),
-    *((5, stamps) for stamps in ([], [2, 2], [True], [0], [-1], [STAMP_MAX + 1])),
-    *((6, runs) for runs in ([2, 0], [1, 2], [1])),
-    (6, [1, 1]),
-    *((7, shapes) for shapes in ([], [1, 1, 0], [2, 1, 0], [1, 1, 0, 1, 1], [1, 1, 0, 1, 2, 1], [1, 1, 0, 1, 0, 1])),
-    *((7, shapes) for shapes in ([1, 1, 0, 1, 1, 2], [1, 1, 0, 1, 1, 0], [1, 1, 0, 1, True, 1], [1, 1, -1, 1, 1, 2])),
-    (7, [1, 1, 0, 2**62, 1, 1]),
-    *((8, table) for table in ([], [7], [7, 0], [7, False], [7, 8.0], [7, -8], [7, "8"], [7, 8, 9, 10])),
-    (8, 7),
+    *((0, column) for column in WRONG_FORMS),
+    *((1, text) for text in (b"kr", "", "k", "krs", None, 7, ["k", "r"], {"kr": 1})),
+    *((2, lengths) for lengths in ([], [2], [1, 2], [2, 0], [0, 2], [3, -1], [1, 1, 0], [True], [1.0], ["1"], 1, None)),
+    *((3, payloads) for payloads in ([], ["v"], ["v", "w", "x"], [["v"], "s"], [{}, "s"], [[], "s"], "vs", None)),
+    (3, [msgpack.ExtType(2, b""), "s"]),
+    (3, [msgpack.ExtType(3, b"\x00\x01"), "s"]),
+    (3, [msgpack.ExtType(1, b""), "s"]),
+    (3, [msgpack.ExtType(1, b"\x92\x01"), "s"]),
+    (3, [msgpack.ExtType(1, b"\x90\x90"), "s"]),
+    (3, [msgpack.ExtType(9, b"v"), "s"]),
+    (3, [msgpack.Timestamp(5), "s"]),
+    *((4, stamps) for stamps in ([], [4], [4, -7, 1], [4, True], [4.0, -7], ["4", -7], [-5, 2], [4, -9], None)),
+    *((4, stamps) for stamps in ([STAMP_MAX, -STAMP_MAX], [2**63, -(2**63)], [STAMP_MAX - 4, 0])),
+    *((5, runs) for runs in ([2, 2**16], [2, -1], [2, True], [3, 3], [1, 3], [2], [-1, 3, 3, 3], [], None, 3)),
+    *((6, shapes) for shapes in ([], [1, 1, 0], [2, 1, 0], [1, 1, 0, 1, 1], [1, 1, 0, 1, 2, 1], [1, 1, 0, 1, 0, 1])),
+    *((6, shapes) for shapes in ([1, 1, 0, 1, 1, 2], [1, 1, 0, 1, 1, 0], [1, 1, 0, 1, True, 1], [1, 1, -1, 1, 1, 2])),
+    *((6, shapes) for shapes in ([1, 1, 0, 2**62, 1, 1], [2**62, 0, 0], [2, 1, 0, 1, 0, 1], [-1, 1, 0, 3, 1, 1], None)),
+    *((7, runs) for runs in ([], [1, 0], [1, 0, 1, 2, 1, 0], [1, 0, 1, -1, 1, 0], [1, 0, 1, True, 1, 0], [3], None)),
+    *((7, runs) for runs in ([2, 0, 2, 1], [1, 0, 1, 1], [2**62, 0], [-1, 0, 4, 1], [True, 0, 1, 1, 1, 0])),
+    *((8, stamp) for stamp in (0, -5, True, 5.0, "5", None, [5], STAMP_MAX + 1, 2)),
+    *((9, column) for column in WRONG_ORIGINS),
 ]
 
 
 def test_a_block_that_is_not_exactly_one_is_refused() -> None:
     row = Row((Sibling(Dot(Stamp(9), Origin(8)), 3, "s"),), {Origin(8): Stamp(9), Origin(7): Stamp(2)})
-    assert codec.decode_block(packed(GOOD)) == Block([Plain("k", "v", 3, Stamp(5), Origin(7))], [("r", row)])
+    assert codec.decode_block(packed(GOOD)) == Block([("k", "v", 3, Stamp(5), Origin(7))], [("r", row)])
     for column, content in WRONG:
         with pytest.raises(PeerProtocolError):
             assert not codec.decode_block(packed([*GOOD[:column], content, *GOOD[column + 1 :]])), (column, content)
 
 
-def test_siblings_out_of_rank_order_are_refused() -> None:
-    def one_row(differences: list[int], origins: list[int]) -> bytes:
-        return packed([["k"], ["v", "w"], differences, [1, 0, 1, 1], [], [], [], [1, 2, 0], origins])
+def test_columns_that_say_the_commonest_are_left_out() -> None:
+    for form, columns in FORMS.items():
+        assert codec.encode_block(codec.decode_block(packed(columns))) == packed(columns)
+        for other in set(range(16)) - {form}:
+            with pytest.raises(PeerProtocolError):
+                assert not codec.decode_block(packed([other, *columns[1:]])), (other, columns)
+    assert codec.encode_block(Block([], [])) == b"\xc0"
+    assert codec.decode_block(b"\xc0") == Block([], [])
 
-    assert [s.dot for s in codec.decode_block(one_row([9, -4], [7, 8])).other[0][1].siblings] == [(9, 7), (5, 8)]
-    for differences, origins in (([5, 4], [7, 8]), ([5, 0], [7, 8]), ([5, 0], [7, 7])):
+
+@pytest.mark.parametrize(
+    ("names", "lengths"),
+    [
+        (["a", "b"], [1]),
+        (["aa", "b", "c"], [2, 1]),
+        (["a", "bb", "cc", "dd"], [1, 2]),
+        (["a", "b", "cc"], [1, 1, 2]),
+        (["\N{SNOWMAN}" * 1365, "k" * 4096, "\N{SNOWMAN}"], [1365, 4096, 1]),
+    ],
+)
+def test_keys_are_one_text_and_the_last_length_is_that_of_the_rest(names: list[str], lengths: list[int]) -> None:
+    count = len(names)
+    plain = [(name, number, 0, Stamp(9), Origin(7)) for number, name in enumerate(names)]
+    columns = [1, "".join(names), lengths, list(range(count)), [0] * (count - 1), 9, 7]
+    assert codec.encode_block(Block(plain, [])) == packed(columns)
+    assert codec.decode_block(packed(columns)).plain == plain
+
+
+def test_a_key_over_four_kib_is_refused_wherever_it_stands() -> None:
+    for text, lengths in (
+        ("k" * (KEY_BYTES_MAX + 2), [1, KEY_BYTES_MAX + 1]),
+        ("k" * (2 * KEY_BYTES_MAX + 2), [KEY_BYTES_MAX + 1]),
+        ("\N{SNOWMAN}" * 1367, [1366, 1]),
+        ("\N{SNOWMAN}" * 1367, [1, 1366]),
+    ):
         with pytest.raises(PeerProtocolError):
-            codec.decode_block(one_row(differences, origins))
+            codec.decode_block(packed([1, text, lengths, [1, 2], [0], 9, 7]))
+    for text in ("k" * (KEY_BYTES_MAX + 1), "\N{SNOWMAN}" * 1366, ""):
+        with pytest.raises(PeerProtocolError):
+            codec.decode_block(packed([0, text, 1, 9, 7]))
+
+
+def test_more_rows_than_a_block_holds_are_refused() -> None:
+    def rows(count: int) -> bytes:
+        return packed([1, "k" * count, [1], [0] * count, [1] * (count - 1), 9, 7])
+
+    assert len(codec.decode_block(rows(codec.BLOCK_ROWS_MAX))) == codec.BLOCK_ROWS_MAX
+    with pytest.raises(PeerProtocolError):
+        codec.decode_block(rows(codec.BLOCK_ROWS_MAX + 1))
+
+
+@examples(60)
+@given(blocks, dots)
+def test_a_block_of_one_origin_ends_with_its_first_dot(block: Block, dot: Dot) -> None:
+    first = ("first", "v", 0, *dot)
+    alike = [(*plain[:4], dot.origin) for plain in block.plain if plain[0] != "first"]
+    assert codec.encode_block(Block([first, *alike], [])).endswith(codec.ending(dot))
+    encoded = codec.encode_block(block)
+    assert encoded.removesuffix(codec.ending(dot)) in {encoded, encoded[: -len(codec.ending(dot))]}
+
+
+def test_siblings_out_of_rank_order_are_refused() -> None:
+    def one_row(first: int, difference: int, origins: list[int]) -> bytes:
+        return packed([4 | 8, "k", ["v", "w"], [difference], [1, 2, 0], [1, 0, 1, 1], first, origins])
+
+    assert [s.dot for s in codec.decode_block(one_row(9, -4, [7, 8])).other[0][1].siblings] == [(9, 7), (5, 8)]
+    for first, difference, origins in ((5, 4, [7, 8]), (5, 0, [7, 8]), (5, 0, [7, 7])):
+        with pytest.raises(PeerProtocolError):
+            codec.decode_block(one_row(first, difference, origins))
+
+
+def test_a_context_that_says_less_than_its_siblings_is_refused() -> None:
+    def one_row(values: list[str], differences: list[int], shape: list[int], origins: list[int]) -> bytes:
+        runs = [item for number in origins for item in (1, number)]
+        return packed([4 | 8, "k", values, differences, [1, *shape], runs, 9, [7, 8]])
+
+    for values, differences, shape, origins in (
+        (["v"], [2], [1, 1], [0, 1]),
+        (["v", "w"], [-4, 2], [2, 1], [0, 1, 1]),
+        (["v"], [2, 2], [1, 2], [0, 1, 0]),
+    ):
+        assert codec.decode_block(one_row(values, differences, shape, origins)).other
+        less = [*differences[:-1], -6]
+        with pytest.raises(PeerProtocolError):
+            assert not codec.decode_block(one_row(values, less, shape, [*origins[:-1], 0])), less
+    with pytest.raises(PeerProtocolError):
+        codec.decode_block(packed([8, "k", ["v"], [0], [1, 1, 1], 9, 7]))
+    assert codec.decode_block(packed([8, "k", ["v"], [1], [1, 1, 1], 9, 7])).other[0][1].context == {7: 10}
 
 
 def test_a_block_that_ends_early_or_late_is_refused() -> None:
-    whole_block = packed(GOOD)
-    for end in range(len(whole_block)):
-        with pytest.raises(PeerProtocolError):
-            codec.decode_block(whole_block[:end])
-    for more in (b"\xc0", b"\x90", whole_block):
-        with pytest.raises(PeerProtocolError):
-            codec.decode_block(whole_block + more)
+    for whole_block in map(packed, (GOOD, *FORMS.values())):
+        for end in range(len(whole_block)):
+            with pytest.raises(PeerProtocolError):
+                codec.decode_block(whole_block[:end])
+        for more in (b"\xc0", b"\x90", whole_block):
+            with pytest.raises(PeerProtocolError):
+                codec.decode_block(whole_block + more)
 
 
 def test_what_is_no_batch_is_refused() -> None:
@@ -231,21 +318,26 @@ def test_more_entries_than_asked_for_are_refused() -> None:
 
 def test_the_largest_value_a_peer_may_send_is_taken_and_a_byte_more_is_not() -> None:
     def one(size: int) -> bytes:
-        return codec.encode_block(Block([Plain("k", bytes(size), 0, Stamp(1), Origin(1))], []))
+        return codec.encode_block(Block([("k", bytes(size), 0, Stamp(1), Origin(1))], []))
 
-    assert codec.decode_block(one(VALUE_BYTES_MAX)).plain[0].payload == bytes(VALUE_BYTES_MAX)
+    assert codec.decode_block(one(VALUE_BYTES_MAX)).plain[0][1] == bytes(VALUE_BYTES_MAX)
     with pytest.raises(PeerProtocolError, match="16 MiB"):
         codec.decode_block(one(VALUE_BYTES_MAX + 1))
 
 
 def test_stamps_origins_and_kinds_travel_up_to_their_maxima() -> None:
     dot = Dot(Stamp(STAMP_MAX), Origin(ORIGIN_MAX))
-    plain = [Plain("k", "v", 65_535, *dot), Plain("l", "v", 0, Stamp(1), Origin(1)), Plain("m", "v", 0, *dot)]
+    plain = [("k", "v", 65_535, *dot), ("l", "v", 0, Stamp(1), Origin(1)), ("m", "v", 0, *dot)]
     block = Block(plain, [("r", Row((Sibling(dot, 65_535, "v"),), {dot.origin: dot.stamp, Origin(1): dot.stamp}))])
     assert codec.decode_block(codec.encode_block(block)) == block
 
 
 def test_a_peers_error_holds_none_of_its_bytes() -> None:
-    with pytest.raises(PeerProtocolError) as caught:
-        codec.decode_block(packed([["k"], ["v"], ["correct-horse"], [], [], [], [], [], [7]]))
-    assert "horse" not in str(caught.value)
+    for columns in (
+        [0, "k", "correct-horse", 0, 7],
+        [0, "correct-horse", [], 5, 7],
+        [1, "correct-horse", [9], [1], [], 5, 7],
+    ):
+        with pytest.raises(PeerProtocolError) as caught:
+            codec.decode_block(packed(columns))
+        assert "horse" not in str(caught.value)

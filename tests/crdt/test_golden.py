@@ -25,7 +25,6 @@ from propagul.crdt import (
     Op,
     Origin,
     Packed,
-    Plain,
     Replica,
     Row,
     Sibling,
@@ -48,15 +47,15 @@ MOMENT = Packed(bytes.fromhex("d6ff6ab14b70"))
 
 BLOCK = Block(
     [
-        Plain("none", None, REGISTER, Stamp(NOON), A),
-        Plain("yes", True, REGISTER, Stamp(NOON + 1), A),
-        Plain("int", -70_000, REGISTER, Stamp(NOON + 1), A),
-        Plain("float", 0.1, COUNTER, Stamp(NOON - 2**40), B),
-        Plain("text \N{SNOWMAN}", "v\N{SNOWMAN}", COUNTER, Stamp(2**63 - 1), B),
-        Plain("bytes", b"\x00\xff", SET, Stamp(1), C),
-        Plain("list", LIST, 65_535, Stamp(NOON), A),
-        Plain("dict", TABLE, REGISTER, Stamp(NOON), A),
-        Plain("time", MOMENT, REGISTER, Stamp(NOON), A),
+        ("none", None, REGISTER, Stamp(NOON), A),
+        ("yes", True, REGISTER, Stamp(NOON + 1), A),
+        ("int", -70_000, REGISTER, Stamp(NOON + 1), A),
+        ("float", 0.1, COUNTER, Stamp(NOON - 2**40), B),
+        ("text \N{SNOWMAN}", "v\N{SNOWMAN}", COUNTER, Stamp(2**63 - 1), B),
+        ("bytes", b"\x00\xff", SET, Stamp(1), C),
+        ("list", LIST, 65_535, Stamp(NOON), A),
+        ("dict", TABLE, REGISTER, Stamp(NOON), A),
+        ("time", MOMENT, REGISTER, Stamp(NOON), A),
     ],
     [
         ("removed", Row((), {C: Stamp(9), A: Stamp(NOON)})),
@@ -70,7 +69,7 @@ BLOCK = Block(
         ("overtaken", Row((Sibling(Dot(Stamp(7), C), REGISTER, 1),), {C: Stamp(8)})),
     ],
 )
-SIMPLE = Block([Plain(f"k{n}", n, REGISTER, Stamp(NOON + n * n), A) for n in range(3)], [])
+SIMPLE = Block([(f"k{n}", n, REGISTER, Stamp(NOON + n * n), A) for n in range(3)], [])
 """What most blocks are: everything that can be left out is."""
 
 BATCH = Batch(

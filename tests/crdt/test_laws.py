@@ -227,7 +227,7 @@ def test_what_changed_since_costs_the_changes_and_not_the_rows() -> None:
     write(replica, "w", key="k7")
     cut = replica.cut(after=place, known=VersionVector(), told=told)
     assert len(cut._capture) == 1
-    assert [item.key for item in cut.read(10).plain] == ["k7"]
+    assert [item[0] for item in cut.read(10).plain] == ["k7"]
     assert len(cut.entries) == 1
 
 

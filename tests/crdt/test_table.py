@@ -36,7 +36,7 @@ def read_all(capture: Capture, most: int = 100) -> list[Block]:
 
 
 def keys_in(blocks: list[Block]) -> list[str]:
-    return [key for block in blocks for key in (*(row.key for row in block.plain), *(key for key, _ in block.other))]
+    return [key for block in blocks for key in (*(row[0] for row in block.plain), *(key for key, _ in block.other))]
 
 
 # What it costs.
@@ -132,7 +132,7 @@ def test_a_capture_is_told_though_another_one_is_let_go_of_at_that_moment(monkey
     monkeypatch.setattr(Capture, "leave", leave_and_let_go)
     table.write("k1", 0, "new", 99, 1)
     for capture in (second, third):
-        assert {item.key: item.payload for block in read_all(capture) for item in block.plain}["k1"] == 1
+        assert {item[0]: item[1] for block in read_all(capture) for item in block.plain}["k1"] == 1
 
 
 def test_a_slot_used_again_is_read_as_it_was() -> None:

@@ -145,7 +145,7 @@ class SimSource:
         peek = self.replica.cut_own(after=after, known=known)
         if peek is not None:
             block = peek.read(10_000)
-            keys = {plain.key for plain in block.plain} | {key for key, _ in block.other}
+            keys = {plain[0] for plain in block.plain} | {key for key, _ in block.other}
             self.last_cut_known = self.history.on(self.known, keys)
             peek.close()
         return self.space.cut_own(after=after, known=known)

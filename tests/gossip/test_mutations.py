@@ -54,11 +54,27 @@ MUTANTS = [
     ),
     Mutant(
         "'same' is taken for the vector of now, not of the hello", "gossip/exchange.py",
-        "self.theirs = self._hello_vector", "self.theirs = self._source.hello()[1]", 5,
+        "self.theirs = self._hello_vector", "self.theirs = self._source.hello()[1]", 6,
     ),
     Mutant(
         "a push is taken for all that was told", "gossip/exchange.py",
-        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 49,
+        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 213,
+    ),
+    Mutant(
+        "a push of one message is taken for all that was told", "gossip/exchange.py",
+        "Stage({dot.origin: dot.stamp}, None", "Stage({**self._unadopted, dot.origin: dot.stamp}, None", 83,
+    ),
+    Mutant(
+        "an acknowledged push is taken for all that we have", "gossip/exchange.py",
+        "self.theirs.join(self._implied)", "self.theirs.join(self._source.hello()[1])", 0,
+    ),
+    Mutant(
+        "an acknowledgement hides more than what was pushed", "gossip/exchange.py",
+        "[entry for entry in entries if entry != implied]", "[] if implied else entries", 3,
+    ),
+    Mutant(
+        "a push is of the stamp before", "gossip/messages.py",
+        "self.block + codec.ending(dot)", "self.block + codec.ending(Dot(wire.as_stamp(dot.stamp - 1), dot.origin))", 0,
     ),
     Mutant(
         "who lacks something does not ask", "gossip/exchange.py",
@@ -71,7 +87,7 @@ MUTANTS = [
     Mutant(
         "a full disk is taken for success", "gossip/exchange.py",
         "        news = stage.apply()\n",
-        "        try:\n            news = stage.apply()\n        except Exception:\n            news = False\n", 0,
+        "        try:\n            news = stage.apply()\n        except Exception:\n            news = False\n", 1,
     ),
     Mutant(
         "a snapshot join is adopted as a delta", "gossip/exchange.py",
@@ -88,7 +104,7 @@ MUTANTS = [
     Mutant(
         "a stream in slices is not of one instant", "store/_streams.py",
         "block = self._cut.read(_SLICE_ROWS)",
-        "self._cut._capture._former.clear(); block = self._cut.read(_SLICE_ROWS)", 107,
+        "self._cut._capture._former.clear(); block = self._cut.read(_SLICE_ROWS)", 213,
     ),
 ]  # fmt: skip
 

@@ -88,7 +88,7 @@ def test_an_idle_link_costs_under_64_bytes_a_digest_and_goes_quiet() -> None:
     pair.run(100.0)
     slowest = CONFIG.digest_interval_s_max
     assert all(len(frame) < 64 for _, frame in sent)
-    assert max(len(frame) for _, frame in sent) <= 8  # measured: 6 bytes when nothing is new
+    assert max(len(frame) for _, frame in sent) <= 4  # when nothing is new
     gaps = [later - earlier for (earlier, _), (later, _) in pairwise(sent)]
     assert all(0.79 * slowest < gap < 1.21 * slowest for gap in gaps[-10:])
     assert slowest * 1.2 < CONFIG.silence_s_max / 2, "two lost digests in a row must not look like a dead link"
@@ -105,6 +105,27 @@ def test_after_novelty_digests_come_soon_and_then_less_and_less_often() -> None:
     trio.run(trio.now + 60.0)
     assert sent[0] - began < 0.1
     assert len(sent) < 30  # measured 22: a row and its announcements, then x1.5 to one in five seconds
+
+
+def test_one_changed_key_costs_a_frame_each_way_and_under_24_bytes_whatever_went_before() -> None:
+    pair, frames = lan(2), list[bytes]()
+    pair.connect(0, 1)
+    pair.run(20.0)
+    pair.tap = lambda _sender, _receiver, frame: frames.append(frame)
+    costs = []
+    for key, value in [*(("k0", b"v" * 100),) * 3, ("k1", b"w" * 20), ("k2", None), ("k0", b"v" * 100), ("k2", b"x")]:
+        pair.run(pair.now + 600.0)
+        frames.clear()
+        pair.write(0, "", key, value)
+        pair.run(pair.now + 0.01)
+        assert pair.is_equal()
+        push, ack = frames
+        assert isinstance(messages.decode(push), messages.Push)
+        assert messages.decode(ack) == messages.Digest(space=0, applied=True)
+        costs.append(len(push) + len(ack) - len(key) - len(value or b""))
+    assert max(costs[1:4]) <= 20  # the first one names the origin; measured: 19
+    assert max(costs[1:]) <= 24  # a removal has a shape besides
+    assert costs[0] <= 33
 
 
 class StalledPeer:
@@ -140,13 +161,13 @@ def test_a_stalled_peer_has_at_most_one_delta_outstanding() -> None:
     """Ten thousand writes cost it one stream; when it acknowledges, the rest comes in one more, newest forms only."""
     link = StalledPeer()
     first = link.write("k", b"first")
-    assert [type(messages.decode(frame)).__name__ for frame in first] == ["Digest", "Delta"]
+    assert [type(messages.decode(frame)).__name__ for frame in first] == ["Push"]
     late = [link.write(f"k{number % 100}", b"%d" % number) for number in range(10_000)]
     assert not any(late)
     exchange = link.node._peers[LinkKey(1)].exchanges[""]
     held = [getattr(exchange, name) for name in ("theirs", "_unadopted", "_stage", "_hello_vector")]
     assert [len(part) for part in held if part is not None] == [0, 0]
-    ack = messages.encode(messages.Digest(space="", ack=1))
+    ack = messages.encode(messages.Digest(space=0, applied=True))
     assert link.node.handle(Received(LinkKey(1), ack), 0.0)
     second = link.sent()
     assert sum(type(messages.decode(frame)) is messages.Delta for frame in second) == 1

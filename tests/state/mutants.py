@@ -176,14 +176,14 @@ MUTANTS = [
            "slots, when = (column[1:] for column in self._live(entries, arrived))", 1084),
     # --- bytes
     Mutant("hidden siblings are not sent", "crdt/codec.py",
-           "for key, (siblings, context) in block.other:\n",
-           "for key, (siblings, context) in block.other:\n        siblings = siblings[:1]\n", 1),
+           "rows = [row for _, row in block.other]",
+           "rows = [Row(row.siblings[:1], row.context) for _, row in block.other]", 1),
     Mutant("a context is not encoded", "crdt/codec.py",
-           "if implied.get(entry[0]) != entry[1])", "if not implied)", 1),
+           "if entry not in implied]", "if not implied]", 1),
     Mutant("the last operation of a batch is lost", "crdt/codec.py",
            "    for op in batch.ops:\n", "    for op in batch.ops[:-1] or batch.ops:\n", 1),
     Mutant("stamps wrap", "crdt/codec.py",
-           "[b - a for a, b in pairwise(", "[(b - a) % 2**50 for a, b in pairwise(", 0),
+           "list(map(sub, stamps[1:], stamps))", "[(b - a) % 2**50 for a, b in pairwise(stamps)]", 0),
     # --- the fold
     Mutant("staged blocks apply without their end", "log/fold.py",
            "[]).append(place)\n",

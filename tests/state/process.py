@@ -24,7 +24,6 @@ from propagul.crdt import (
     Offer,
     Op,
     Origin,
-    Plain,
     Replica,
     Stamp,
     codec,
@@ -385,7 +384,7 @@ def canonical(replica: Replica, *, bare: bool = False) -> bytes:
         shown = rows.trim(row, replica.vector.floor) if bare else row
         if shown.is_plain:
             (dot, kind, payload), *_ = shown.siblings
-            plain.append(Plain(key, payload, kind, dot.stamp, dot.origin))
+            plain.append((key, payload, kind, dot.stamp, dot.origin))
         elif shown.context:
             other.append((key, shown))
     return codec.encode_block(filled(Block(plain, other)))

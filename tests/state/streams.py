@@ -68,7 +68,7 @@ class Stream:
         if not self.push:
             return self.known
         blocks = [codec.decode_block(packed) for packed in self.blocks]
-        keys = {plain.key for block in blocks for plain in block.plain}
+        keys = {plain[0] for block in blocks for plain in block.plain}
         keys |= {key for block in blocks for key, _ in block.other}
         on = self.sender.world.histories[self.space].on
         return sum(self.known & on[key] for key in keys)

@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from propagul import AgentStateStore
-from propagul.crdt import Offer, Origin, Plain, Stamp, codec
+from propagul.crdt import Offer, Origin, Stamp, codec
 from propagul.crdt.block import Block
 from propagul.errors import PeerProtocolError, StoreFull
 from propagul.store._streams import EAGER_ROWS_MAX
@@ -171,7 +171,7 @@ def test_local_writes_are_counted_apart_from_the_rows_of_streams(receiver: Agent
 
 def test_an_offer_that_names_a_key_twice_is_refused() -> None:
     offer = Offer()
-    rows = [Plain("k", 1, 0, Stamp(5), Origin(1))]
+    rows = [("k", 1, 0, Stamp(5), Origin(1))]
     offer.add(Block(rows, []))
     with pytest.raises(PeerProtocolError, match="twice"):
         offer.add(codec.decode_block(codec.encode_block(Block(rows, []))))

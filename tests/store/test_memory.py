@@ -159,7 +159,7 @@ def test_who_began_to_read_before_a_compaction_reads_to_the_end(tmp_path: Path) 
     entries += items
     assert dict(entries) == expected
     sent = [codec.decode_block(block) for block in outgoing.blocks()]
-    assert {p.key for block in sent for p in block.plain} == set(expected)
+    assert {p[0] for block in sent for p in block.plain} == set(expected)
     del items, outgoing
     disk_of(store)._drop_quietly()
     assert before.isdisjoint(segment_paths(disk_of(store).directory.log_path)), "nobody reads them any more"

@@ -1,0 +1,279 @@
+"""The bytes of gossip, what a link makes of them, and what is refused of a peer."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import TYPE_CHECKING
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propagul.crdt import Block, Dot, Op, Origin, Replica, Row, Stamp, codec
+from propagul.errors import PeerProtocolError
+from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Received, Wrote, messages
+from propagul.gossip.messages import Delta, Digest, Hello, Message, Push
+from propagul.link.base import NodeId
+from propagul.store._namespace import Namespace
+from tests.crdt.blocks import dots, entries
+from tests.crdt.histories import examples
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HELLO = Hello(version=1, label="box", recovering=False, digests={"": bytes(16)})
+LINK = LinkKey(1)
+
+digests = st.builds(
+    Digest,
+    space=st.integers(0, 63),
+    applied=st.booleans(),
+    same=st.booleans(),
+    more=st.booleans(),
+    rows_follow=st.booleans(),
+    only_these=st.booleans(),
+    join=st.booleans(),
+    entries=entries.map(tuple),
+)
+
+
+def block_of(dot: Dot, *keys: str) -> bytes:
+    return codec.encode_block(Block([(key, "value", 0, *dot) for key in keys], []))
+
+
+# Bytes.
+
+
+@examples(60)
+@given(digests)
+def test_a_digest_comes_back_from_its_bytes(digest: Digest) -> None:
+    assert messages.decode(messages.encode(digest)) == digest
+
+
+@examples(60)
+@given(dots, st.none() | dots, st.booleans())
+def test_a_push_says_what_its_receiver_does_not_know(dot: Dot, before: Dot | None, applied: bool) -> None:  # noqa: FBT001 - hypothesis passes it
+    for block in (block_of(dot, "key"), block_of(dot, "a", "b"), block_of(Dot(Stamp(5), Origin(5)), "key")):
+        push = Push.of(3, block, dot, before, applied=applied)
+        again = messages.decode(messages.encode(push))
+        assert again == push
+        assert push.dot(before) == dot
+        assert push.whole_block(dot) == block
+        assert push.applied is applied
+
+
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [
+        (Digest(space=0), 4),
+        (Digest(space=5, applied=True), 4),
+        (Delta(space=0, last=True, chunk=b""), 6),
+        (Push.of(0, block_of(Dot(Stamp(9), Origin(7)), "k"), Dot(Stamp(9), Origin(7)), None, applied=True), 17),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_small_messages_are_small(message: Message, size: int) -> None:
+    assert len(messages.encode(message)) == size
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        ["0"],
+        [-1],
+        [True, 0, 0],
+        [0, 1, "box", False],
+        [0, 1, "box", False, {"": bytes(15)}],
+        [0, 1, "box", 0, {"": bytes(16)}],
+        [0, 1, "b" * 257, False, {}],
+        [1, 0],
+        [1, "", 0],
+        [1, 0, -1],
+        [1, 0, 0, 5],
+        [1, 0, 0, [1]],
+        [1, 0, 0, [1, 0]],
+        [2, 0, True],
+        [2, 0, 1, b""],
+        [2, 0, True, "text"],
+        [3, 0, 0, 9],
+        [3, 0, 0, -1, b""],
+        [3, 0, 0, 9, "text"],
+        [3, 0, 0, 9, b"", 0],
+        [3, 0, 0, 9, b"", 2.0],
+        [3, 0, 0, 9, b"", None],
+    ],
+    ids=str,
+)
+def test_what_is_no_message_is_refused(fields: Sequence[object]) -> None:
+    with pytest.raises(PeerProtocolError):
+        messages.decode(msgpack.packb(fields))
+
+
+def test_a_hello_that_names_a_namespace_twice_is_refused() -> None:
+    twice = b"\x95\x00\x01\xa3box\xc2\x82" + (b"\xa1r\xc4\x10" + bytes(16)) * 2
+    with pytest.raises(PeerProtocolError, match="once"):
+        messages.decode(twice)
+
+
+def test_a_longer_message_is_a_newer_versions() -> None:
+    for message, fields in (
+        (Digest(space=2, applied=True), [1, 2, 1, [], "more", {}]),
+        (Delta(space=2, last=True, chunk=b"c"), [2, 2, True, b"c", [1, [2]]]),
+        (Push(space=2, applied=True, stamp=9, block=b"b", short=False, origin=Origin(7)), [3, 2, 1, 9, b"b", 7, 8]),
+    ):
+        assert messages.decode(msgpack.packb(fields)) == message
+    assert messages.decode(msgpack.packb([4, "whatever"])) is None
+
+
+# What a link makes of them.
+
+
+class Pair:
+    """A node, and a peer of which only its frames exist."""
+
+    def __init__(self) -> None:
+        self.space = Namespace("", Replica(Origin(1)), threading.Lock(), None)
+        me = NodeId("n1")
+        self.node = GossipNode(me, "n1", {"": self.space}, GossipConfig(), random.Random(1))
+        self.node.handle(LinkUp(LINK, NodeId("n2"), dialed=True), 0.0)
+        self.refused = ""
+        self.gets(HELLO, Digest(space=0))
+        self.sends()
+
+    def gets(self, *told: Message) -> None:
+        for message in told:
+            for effect in self.node.handle(Received(LINK, messages.encode(message)), 0.0):
+                self.refused = effect.reason if isinstance(effect, Drop) else self.refused
+
+    def sends(self) -> list[Message | None]:
+        return [messages.decode(frame) for frame in self.node.outgoing(LINK)]
+
+    def writes(self, *keys: str) -> list[Message | None]:
+        self.space.write([lambda _: [Op(key, 0, "value") for key in keys]])
+        self.node.handle(Wrote(""), 0.0)
+        return self.sends()
+
+
+def push(stamp: int, key: str = "k", before: int | None = None) -> Push:
+    dot = Dot(Stamp(stamp), Origin(7))
+    known = None if before is None else Dot(Stamp(before), Origin(7))
+    return Push.of(0, block_of(dot, key), dot, known, applied=False)
+
+
+def test_a_push_is_applied_and_acknowledged_in_four_bytes() -> None:
+    pair = Pair()
+    for message in (push(9), push(12, before=9), push(12 + 2**40, before=12)):
+        pair.gets(message)
+        assert pair.sends() == [Digest(space=0, applied=True)]
+    assert list(pair.space.hello()[1]) == [(7, 12 + 2**40)]
+    assert not pair.refused
+
+
+def test_an_acknowledgement_rides_on_a_push() -> None:
+    pair = Pair()
+    pair.gets(push(9))
+    (answer,) = pair.writes("mine")
+    assert isinstance(answer, Push)
+    assert answer.applied
+    assert not pair.sends()
+
+
+def test_who_acknowledges_a_push_has_what_came_with_it() -> None:
+    pair = Pair()
+    for known in (False, True):
+        (sent,) = pair.writes("k")
+        assert isinstance(sent, Push)
+        assert (sent.origin is None) is known
+        assert not pair.node.logged_by("", dots_of(pair))
+        pair.gets(Digest(space=0, applied=True))
+        assert pair.node.logged_by("", dots_of(pair))
+        assert not pair.sends()
+
+
+def test_what_is_written_while_a_push_is_out_goes_at_its_acknowledgement() -> None:
+    pair = Pair()
+    pair.writes("a")
+    assert not pair.writes("b") + pair.writes("c")
+    pair.gets(Digest(space=0, applied=True))
+    told, delta = pair.sends()
+    assert isinstance(told, Digest)
+    assert isinstance(delta, Delta)
+    assert not pair.node.logged_by("", dots_of(pair))
+    pair.gets(Digest(space=0, applied=True, entries=tuple(pair.space.hello()[1])))
+    assert pair.node.logged_by("", dots_of(pair))
+
+
+def dots_of(pair: Pair) -> list[Dot]:
+    return [Dot(stamp, origin) for origin, stamp in pair.space.hello()[1]]
+
+
+def test_what_does_not_fit_one_block_is_told_and_sent_as_a_delta() -> None:
+    pair = Pair()
+    told, *chunks = pair.writes(*(f"k{number}" for number in range(codec.BLOCK_ROWS_MAX + 1)))
+    assert isinstance(told, Digest)
+    assert told.only_these
+    assert [type(chunk) for chunk in chunks] == [Delta]
+
+
+def test_a_push_never_tells_of_others_writes_that_the_peer_lacks() -> None:
+    """The removal of a third party's row is half of a story: a full delta goes."""
+    pair = Pair()
+    pair.gets(Delta(space=0, last=True, chunk=b""))
+    assert pair.refused
+    pair = Pair()
+    theirs = Row((), {Origin(9): Stamp(4)})
+    pair.space.incoming()
+    incoming = pair.space.incoming()
+    incoming.add(codec.encode_block(Block([], [("k", theirs)])))
+    incoming.apply([(Origin(9), Stamp(4))], None)
+    sent = pair.writes("k")
+    assert not any(isinstance(message, Push) for message in sent)
+    assert any(isinstance(message, Delta) for message in sent)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [Digest(space=1)],
+        [Push(space=1, applied=False, stamp=1, block=b"", short=False, origin=Origin(7))],
+        [Digest(space=0, applied=True)],
+        [
+            Push(
+                space=0,
+                applied=True,
+                stamp=9,
+                block=block_of(Dot(Stamp(9), Origin(7)), "k"),
+                short=False,
+                origin=Origin(7),
+            )
+        ],
+        [push(9, before=3)],
+        [push(9), Push(space=0, applied=False, stamp=2**63, block=b"", short=True, origin=None)],
+        [Push(space=0, applied=False, stamp=0, block=b"", short=True, origin=Origin(7))],
+        [Push(space=0, applied=False, stamp=9, block=b"", short=True, origin=Origin(7))],
+        [Push(space=0, applied=False, stamp=9, block=b"", short=False, origin=Origin(7))],
+        [Delta(space=0, last=False, chunk=b"\x00\x05"), push(9)],
+        [HELLO],
+    ],
+    ids=lambda told: ", ".join(type(message).__name__ for message in told),
+)
+def test_what_a_link_cannot_mean_drops_it_and_changes_nothing(told: Sequence[Message]) -> None:
+    pair = Pair()
+    pair.gets(*told[:-1])
+    before = pair.space.hello()
+    pair.gets(told[-1])
+    assert pair.refused
+    assert pair.space.hello() == before
+
+
+def test_a_namespace_that_only_the_peer_has_is_left_alone() -> None:
+    pair = Pair()
+    pair.node.handle(LinkUp(LinkKey(2), NodeId("n3"), dialed=True), 0.0)
+    hello = Hello(version=1, label="box", recovering=False, digests={"other": bytes(16), "": bytes(16)})
+    for message in (hello, Digest(space=0, applied=True), Delta(space=0, last=True, chunk=b"?"), Digest(space=1)):
+        assert not any(
+            isinstance(effect, Drop) for effect in pair.node.handle(Received(LinkKey(2), messages.encode(message)), 0.0)
+        )
