@@ -6,13 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from propagul.crdt import Entry, Join, VersionVector
     from propagul.link.base import NodeId
 
 LinkKey = NewType("LinkKey", int)
 """Names one open link to the node; never reused in a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRead:
+    """Instead of a frame or a block: reading a disk, before the next one can be had.
+
+    Attributes:
+        run: Does it, in any thread. Raises StoreError.
+    """
+
+    run: Callable[[], None]
 
 
 class Outgoing(Protocol):
@@ -38,8 +49,8 @@ class Outgoing(Protocol):
     def is_empty(self) -> bool:
         """Whether it holds no rows and is no snapshot join."""
 
-    def blocks(self) -> Iterator[bytes]:
-        """The encoded blocks. Taken once."""
+    def blocks(self) -> Iterator[bytes | DiskRead]:
+        """The encoded blocks. Taken once; after a `DiskRead` it must have been run."""
 
 
 class Incoming(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from propagul.crdt import VALUE_BYTES_MAX, Floor, codec, wire
 from propagul.errors import PeerProtocolError
+from propagul.gossip.events import DiskRead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,10 +23,15 @@ ORIGINS_MAX = 1_000_000
 """The longest floor that is taken from a peer."""
 
 
-def chunks(floor: Floor | None, blocks: Iterable[bytes], chunk_bytes: int) -> Iterator[tuple[bytes, bool]]:
-    """The stream in pieces of at most `chunk_bytes`, each with whether it is the last one."""
+def chunks(
+    floor: Floor | None, blocks: Iterable[bytes | DiskRead], chunk_bytes: int
+) -> Iterator[tuple[bytes | DiskRead, bool]]:
+    """The stream in pieces of at most `chunk_bytes`, each with whether it is the last one; disk reads in between."""
     buffer = bytearray(_item(b"" if floor is None else wire.pack(codec.flatten(floor))))
     for block in blocks:
+        if isinstance(block, DiskRead):
+            yield block, False
+            continue
         while len(buffer) > chunk_bytes:
             yield bytes(buffer[:chunk_bytes]), False
             del buffer[:chunk_bytes]

@@ -139,6 +139,13 @@ def _left_of(sibling: Sibling, evicted: Callable[[int], Evicted], ordinal: int) 
     return sibling._replace(payload=evicted(ordinal)) if is_large(sibling.payload) else sibling
 
 
+def is_cold(block: Block) -> bool:
+    """Whether a payload in it stands in the log alone."""
+    return any(isinstance(row[1], Evicted) for row in block.plain) or any(
+        isinstance(sibling.payload, Evicted) for _, row in block.other for sibling in row.siblings
+    )
+
+
 def filled(block: Block) -> Block:
     """A block as others get it: with every evicted payload read back.
 

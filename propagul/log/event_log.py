@@ -304,18 +304,26 @@ class EventLog:
             StoreBusy: More is pending, and `block` is false.
             StoreError: As `sync`.
         """
-        current = self._writer
-        if current is None:
-            return
-        pending = (current.place | current.end) - self._synced
-        if block and pending > writer.WINDOW_BYTES:
-            limit_bytes = min(limit_bytes, max(writer.WINDOW_BYTES, self._segment_bytes - current.end))
+        pending = self.pending_bytes
+        if block:
+            limit_bytes = min(limit_bytes, self._left_bytes)
         if pending <= limit_bytes:
             return
         self._check()
         if not block:
             raise StoreBusy(f"{pending} bytes wait for the disk, the limit is {limit_bytes}; try again in a moment")
         self.sync()
+
+    def is_pressing(self, limit_bytes: int = PENDING_BYTES_MAX) -> bool:
+        """Whether a blocking `throttle` would wait."""
+        return self.pending_bytes > min(limit_bytes, self._left_bytes)
+
+    @property
+    def _left_bytes(self) -> int:
+        """How much fits into the segment: what is pending then should be no more, for ending it waits for all of it."""
+        current = self._writer
+        left = self._segment_bytes if current is None else self._segment_bytes - current.end
+        return max(writer.WINDOW_BYTES, left)
 
     def _sync_contents(self, current: SegmentWriter) -> None:
         """Sync and note how far. `_syncing` is held, so the segment cannot end meanwhile; appends may go on."""

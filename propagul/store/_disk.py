@@ -270,7 +270,7 @@ class Disk:
     def _look_at_pending(self) -> None:
         pending = self.log.pending_bytes
         self.eviction.grown(self.log.end)
-        self.is_pressing = pending > PENDING_BYTES_MAX - GROWTH_BYTES or self.eviction.is_late
+        self.is_pressing = self.log.is_pressing(PENDING_BYTES_MAX - GROWTH_BYTES) or self.eviction.is_late
         if pending > SYNC_BYTES:
             self._worker.do(self._sync_quietly)
         if self.eviction.is_full:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
-from propagul.gossip import Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
+from propagul.gossip import DiskRead, Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
 
@@ -228,11 +228,17 @@ class Mesh:
                 await entry.ready.wait()
                 entry.ready.clear()
                 for frame in self.node.outgoing(key):
+                    if isinstance(frame, DiskRead):
+                        await asyncio.to_thread(frame.run)
+                        continue
                     await entry.link.send(frame)
                     self.counters.frames_out += 1
                     self.counters.bytes_out += len(frame)
                     await asyncio.sleep(0)  # a link that takes everything would let nobody else have a turn
         except ClosedError:
+            entry.link.abort()
+        except StoreError as error:
+            self._note_drop(f"{entry.link.remote}: {error}")
             entry.link.abort()
 
     async def _tick_forever(self) -> None:

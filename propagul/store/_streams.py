@@ -6,10 +6,12 @@ step, however long it is.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import Offer, codec
-from propagul.log.cold import filled, left
+from propagul.gossip import DiskRead
+from propagul.log.cold import filled, is_cold, left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,14 +40,23 @@ class OutgoingStream:
         self.entries, self.arrival, self.mark, self.join = cut.entries, cut.arrival, cut.mark, cut.join
         self.is_empty = cut.join is None and cut.is_empty(_SLICE_ROWS)
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Iterator[bytes | DiskRead]:
         """See `Outgoing.blocks`."""
         while True:
             with self._space.lock:
                 block = self._cut.read(_SLICE_ROWS)
             if not block:
                 return
-            yield from codec.encode_blocks(filled(block))
+            if is_cold(block):
+                read: list[bytes] = []
+                yield DiskRead(functools.partial(_encode_filled, block, read))
+                yield from read
+            else:
+                yield from codec.encode_blocks(block)
+
+
+def _encode_filled(block: Block, encoded: list[bytes]) -> None:
+    encoded += codec.encode_blocks(filled(block))
 
 
 class IncomingStream:

@@ -28,6 +28,7 @@ from propagul.store._journal import Journal
 from propagul.store._namespace import Namespace
 from propagul.store._upkeep import Upkeep
 from tests.gossip.oracle import History
+from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -299,7 +300,7 @@ class Simulation:
         if end.frames is None:
             if not end.ready:
                 return
-            end.ready, end.frames = False, self.nodes[end.node].outgoing(end.key)
+            end.ready, end.frames = False, taken(self.nodes[end.node].outgoing(end.key))
         sources = self.sources[end.node]
         for space, source in sources.items():
             source.last_cut_known = end.stream_known.get(space, set())

@@ -19,6 +19,7 @@ from propagul.link.base import NodeId
 from propagul.store._namespace import Namespace
 from tests.crdt.blocks import dots, entries
 from tests.crdt.histories import examples
+from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,7 +150,7 @@ class Pair:
                 self.refused = effect.reason if isinstance(effect, Drop) else self.refused
 
     def sends(self) -> list[Message | None]:
-        return [messages.decode(frame) for frame in self.node.outgoing(LINK)]
+        return [messages.decode(frame) for frame in taken(self.node.outgoing(LINK))]
 
     def writes(self, *keys: str) -> list[Message | None]:
         self.space.write([lambda _: [Op(key, 0, "value") for key in keys]])

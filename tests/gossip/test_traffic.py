@@ -11,6 +11,7 @@ from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Re
 from propagul.link.base import NodeId
 from tests.gossip.oracle import History
 from tests.gossip.simulator import MemoryLog, SimSource, Simulation
+from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,7 @@ class StalledPeer:
         peer.handle(LinkUp(LinkKey(1), NodeId("n1"), dialed=False), 0.0)
         for frame in self.sent():
             peer.handle(Received(LinkKey(1), frame), 0.0)
-        for frame in list(peer.outgoing(LinkKey(1))):
+        for frame in list(taken(peer.outgoing(LinkKey(1)))):
             assert Ready(LinkKey(1)) in self.node.handle(Received(LinkKey(1), frame), 0.0)
         self.sent()
 
@@ -149,7 +150,7 @@ class StalledPeer:
         return GossipNode(name, name, {"": source}, CONFIG, random.Random(1)), source
 
     def sent(self) -> list[bytes]:
-        return list(self.node.outgoing(LinkKey(1)))
+        return list(taken(self.node.outgoing(LinkKey(1))))
 
     def write(self, key: str, payload: bytes) -> list[bytes]:
         self.source.space.put(key, payload)

@@ -14,6 +14,7 @@ from propagul import AgentStateStore
 from propagul.crdt import VersionVector
 from propagul.log import fold
 from propagul.store import _disk, _streams
+from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +118,7 @@ def staged(source: AgentStateStore, store: AgentStateStore) -> tuple[IncomingStr
     """A stream of everything in `source`, staged in the log of `store`, and what ends it."""
     cut = source._state.cut(after=0, known=VersionVector(), told=0)
     incoming = store._state.incoming()
-    for block in cut.blocks():
+    for block in taken(cut.blocks()):
         incoming.add(block)
     return incoming, lambda: incoming.apply(list(cut.entries), cut.join)
 

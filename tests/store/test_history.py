@@ -29,6 +29,7 @@ from propagul.store import _streams
 from propagul.store._history import stamp_at, time_of
 from propagul.store._watch import visible
 from propagul.testing import MemoryNetwork, VirtualClock
+from tests.gossip.taking import taken
 from tests.store.world import ROOM, Island, on_island
 
 if TYPE_CHECKING:
@@ -718,7 +719,7 @@ def test_a_stream_that_waited_through_a_compaction_is_one_step(
         source.set(f"k{number}", "x" * 100)
     outgoing = source._state.cut(after=0, known=VersionVector(), told=0)
     incoming = store._state.incoming()
-    blocks = list(outgoing.blocks())
+    blocks = list(taken(outgoing.blocks()))
     for block in blocks[:2]:
         incoming.add(block)
     clock.pass_s(1)

@@ -18,6 +18,7 @@ from propagul.log.place import in_snapshot, number_of, offset_of
 from propagul.log.segment import segment_paths
 from propagul.store import _disk
 from propagul.store._watch import Watcher
+from tests.gossip.taking import taken
 from tests.store.test_compaction import disk_of, killed
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def test_who_began_to_read_before_a_compaction_reads_to_the_end(tmp_path: Path) 
     assert before <= set(segment_paths(disk_of(store).directory.log_path)), "somebody still reads these"
     entries += items
     assert dict(entries) == expected
-    sent = [codec.decode_block(block) for block in outgoing.blocks()]
+    sent = [codec.decode_block(block) for block in taken(outgoing.blocks())]
     assert {p[0] for block in sent for p in block.plain} == set(expected)
     del items, outgoing
     disk_of(store)._drop_quietly()
@@ -197,7 +198,7 @@ def pull(receiver: AgentStateStore, sender: AgentStateStore) -> bool:
     """Everything of one store, as a link would bring it."""
     outgoing = sender._state.cut(after=0, known=receiver._state.hello()[1], told=0)
     incoming = receiver._state.incoming()
-    for block in outgoing.blocks():
+    for block in taken(outgoing.blocks()):
         incoming.add(block)
     return incoming.apply(outgoing.entries, outgoing.join)
 
@@ -222,7 +223,7 @@ def test_a_stream_that_is_being_staged_moves_with_a_compaction(tmp_path: Path) -
     receiver = lone(tmp_path / "receiver")
     outgoing = sender._state.cut(after=0, known=VersionVector(), told=0)
     incoming = receiver._state.incoming()
-    for number, block in enumerate(outgoing.blocks()):
+    for number, block in enumerate(taken(outgoing.blocks())):
         incoming.add(block)
         if number in (50, 90):
             receiver.set("mine", number)
