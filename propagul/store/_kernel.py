@@ -1,6 +1,6 @@
 """Whether a store's `set` and `get` are the kernel's, and how they are bound.
 
-The kernel (`propagul/_kernel.c`) is optional: a wheel built without a compiler has none, and Python does all. It takes
+The kernel (`kernel/`) is optional: a wheel built without a compiler has none, and Python does all. It takes
 the simple case of both methods and leaves every other one to them, so a store behaves the same with and without it.
 `PROPAGUL_KERNEL` says which: `auto` (the default) uses it where it is, `on` insists, `off` does without.
 """
