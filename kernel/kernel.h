@@ -40,18 +40,32 @@ int offset_in(Py_ssize_t *offset, PyTypeObject *type, const char *name);
 int numbers(PyObject *sequence, Py_buffer *view, const char *format);
 void know(Known *known, PyObject *object, uint64_t number);
 void drop_last(PyObject *list);
+int pop(PyObject *dict, PyObject *key);
+int wrong(const char *what);
 
+/* An exact int from 0 to 2**64 - 1. Up to Python 3.11 its digits are read in place: asking costs as much as a look-up in
+   a dict, and nothing here is asked for more often. */
 static inline int
 as_number(PyObject *object, uint64_t *number)
 {
     if (object == NULL || !PyLong_CheckExact(object)) {
         return 0;
     }
+#if PY_VERSION_HEX < 0x030C0000 && PYLONG_BITS_IN_DIGIT == 30
+    const digit *digits = ((PyLongObject *)object)->ob_digit;
+    Py_ssize_t size = Py_SIZE(object);
+    if (size < 0 || size > 3 || (size == 3 && digits[2] > 0xF)) {
+        return 0;
+    }
+    *number = (size > 0 ? (uint64_t)digits[0] : 0) | (size > 1 ? (uint64_t)digits[1] << 30 : 0)
+            | (size > 2 ? (uint64_t)digits[2] << 60 : 0);
+#else
     *number = PyLong_AsUnsignedLongLong(object);
     if (*number == (uint64_t)-1 && PyErr_Occurred()) {
         PyErr_Clear();
         return 0;
     }
+#endif
     return 1;
 }
 
@@ -76,6 +90,20 @@ static inline int
 is_text(PyObject *object)
 {
     return PyUnicode_CheckExact(object) && PyUnicode_IS_COMPACT_ASCII(object);
+}
+
+static inline int
+is_name(PyObject *object)
+{
+    return PyUnicode_CheckExact(object) && PyUnicode_GET_LENGTH(object) > 0;
+}
+
+/* A tuple of any type that is a tuple and nothing more. */
+static inline int
+is_tuple(PyObject *object, Py_ssize_t size)
+{
+    return PyTuple_Check(object) && Py_TYPE(object)->tp_basicsize == PyTuple_Type.tp_basicsize
+        && PyTuple_GET_SIZE(object) == size;
 }
 
 /* Whether a value is a scalar as it is; containers are packed, and evicted ones are marked, by subclasses. */
@@ -110,12 +138,72 @@ unsigned char *put_uint(unsigned char *out, uint64_t value);
 unsigned char *put_text(unsigned char *out, const void *text, size_t size);
 unsigned char *put_payload(unsigned char *out, PyObject *value);
 
-/* --- callables bound to one store (shortcut.c, get.c, set.c, setter.c, record.c) ---------------------------------- */
+/* --- a table and a vector (table.c, vector.c, join.c) --------------------------------------------------------------- */
 
+/* DONE; LEAVE: nothing was done, Python must do it; FAILED: an exception is set. */
 enum outcome { DONE, LEAVE, FAILED };
 
 /* The columns of a table that are arrays. */
 enum { STAMPS, ORIGINS, ARRIVALS, KINDS, COLUMNS };
+
+typedef struct {
+    PyObject *object, *slots, *values, *keys, *special, *free, *captures, *order;
+    PyObject **begin, **newest;         /* of the order of arrival */
+    Py_ssize_t chunk;
+    PyObject *column_of[COLUMNS];
+    Py_buffer lease[COLUMNS];
+    int leased;
+} Table;
+
+/* What a row's columns say. */
+typedef struct {
+    PyObject *payload;                  /* borrowed */
+    uint64_t stamp, origin;
+    uint16_t kind;
+} Written;
+
+int table_open(Table *t, PyObject *object);
+void table_close(Table *t);
+int table_traverse(Table *t, visitproc visit, void *arg);
+int table_lease(Table *t);
+void table_release(Table *t);
+Py_ssize_t table_place(Table *t, PyObject *slot);
+int table_add(Table *t, PyObject *key, PyObject *value, PyObject *slot);
+int table_write(Table *t, PyObject *key, PyObject *slot, const Written *written, PyObject *row);
+
+static inline uint64_t *
+table_column(Table *t, int column)
+{
+    return t->lease[column].buf;
+}
+
+/* How many rows the columns have room for. */
+static inline Py_ssize_t
+table_room(Table *t)
+{
+    return t->lease[ORIGINS].len / 8;
+}
+
+static inline Written
+table_read(Table *t, Py_ssize_t at)
+{
+    return (Written){PyList_GET_ITEM(t->values, at), table_column(t, STAMPS)[at], table_column(t, ORIGINS)[at],
+                     ((uint16_t *)t->lease[KINDS].buf)[at]};
+}
+
+typedef struct {
+    PyObject *hot;
+    Py_buffer origins, stamps;          /* of the floor */
+    int held;
+} Vector;
+
+int vector_open(Vector *v, PyObject *object);
+void vector_close(Vector *v);
+int vector_covers(Vector *v, PyObject *origin, uint64_t stamp);
+
+enum outcome take_row(Table *t, Vector *here, PyObject *key, PyObject *row);
+
+/* --- callables bound to one store (shortcut.c, get.c, set.c, setter.c, record.c) ---------------------------------- */
 
 #define SHORTCUT_HEAD                                                                                                  \
     PyObject_HEAD vectorcallfunc vectorcall;                                                                           \
@@ -133,18 +221,15 @@ typedef struct {
 /* What `set` needs at hand. */
 typedef struct {
     SHORTCUT_HEAD
-    PyObject *replica, *table, *keys, *special, *free, *captures, *journal_of_slots, *locked;
+    Table table;
+    PyObject *replica, *locked;
     PyObject **closed, **home, **waits;                                /* of the owner */
     PyObject **watched, **origin, **minted, **clock;                   /* of the replica */
-    PyObject **begin, **newest;                                        /* of the order of arrival */
     PyTypeObject *clock_type;
     Known known_origin, known_stamp, known_begin;
     Py_ssize_t last;                                                   /* where a clock keeps `last` */
-    Py_ssize_t key_bytes_max, value_bytes_max, chunk;
+    Py_ssize_t key_bytes_max, value_bytes_max;
     uint64_t ahead_max;
-    PyObject *column_of[COLUMNS];                                      /* stamps, origins, arrivals, kinds */
-    Py_buffer lease[COLUMNS];
-    int leased;
     PyObject *journal, *log, *pressure, *prefix;                       /* all NULL without a log */
     PyObject **sync_each, **grown, **is_pressing, **writer;
     PyTypeObject *writer_type;
@@ -177,7 +262,6 @@ enum { SHORTCUT_FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAV
 
 extern PyType_Spec getter_spec, setter_spec;
 
-int begin_lease(Setter *k);
 PyObject *set(PyObject *self, PyObject *const *args, size_t flags, PyObject *names);
 
 enum outcome find_place(Setter *k, Record *record, uint64_t most);
@@ -190,5 +274,7 @@ void wipe(Record *record);
 /* --- functions ---------------------------------------------------------------------------------------------------- */
 
 PyObject *newest_of(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

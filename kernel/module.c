@@ -5,6 +5,10 @@
 static PyMethodDef functions[] = {
     {"newest_of", (PyCFunction)(void (*)(void))newest_of, METH_FASTCALL,
      "newest_of(slots, when, arrivals)\n--\n\nThe entries that are their slots' newest, as bytes of two columns."},
+    {"take_plains", (PyCFunction)(void (*)(void))take_plains, METH_FASTCALL,
+     "take_plains(table, seen, plains)\n--\n\nSee propagul.crdt.bulk."},
+    {"take_rows", (PyCFunction)(void (*)(void))take_rows, METH_FASTCALL,
+     "take_rows(table, here, others, take)\n--\n\nSee propagul.crdt.bulk."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -21,7 +25,7 @@ fill_module(PyObject *module)
         }
         Py_DECREF(type);
     }
-    return PyModule_AddIntConstant(module, "LAYOUT", 1);
+    return PyModule_AddIntConstant(module, "LAYOUT", 2);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};

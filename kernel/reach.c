@@ -102,3 +102,19 @@ drop_last(PyObject *list)
         PyErr_Clear(); /* taking away from a list's end needs no memory */
     }
 }
+
+/* Take a key out of a dict, if it is there. */
+int
+pop(PyObject *dict, PyObject *key)
+{
+    int there = PyDict_Contains(dict, key);
+    return there <= 0 ? there : PyDict_DelItem(dict, key);
+}
+
+/* What came is not what the caller promised. */
+int
+wrong(const char *what)
+{
+    PyErr_SetString(PyExc_TypeError, what);
+    return -1;
+}

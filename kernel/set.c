@@ -42,7 +42,7 @@ static int
 is_open(Setter *k)
 {
     return *k->closed == Py_False && *k->waits == Py_False && *k->watched == Py_False
-        && is_zero(*k->open_transactions) && PyList_GET_SIZE(k->captures) == 0
+        && is_zero(*k->open_transactions) && PyList_GET_SIZE(k->table.captures) == 0
         && (k->journal == NULL || (*k->is_pressing == Py_False && *k->sync_each == Py_False));
 }
 
@@ -76,25 +76,6 @@ next_stamp(Setter *k, PyObject *clock)
     return stamp - wall > k->ahead_max ? 0 : stamp;
 }
 
-/* Give a key the next slot, with its payload in it; -1 and no trace if there is no memory. */
-static int
-add_key(Setter *k, PyObject *key, PyObject *value, PyObject *slot)
-{
-    if (PyList_Append(k->keys, key) < 0) {
-        return -1;
-    }
-    if (PyList_Append(k->values, value) < 0) {
-        drop_last(k->keys);
-        return -1;
-    }
-    if (PyDict_SetItem(k->slots, key, slot) < 0) {
-        drop_last(k->values);
-        drop_last(k->keys);
-        return -1;
-    }
-    return 0;
-}
-
 /* What one write needs, found and checked by `prepare` without a change to anything. */
 typedef struct {
     PyObject *clock, *slot, *newest;    /* borrowed; `slot` is NULL for a new key */
@@ -110,38 +91,38 @@ prepare(Setter *k, PyObject *key, Write *write)
         return nobody < 0 ? FAILED : LEAVE;
     }
     write->clock = *k->clock;
-    write->newest = *k->newest;
+    write->newest = *k->table.newest;
     if (write->clock == NULL || !Py_IS_TYPE(write->clock, k->clock_type) || write->newest == NULL
         || !PyList_CheckExact(write->newest)
-        || PyList_GET_SIZE(write->newest) + 1 >= k->chunk || !as_known(&k->known_origin, *k->origin, &write->origin)
-        || !as_known(&k->known_begin, *k->begin, &write->begin)) {
+        || PyList_GET_SIZE(write->newest) + 1 >= k->table.chunk || !as_known(&k->known_origin, *k->origin, &write->origin)
+        || !as_known(&k->known_begin, *k->table.begin, &write->begin)) {
         return LEAVE;
     }
     write->arrival = write->begin + (uint64_t)PyList_GET_SIZE(write->newest);
     if ((write->stamp = next_stamp(k, write->clock)) == 0) {
         return LEAVE;
     }
-    if (k->leased < COLUMNS && begin_lease(k) < 0) {
+    if (table_lease(&k->table) < 0) {
         return FAILED;
     }
-    Py_ssize_t columns = k->lease[ORIGINS].len / 8;
+    Py_ssize_t columns = table_room(&k->table);
     write->slot = PyDict_GetItemWithError(k->slots, key);
     if (write->slot == NULL) {
         if (PyErr_Occurred()) {
             return FAILED;
         }
-        write->at = PyList_GET_SIZE(k->keys);
-        return PyList_GET_SIZE(k->free) == 0 && write->at == PyList_GET_SIZE(k->values) && write->at < columns ? DONE
+        write->at = PyList_GET_SIZE(k->table.keys);
+        return PyList_GET_SIZE(k->table.free) == 0 && write->at == PyList_GET_SIZE(k->values) && write->at < columns ? DONE
                                                                                                                : LEAVE;
     }
     uint64_t at;
     if (!as_number(write->slot, &at) || at >= (uint64_t)columns || at >= (uint64_t)PyList_GET_SIZE(k->values)
-        || ((uint64_t *)k->lease[ORIGINS].buf)[at] != write->origin) {
+        || table_column(&k->table, ORIGINS)[at] != write->origin) {
         return LEAVE;
     }
     write->at = (Py_ssize_t)at;
-    if (PyDict_GET_SIZE(k->special) != 0) {
-        int special = PyDict_Contains(k->special, write->slot);
+    if (PyDict_GET_SIZE(k->table.special) != 0) {
+        int special = PyDict_Contains(k->table.special, write->slot);
         if (special != 0) {
             return special < 0 ? FAILED : LEAVE;
         }
@@ -161,7 +142,7 @@ enter(Setter *k, Write *write, Record *record, PyObject *key, PyObject *value)
     if (end == NULL || stamp == NULL || slot == NULL || PyList_Append(write->newest, slot) < 0) {
         goto finish;
     }
-    if (write->slot == NULL && add_key(k, key, value, slot) < 0) {
+    if (write->slot == NULL && table_add(&k->table, key, value, slot) < 0) {
         drop_last(write->newest);
         goto finish;
     }
@@ -174,15 +155,15 @@ enter(Setter *k, Write *write, Record *record, PyObject *key, PyObject *value)
         former = PyList_GET_ITEM(k->values, write->at);
         PyList_SET_ITEM(k->values, write->at, Py_NewRef(value));
     }
-    ((uint64_t *)k->lease[ORIGINS].buf)[write->at] = write->origin;
-    ((uint16_t *)k->lease[KINDS].buf)[write->at] = 0;
-    ((uint64_t *)k->lease[STAMPS].buf)[write->at] = write->stamp;
-    ((uint64_t *)k->lease[ARRIVALS].buf)[write->at] = write->arrival;
+    table_column(&k->table, ORIGINS)[write->at] = write->origin;
+    ((uint16_t *)k->table.lease[KINDS].buf)[write->at] = 0;
+    table_column(&k->table, STAMPS)[write->at] = write->stamp;
+    table_column(&k->table, ARRIVALS)[write->at] = write->arrival;
     exchange((PyObject **)((char *)write->clock + k->last), stamp);
     exchange(k->minted, stamp);
     know(&k->known_stamp, stamp, write->stamp);
-    if (*k->begin != k->known_begin.object) {
-        know(&k->known_begin, *k->begin, write->begin);
+    if (*k->table.begin != k->known_begin.object) {
+        know(&k->known_begin, *k->table.begin, write->begin);
     }
     if (*k->origin != k->known_origin.object) {
         know(&k->known_origin, *k->origin, write->origin);
