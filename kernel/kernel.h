@@ -133,10 +133,27 @@ at_offset(PyObject *object, Py_ssize_t offset)
 void make_crc_table(void);
 uint32_t crc32_of(const unsigned char *at, size_t size, uint32_t start);
 
+/* A number, its highest byte first. */
+static inline uint64_t
+big(const unsigned char *at, int bytes)
+{
+    uint64_t value = 0;
+    for (int i = 0; i < bytes; i++) {
+        value = value << 8 | at[i];
+    }
+    return value;
+}
+
 unsigned char *put_big(unsigned char *out, uint64_t value, int bytes);
 unsigned char *put_uint(unsigned char *out, uint64_t value);
 unsigned char *put_text(unsigned char *out, const void *text, size_t size);
 unsigned char *put_payload(unsigned char *out, PyObject *value);
+
+const unsigned char *get_uint(const unsigned char *at, const unsigned char *end, uint64_t *value);
+const unsigned char *get_text(const unsigned char *at, const unsigned char *end, const unsigned char **text,
+                              size_t *size);
+const unsigned char *get_payload(const unsigned char *at, const unsigned char *end, PyObject **payload,
+                                 PyObject *known_ext);
 
 /* --- a table and a vector (table.c, vector.c, join.c) --------------------------------------------------------------- */
 
@@ -276,5 +293,7 @@ void wipe(Record *record);
 PyObject *newest_of(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *take_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *replay(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

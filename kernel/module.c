@@ -9,6 +9,10 @@ static PyMethodDef functions[] = {
      "take_plains(table, seen, plains)\n--\n\nSee propagul.crdt.bulk."},
     {"take_rows", (PyCFunction)(void (*)(void))take_rows, METH_FASTCALL,
      "take_rows(table, here, others, take)\n--\n\nSee propagul.crdt.bulk."},
+    {"replay", (PyCFunction)(void (*)(void))replay, METH_FASTCALL,
+     "replay(table, begin, events, at, known_ext)\n--\n\nSee propagul.log.fold."},
+    {"take_records", (PyCFunction)(void (*)(void))take_records, METH_FASTCALL,
+     "take_records(chunk, at, place, start, seed, found)\n--\n\nSee propagul.log.records."},
     {NULL, NULL, 0, NULL},
 };
 

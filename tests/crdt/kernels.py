@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import sys
@@ -13,6 +14,7 @@ import hatch_build
 from propagul.crdt import twins
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -43,6 +45,15 @@ def use(path: str) -> None:
     """In a process of its own: every store from here on uses this kernel."""
     module = load(path)
     vars(twins)["_found"] = lambda: module
+
+
+@contextlib.contextmanager
+def by(kernel: ModuleType | None) -> Iterator[None]:
+    """Streams and logs are read by this kernel, or by Python."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(twins.KERNEL_VARIABLE, "auto")
+        patch.setattr(twins, "_found", lambda: kernel)
+        yield
 
 
 def said_by(table: Table) -> list[object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import random
 import sys
@@ -27,16 +26,14 @@ from propagul.crdt import (
     Stamp,
     VersionVector,
     codec,
-    twins,
 )
 from propagul.crdt.block import Plain
 from propagul.crdt.bulk import take_plains, take_row, take_rows
 from propagul.crdt.table import Table
 from tests.crdt.histories import WALL, Step, blocks_of, examples, lacking, play, raise_floor, steps, take
-from tests.crdt.kernels import compiled, load, said_by
+from tests.crdt.kernels import by, compiled, load, said_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
     from propagul.crdt.capture import Capture
@@ -48,15 +45,6 @@ PAYLOADS = (None, True, 5, -1.5, "text", "schön", b"bytes", Packed(b"\x93\x01\x
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return load(compiled(tmp_path_factory.mktemp("kernel")))
-
-
-@contextlib.contextmanager
-def by(kernel: ModuleType | None) -> Iterator[None]:
-    """Streams are taken by this kernel, or by Python."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(twins.KERNEL_VARIABLE, "auto")
-        patch.setattr(twins, "_found", lambda: kernel)
-        yield
 
 
 @examples(150)
