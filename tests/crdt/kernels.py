@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
+import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt.table import Table
 
-STRICT = ("-Wall", "-Wextra", "-Werror", "-UNDEBUG")
+STRICT = ("-Wall", "-Wextra", "-Werror", "-UNDEBUG", *shlex.split(os.environ.get("KERNEL_TEST_FLAGS", "")))
 
 
 def compiled(directory: Path) -> Path:
