@@ -1,4 +1,4 @@
-/* The two loops of `propagul.crdt.bulk`. The caller holds the store's lock, and what is Python's to do may be called. */
+/* The two loops of `propagul.crdt.bulk`. The caller holds the store's lock, and Python may be called. */
 
 #include "kernel.h"
 

@@ -242,75 +242,94 @@ is_plain(const Joined *joined, PyObject *context)
         && stamp == joined->dots[0].stamp;
 }
 
-/* Join a row into the table: `bulk.take_row`. LEAVE for what Python must do. */
-enum outcome
-take_row(Table *t, Vector *here, PyObject *key, PyObject *row)
+/* Our side. Of a plain row `plain` says what its columns do, and `origin` becomes a new reference. */
+static enum outcome
+read_ours(Side *ours, Table *t, PyObject *slot, Written *plain, PyObject **origin)
 {
-    Side ours = {.size = 0}, theirs;
-    Joined joined;
-    Written plain = {.payload = NULL}, written;
-    PyObject *slot = PyDict_GetItemWithError(t->slots, key), *origin = NULL, *siblings = NULL, *context = NULL;
-    enum outcome outcome = FAILED;
-    if ((slot == NULL && PyErr_Occurred()) || !read_side(&theirs, row)) {
-        return PyErr_Occurred() ? FAILED : LEAVE;
+    PyObject *special = PyDict_GetItemWithError(t->special, slot);
+    Py_ssize_t at = table_place(t, slot);
+    if (at < 0 || (special == NULL && PyErr_Occurred())) {
+        return FAILED;
     }
-    if (slot != NULL) {
-        PyObject *special = PyDict_GetItemWithError(t->special, slot);
-        Py_ssize_t at = table_place(t, slot);
-        if (at < 0 || (special == NULL && PyErr_Occurred())) {
-            return FAILED;
-        }
-        if (special != NULL) {
-            if (!read_side(&ours, special)) {
-                return LEAVE;
-            }
-        }
-        else {
-            plain = table_read(t, at);
-            if ((origin = PyLong_FromUnsignedLongLong(plain.origin)) == NULL) {
-                return FAILED;
-            }
-            ours.dots[0] = (Dot){plain.stamp, plain.origin, origin, NULL};
-            ours.size = 1;
-        }
+    if (special != NULL) {
+        return read_side(ours, special) ? DONE : LEAVE;
     }
-    if (survivors(&joined, &ours, &theirs, here) < 0 || compare_contexts(&joined, &ours, &theirs, here) < 0) {
-        goto finish;
+    *plain = table_read(t, at);
+    if ((*origin = PyLong_FromUnsignedLongLong(plain->origin)) == NULL) {
+        return FAILED;
     }
-    if (joined.kept == ours.size && (joined.covered || (joined.size == joined.kept && !joined.newer))) {
-        outcome = DONE; /* nothing is new */
-        goto finish;
-    }
-    if (joined.size == 0 || theirs.size == 0) {
-        outcome = LEAVE; /* a removal */
-        goto finish;
-    }
-    rank(&joined);
-    siblings = siblings_of(&joined, &plain, theirs.dots[0].sibling);
-    context = context_of(&ours, &theirs);
-    if (siblings == NULL || context == NULL) {
-        goto finish;
-    }
-    PyObject *winner = PyTuple_GET_ITEM(siblings, 0);
+    ours->dots[0] = (Dot){plain->stamp, plain->origin, *origin, NULL};
+    ours->size = 1;
+    return DONE;
+}
+
+/* `Table.put` of a row with siblings, of the type that `like` has. */
+static enum outcome
+put(Table *t, PyObject *key, PyObject *slot, const Joined *joined, PyObject *siblings, PyObject *context,
+    PyObject *like)
+{
+    PyObject *winner = PyTuple_GET_ITEM(siblings, 0), *row = NULL;
     uint64_t kind;
     if (!as_number(PyTuple_GET_ITEM(winner, 1), &kind) || kind > UINT16_MAX) {
         wrong("a kind is out of range");
-        goto finish;
+        return FAILED;
     }
-    written = (Written){PyTuple_GET_ITEM(winner, 2), joined.dots[0].stamp, joined.dots[0].origin, (uint16_t)kind};
-    PyObject *fresh = NULL;
-    if (!is_plain(&joined, context)) {
-        if ((fresh = tuple_of(Py_TYPE(row), 2)) == NULL) {
-            goto finish;
+    if (!is_plain(joined, context)) {
+        if ((row = tuple_of(Py_TYPE(like), 2)) == NULL) {
+            return FAILED;
         }
-        PyTuple_SET_ITEM(fresh, 0, Py_NewRef(siblings));
-        PyTuple_SET_ITEM(fresh, 1, Py_NewRef(context));
+        PyTuple_SET_ITEM(row, 0, Py_NewRef(siblings));
+        PyTuple_SET_ITEM(row, 1, Py_NewRef(context));
     }
-    outcome = table_write(t, key, slot, &written, fresh) < 0 ? FAILED : DONE;
-    Py_XDECREF(fresh);
-finish:
-    Py_XDECREF(origin);
+    Written written = {PyTuple_GET_ITEM(winner, 2), joined->dots[0].stamp, joined->dots[0].origin, (uint16_t)kind};
+    int failed = table_write(t, key, slot, &written, row) < 0;
+    Py_XDECREF(row);
+    return failed ? FAILED : DONE;
+}
+
+/* Join both sides into the table. */
+static enum outcome
+join(Table *t, Vector *here, PyObject *key, PyObject *slot, const Side *ours, const Side *theirs, const Written *plain,
+     PyObject *row)
+{
+    Joined joined;
+    if (survivors(&joined, ours, theirs, here) < 0 || compare_contexts(&joined, ours, theirs, here) < 0) {
+        return FAILED;
+    }
+    if (joined.kept == ours->size && (joined.covered || (joined.size == joined.kept && !joined.newer))) {
+        return DONE; /* nothing is new */
+    }
+    if (joined.size == 0 || theirs->size == 0) {
+        return LEAVE; /* a removal */
+    }
+    rank(&joined);
+    PyObject *siblings = siblings_of(&joined, plain, theirs->dots[0].sibling), *context = context_of(ours, theirs);
+    int made = siblings != NULL && context != NULL;
+    enum outcome outcome = made ? put(t, key, slot, &joined, siblings, context, row) : FAILED;
     Py_XDECREF(siblings);
     Py_XDECREF(context);
+    return outcome;
+}
+
+/* Join a row into the table: `bulk.take_row`. */
+enum outcome
+take_row(Table *t, Vector *here, PyObject *key, PyObject *row)
+{
+    Side ours, theirs;
+    Written plain = {.payload = NULL};
+    PyObject *slot = PyDict_GetItemWithError(t->slots, key), *origin = NULL;
+    if (slot == NULL && PyErr_Occurred()) {
+        return FAILED;
+    }
+    if (!read_side(&theirs, row)) {
+        return LEAVE;
+    }
+    ours.size = 0;
+    ours.context = NULL;
+    enum outcome outcome = slot == NULL ? DONE : read_ours(&ours, t, slot, &plain, &origin);
+    if (outcome == DONE) {
+        outcome = join(t, here, key, slot, &ours, &theirs, &plain, row);
+    }
+    Py_XDECREF(origin);
     return outcome;
 }

@@ -43,8 +43,8 @@ void drop_last(PyObject *list);
 int pop(PyObject *dict, PyObject *key);
 int wrong(const char *what);
 
-/* An exact int from 0 to 2**64 - 1. Up to Python 3.11 its digits are read in place: asking costs as much as a look-up in
-   a dict, and nothing here is asked for more often. */
+/* An exact int from 0 to 2**64 - 1. Up to Python 3.11 its digits are read in place: asking for it costs as much as a
+   look-up in a dict, and nothing is asked for more often. */
 static inline int
 as_number(PyObject *object, uint64_t *number)
 {
@@ -155,7 +155,7 @@ const unsigned char *get_text(const unsigned char *at, const unsigned char *end,
 const unsigned char *get_payload(const unsigned char *at, const unsigned char *end, PyObject **payload,
                                  PyObject *known_ext);
 
-/* --- a table and a vector (table.c, vector.c, join.c) --------------------------------------------------------------- */
+/* --- a table and a vector (table.c, vector.c, join.c) ------------------------------------------------------------- */
 
 /* DONE; LEAVE: nothing was done, Python must do it; FAILED: an exception is set. */
 enum outcome { DONE, LEAVE, FAILED };

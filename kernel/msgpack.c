@@ -93,7 +93,7 @@ put_payload(unsigned char *out, PyObject *value)
     return out;
 }
 
-/* --- reading: each returns where it ended, or NULL where the bytes are of another kind or cut off ------------------ */
+/* --- reading: each returns where it ended, or NULL where the bytes are of another kind or cut off ---------------- */
 
 /* A number behind a byte that says how long it is: `power` of two bytes. */
 static const unsigned char *

@@ -1,7 +1,7 @@
 /* `set` of one key.
 
-   The same steps as `propagul.crdt.hot.local_writer`. Everything that can fail comes before everything that cannot; what
-   failed leaves no trace; a replaced value is let go of last. */
+   The same steps as `propagul.crdt.hot.local_writer`. Everything that can fail comes before everything that cannot;
+   what failed leaves no trace; a replaced value is let go of last. */
 
 #include "kernel.h"
 
@@ -94,7 +94,8 @@ prepare(Setter *k, PyObject *key, Write *write)
     write->newest = *k->table.newest;
     if (write->clock == NULL || !Py_IS_TYPE(write->clock, k->clock_type) || write->newest == NULL
         || !PyList_CheckExact(write->newest)
-        || PyList_GET_SIZE(write->newest) + 1 >= k->table.chunk || !as_known(&k->known_origin, *k->origin, &write->origin)
+        || PyList_GET_SIZE(write->newest) + 1 >= k->table.chunk
+        || !as_known(&k->known_origin, *k->origin, &write->origin)
         || !as_known(&k->known_begin, *k->table.begin, &write->begin)) {
         return LEAVE;
     }
@@ -112,8 +113,8 @@ prepare(Setter *k, PyObject *key, Write *write)
             return FAILED;
         }
         write->at = PyList_GET_SIZE(k->table.keys);
-        return PyList_GET_SIZE(k->table.free) == 0 && write->at == PyList_GET_SIZE(k->values) && write->at < columns ? DONE
-                                                                                                               : LEAVE;
+        int fits = write->at == PyList_GET_SIZE(k->values) && write->at < columns;
+        return fits && PyList_GET_SIZE(k->table.free) == 0 ? DONE : LEAVE;
     }
     uint64_t at;
     if (!as_number(write->slot, &at) || at >= (uint64_t)columns || at >= (uint64_t)PyList_GET_SIZE(k->values)

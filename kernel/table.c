@@ -159,8 +159,12 @@ table_write(Table *t, PyObject *key, PyObject *slot, const Written *written, PyO
         return -1;
     }
     Py_ssize_t at = table_place(t, slot);
-    if (at < 0 || (PyDict_GET_SIZE(t->special) != 0 && pop(t->special, slot) < 0)
-        || (row != NULL && PyDict_SetItem(t->special, slot, row) < 0) || PyList_Append(*t->newest, slot) < 0) {
+    if (at < 0 || PyList_Append(*t->newest, slot) < 0) {
+        goto finish;
+    }
+    if ((PyDict_GET_SIZE(t->special) != 0 && pop(t->special, slot) < 0)
+        || (row != NULL && PyDict_SetItem(t->special, slot, row) < 0)) {
+        drop_last(*t->newest);
         goto finish;
     }
     former = PyList_GET_ITEM(t->values, at);
