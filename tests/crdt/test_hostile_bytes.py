@@ -33,6 +33,7 @@ from propagul.crdt import (
     Stamp,
     VersionVector,
     codec,
+    twins,
     wire,
 )
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
@@ -243,6 +244,7 @@ BOMBS = {
 
 def peak_of(name: str, packed: bytes) -> int:
     """The most bytes held at once while a decoder takes or refuses a frame."""
+    twins.kernel()  # loaded once, and not for a frame
     tracemalloc.start()
     try:
         is_taken(name, packed)
