@@ -14,6 +14,7 @@ event, and that folding the same events gives the same rows, vector and floor.
 
 from __future__ import annotations
 
+import functools
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -121,7 +122,7 @@ class Fold:
 
     def _replay_all(self, events: Iterator[tuple[int, bytes]], replay: QuickReplay) -> None:
         """The same by the kernel, which takes the single writes of one namespace, one after another, as they stand."""
-        begins = {_SINGLE + wire.pack(space): (space, replica) for space, replica in self._replicas.items()}
+        begins = {_begin_of(space): (space, replica) for space, replica in self._replicas.items()}
         while some := list(islice(events, _SOME)):
             at = 0
             while at < len(some):
@@ -231,6 +232,12 @@ def _unpacked(singles: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
     except (ValueError, TypeError, msgpack.UnpackException):
         return iter(())
     return iter(fields)
+
+
+@functools.cache
+def _begin_of(space: str) -> bytes:
+    """How the event of a single write begins; kept, because a packer takes 256 KiB for a moment."""
+    return _SINGLE + wire.pack(space)
 
 
 def _number(item: object) -> int:

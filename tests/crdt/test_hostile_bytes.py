@@ -33,7 +33,6 @@ from propagul.crdt import (
     Stamp,
     VersionVector,
     codec,
-    twins,
     wire,
 )
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
@@ -244,7 +243,7 @@ BOMBS = {
 
 def peak_of(name: str, packed: bytes) -> int:
     """The most bytes held at once while a decoder takes or refuses a frame."""
-    twins.kernel()  # loaded once, and not for a frame
+    is_taken(name, b"")  # what is loaded and made at the first use is not for a frame
     tracemalloc.start()
     try:
         is_taken(name, packed)
