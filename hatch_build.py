@@ -1,4 +1,4 @@
-"""What the wheel is built with: the kernel is compiled where that is possible and left out where it is not.
+"""What the wheel is built with: the kernel (`kernel/`) is compiled where that is possible and left out elsewhere.
 
 Nobody needs it: without it the wheel is pure Python and runs everywhere, and a store's `set` and `get` take longer.
 With it the wheel is tagged for this Python and this platform. An editable install finds it in the source tree.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent
-SOURCE = ROOT / "propagul" / "_kernel.c"
+SOURCES = ROOT / "kernel"
 FLAGS = ("-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O3", "-fPIC", "-fvisibility=hidden")
 
 
@@ -39,7 +39,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
         self._made: tempfile.TemporaryDirectory[str] | None = None
         try:
             if version == "editable":
-                compile_kernel(SOURCE.parent)
+                compile_kernel(ROOT / "propagul")
                 return
             self._made = tempfile.TemporaryDirectory(prefix="propagul-kernel-")
             built = compile_kernel(Path(self._made.name))
@@ -71,7 +71,7 @@ def compile_kernel(directory: Path, flags: Sequence[str] = ()) -> Path:
     linker = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
     include = [f"-I{sysconfig.get_path(name)}" for name in ("include", "platinclude")]
     try:
-        command = [*linker, *FLAGS, *flags, *include, str(SOURCE), "-o", str(draft)]
+        command = [*linker, *FLAGS, *flags, *include, *map(str, sorted(SOURCES.glob("*.c"))), "-o", str(draft)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - Python's compiler
     except OSError as error:
         raise NotBuiltError(f"{linker[0]} cannot be run ({error.strerror})") from error

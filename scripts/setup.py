@@ -76,7 +76,8 @@ def prepare(level: str) -> None:
 
 def fingerprint() -> str:
     """What an environment depends on: the files that say what is built, the interpreter and where the checkout lies."""
-    files = (ROOT / "pyproject.toml", ROOT / "hatch_build.py", ROOT / "propagul" / "_kernel.c", Path(__file__))
+    kernel = sorted((ROOT / "kernel").glob("*.[ch]"))
+    files = (ROOT / "pyproject.toml", ROOT / "hatch_build.py", *kernel, Path(__file__))
     known = hashlib.sha256(b"".join(file.read_bytes() for file in files))
     for part in (str(ROOT), sys.version, str(shutil.which("cc"))):
         known.update(part.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from itertools import compress
 from operator import eq
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,10 +24,13 @@ class Arrivals:
     Attributes:
         begin: The arrival number of the newest chunk's first entry.
         newest: That chunk.
+        chunk: How many entries it has when it is full.
         newest_of: The function of that name below, or one that does the same.
     """
 
     __slots__ = ("_arrivals", "_entries", "_slots", "_sweeping", "_swept", "begin", "newest", "newest_of")
+
+    chunk: ClassVar[int] = CHUNK
 
     def __init__(self, slots: Mapping[str, int], arrivals: array[int]) -> None:
         self._slots = slots

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from propagul.crdt.dot import Origin, Stamp
     from propagul.crdt.payload import Payload
     from propagul.crdt.row import Row
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
 class Block(NamedTuple):
     """Some rows, each key at most once."""
 
-    plain: Sequence[Plain]
-    other: Sequence[tuple[str, Row]]
+    plain: list[Plain]
+    other: list[tuple[str, Row]]
 
     def __len__(self) -> int:
         return len(self.plain) + len(self.other)

@@ -1,7 +1,7 @@
 """One complete stream on its way into a replica.
 
 A local sibling goes iff the incoming row has seen its dot and does not hold it; an incoming one is refused iff we have
-seen its dot and do not hold it. What is new, or newer from the same origin, takes a short way that makes no rows.
+seen its dot and do not hold it. What goes into a replica that nobody watches takes a shorter way (see `bulk`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from propagul.crdt import row as rows
+from propagul.crdt.bulk import take_plains, take_row, take_rows
 from propagul.crdt.dot import Dot
+from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from propagul.crdt.block import Block, Plain
+    from propagul.crdt.block import Block
     from propagul.crdt.dot import Origin, Stamp
     from propagul.crdt.payload import Payload
     from propagul.crdt.row import Row
@@ -65,32 +65,22 @@ class Merge:
     def take(self, block: Block) -> None:
         """Join some of its rows."""
         if self._there is None and self._changes is None:
-            self._take_unwatched(block.plain)
+            self._take_unwatched(block)
         else:
             for plain in block.plain:
                 self.take_plain(*plain)
-        for key, theirs in block.other:
-            self.join(key, theirs)
+            for key, theirs in block.other:
+                self.join(key, theirs)
         if self._there is not None:
             self._offered.update(plain[0] for plain in block.plain)
             self._offered.update(key for key, _ in block.other)
 
-    def _take_unwatched(self, plains: Sequence[Plain]) -> None:
-        """`take_plain` for many: what is new, or newer from the same origin, needs no rows to be made."""
-        plain_dot, write, seen = self._table.plain_dot, self._table.write, self._here.stamp_of
-        origin_before, floor = 0, 0
-        for plain in plains:
-            key, payload, kind, stamp, origin = plain
-            if origin != origin_before:
-                origin_before, floor = origin, seen(origin)
-            if stamp <= floor:
-                continue
-            known = plain_dot(key)
-            if known is not None and known[1] in (0, origin):
-                if known[0] < stamp:
-                    write(key, kind, payload, stamp, origin)
-            else:
-                self.take_plain(*plain)
+    def _take_unwatched(self, block: Block) -> None:
+        for plain in twin_of(take_plains)(self._table, self._here.stamp_of, block.plain):
+            self.take_plain(*plain)
+        if block.other:
+            twin_of(take_rows)(self._table, self._here, block.other, take_row)
+            self.crowded += [key for key, _ in block.other if self._table.siblings(key) > rows.SIBLINGS_MAX]
 
     def remove_what_the_sender_removed(self) -> None:
         """In a snapshot join, after all rows: what it did not hold and its vector covers is gone."""

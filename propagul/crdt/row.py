@@ -8,7 +8,8 @@ row is a removal record and travels like any other, until the floor covers all o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from propagul.crdt.payload import Keep, Remove
 
@@ -77,6 +78,8 @@ class Row(NamedTuple):
 
 EMPTY = Row((), {})
 
+_BY_DOT: Final = itemgetter(0)
+
 
 def plain(dot: Dot, kind: int, payload: Payload) -> Row:
     """A row of one sibling that has seen nothing else."""
@@ -102,21 +105,22 @@ def join(ours: Row, theirs: Row, here: VersionVector, there: VersionVector | Non
         here: Our vector before the stream: a dot it covers and `ours` lacks was superseded here.
         there: In a snapshot join, the sender's vector, with the same meaning for `theirs`.
     """
-    held = {sibling.dot for sibling in ours.siblings}
-    offered = {sibling.dot for sibling in theirs.siblings}
+    (siblings, known), (offered, said) = ours, theirs
+    dots = [sibling.dot for sibling in offered]
     kept = [
         s
-        for s in ours.siblings
-        if s.dot in offered or not (theirs.has_seen(s.dot) or (there is not None and there.covers(s.dot)))
+        for s in siblings
+        if (said.get(s.dot[1], 0) < s.dot[0] and (there is None or not there.covers(s.dot))) or s.dot in dots
     ]
-    taken = [s for s in theirs.siblings if s.dot not in held and not ours.has_seen(s.dot) and not here.covers(s.dot)]
-    if len(kept) == len(ours.siblings) and theirs.covered_by(here):
+    taken = [s for s in offered if known.get(s.dot[1], 0) < s.dot[0] and not here.covers(s.dot)]
+    if not taken and len(kept) == len(siblings) and theirs.covered_by(here):
         return ours  # all that theirs has seen is applied here
-    newer = {o: s for o, s in theirs.context.items() if ours.context.get(o, 0) < s}
-    if not taken and not newer and len(kept) == len(ours.siblings):
+    newer = {o: s for o, s in said.items() if known.get(o, 0) < s}
+    if not taken and len(kept) == len(siblings) and not newer:
         return ours
-    siblings = tuple(sorted(kept + taken, key=lambda sibling: sibling.dot, reverse=True)) if taken else tuple(kept)
-    return Row(siblings, {**ours.context, **newer})
+    if taken:
+        kept = sorted(kept + taken, key=_BY_DOT, reverse=True) if kept else taken
+    return Row(tuple(kept), {**known, **newer})
 
 
 def trim(row: Row, floor: Floor) -> Row:

@@ -103,6 +103,14 @@ class Table:
         slot = self.slots.get(key)
         return rows.EMPTY if slot is None else self._row_at(slot)
 
+    def siblings(self, key: str) -> int:
+        """How many siblings a key has."""
+        slot = self.slots.get(key)
+        if slot is None:
+            return 0
+        special = self._special.get(slot)
+        return 1 if special is None else len(special.siblings)
+
     def plain_dot(self, key: str) -> tuple[int, int] | None:
         """Stamp and origin of a plain row; (0, 0) if nothing is known of the key; None for any other row."""
         slot = self.slots.get(key)

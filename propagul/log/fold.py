@@ -14,21 +14,28 @@ event, and that folding the same events gives the same rows, vector and floor.
 
 from __future__ import annotations
 
+import functools
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
 
-from propagul.crdt import Batch, Block, Entry, Floor, Join, Merged, Origin, Stamp, VersionVector, codec, wire
+from propagul.crdt import Batch, Block, Dot, Entry, Floor, Join, Merged, Origin, Stamp, VersionVector, codec, wire
 from propagul.crdt.hot import Replay, replayer
+from propagul.crdt.twins import kernel
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from propagul.crdt import Replica
+    from propagul.crdt.table import Table
     from propagul.log.cold import ColdValues
     from propagul.log.place import Place
+
+    QuickReplay = Callable[
+        [Table, bytes, list[tuple[int, bytes]], int, Callable[[int, bytes], object]], tuple[int, int, int]
+    ]
 
 BATCH, BLOCK, END, FREEZE, COMMIT, VECTOR, ROWS = range(7)
 
@@ -94,7 +101,7 @@ class Fold:
         self.own: dict[str, dict[Origin, Stamp]] = {space: {} for space in replicas}
 
     def take_all(self, events: Iterable[tuple[int, bytes]]) -> None:
-        """Apply events in order: like `take` for each, at a third of the time for single writes.
+        """Apply events in order: like `take` for each, at a third of the time for single writes, or a tenth.
 
         Raises:
             StoreCorrupt, StoreError: As `take`.
@@ -103,8 +110,14 @@ class Fold:
             for place, event in events:
                 self.take(place, event)
             return
+        quick = kernel()
+        if quick is None:
+            self._take_all(iter(events))
+        else:
+            self._replay_all(iter(events), quick.replay)
+
+    def _take_all(self, events: Iterator[tuple[int, bytes]]) -> None:
         replays = {space: replayer(replica) for space, replica in self._replicas.items()}
-        events = iter(events)
         while some := list(islice(events, _SOME)):
             singles = _unpacked([event for _, event in some if event.startswith(_SINGLE)])
             for place, event in some:
@@ -114,6 +127,25 @@ class Fold:
                     self._flush(replays)
                     self.take(place, event)
         self._flush(replays)
+
+    def _replay_all(self, events: Iterator[tuple[int, bytes]], replay: QuickReplay) -> None:
+        """The same by the kernel, which takes the single writes of one namespace, one after another, as they stand."""
+        begins = {_begin_of(space): (space, replica) for space, replica in self._replicas.items()}
+        while some := list(islice(events, _SOME)):
+            at = 0
+            while at < len(some):
+                place, event = some[at]
+                begin = next(filter(event.startswith, begins), None)
+                stamp = 0
+                if begin is not None:
+                    space, replica = begins[begin]
+                    at, stamp, origin = replay(replica.table, begin, some, at, wire.known_ext)
+                if stamp:
+                    replica.note(Dot(Stamp(stamp), Origin(origin)))
+                    self.own[space][Origin(origin)] = Stamp(stamp)
+                else:
+                    self.take(place, event)
+                    at += 1
 
     def _flush(self, replays: Mapping[str, Replay]) -> None:
         for space, replay in replays.items():
@@ -215,6 +247,12 @@ def _unpacked(singles: Sequence[bytes]) -> Iterator[tuple[Any, ...]]:
     except (ValueError, TypeError, msgpack.UnpackException):
         return iter(())
     return iter(fields)
+
+
+@functools.cache
+def _begin_of(space: str) -> bytes:
+    """How the event of a single write begins; kept, because a packer takes 256 KiB for a moment."""
+    return _SINGLE + wire.pack(space)
 
 
 def _number(item: object) -> int:

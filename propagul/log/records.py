@@ -20,6 +20,8 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from propagul.crdt.twins import twin_of
+
 if TYPE_CHECKING:
     from propagul.log.place import Place
 
@@ -137,33 +139,53 @@ def encode_seal(seal: Seal, seed: int) -> bytes:
 
 
 def scan_chunk(chunk: bytes, start: int, number: int, seed: int) -> Chunk:
-    """Read records from a stretch that begins at the offset `start`, up to the first that is cut off or unsound.
-
-    The one loop that recovery spends its time in: a record a turn, no calls but checksum, unpack and append.
-    """
+    """Read records from a stretch that begins at the offset `start`, up to the first that is cut off or unsound."""
     found: list[tuple[Place, bytes]] = []
     seal: Seal | None = None
-    at, size, base, crc32, unpack = 0, len(chunk), number << 40 | start, zlib.crc32, FRAME.unpack_from
+    at, size, take = 0, len(chunk), twin_of(take_records)
     while True:
-        body = at + 12
-        if body > size:
+        at = take(chunk, at, number << 40 | start, start, seed, found)
+        if at + FRAME_BYTES > size:
             return Chunk(found, start + at, seal, FRAME_BYTES)
+        mark, length, _ = FRAME.unpack_from(chunk, at)
+        if mark == seed:
+            cut_off = at + FRAME_BYTES + length > size and length <= RECORD_BYTES_MAX
+            return Chunk(found, start + at, seal, FRAME_BYTES + length if cut_off else 0)
+        seal_here = decode_seal(chunk[at : at + SEAL_BYTES], start + at, seed) if mark == seed ^ _ONES else None
+        if seal_here is None:
+            cut_off = mark == seed ^ _ONES and at + SEAL_BYTES > size
+            return Chunk(found, start + at, seal, SEAL_BYTES if cut_off else 0)
+        seal, at = seal_here, at + SEAL_BYTES
+
+
+def take_records(  # noqa: PLR0917 - bound to a twin that takes no names
+    chunk: bytes, at: int, place: Place, start: int, seed: int, found: list[tuple[Place, bytes]]
+) -> int:
+    """Read sound records, one behind the other; return where the first thing stands that is none.
+
+    The one loop that recovery spends its time in: a record a turn, no calls but checksum, unpack and append.
+
+    Args:
+        chunk: A stretch of a segment.
+        at: Where in it to begin.
+        place: The place of its first byte in the log.
+        start: Its offset in the segment.
+        seed: The segment's.
+        found: Takes the records, each with its place.
+    """
+    size, crc32, unpack = len(chunk), zlib.crc32, FRAME.unpack_from
+    while at + 12 <= size:
         mark, length, checksum = unpack(chunk, at)
-        if mark != seed:
-            seal_here = None if mark != seed ^ _ONES else decode_seal(chunk[at : at + SEAL_BYTES], start + at, seed)
-            if seal_here is None:
-                cut_off = mark == seed ^ _ONES and at + SEAL_BYTES > size
-                return Chunk(found, start + at, seal, SEAL_BYTES if cut_off else 0)
-            seal, at = seal_here, at + SEAL_BYTES
-            continue
+        body = at + 12
         end = body + length
-        if end > size:
-            return Chunk(found, start + at, seal, 12 + length if length <= RECORD_BYTES_MAX else 0)
+        if mark != seed or end > size:
+            break
         payload = chunk[body:end]
         if crc32(payload, seed ^ (start + end)) != checksum:
-            return Chunk(found, start + at, seal, 0)
-        found.append((base + at, payload))
+            break
+        found.append((place + at, payload))
         at = end
+    return at
 
 
 def length_of(framed: bytes) -> int:

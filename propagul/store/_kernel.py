@@ -1,38 +1,28 @@
-"""Whether a store's `set` and `get` are the kernel's, and how they are bound.
+"""How a store's `set` and `get` become the kernel's.
 
-The kernel (`propagul/_kernel.c`) is optional: a wheel built without a compiler has none, and Python does all. It takes
-the simple case of both methods and leaves every other one to them, so a store behaves the same with and without it.
-`PROPAGUL_KERNEL` says which: `auto` (the default) uses it where it is, `on` insists, `off` does without.
+The kernel takes the simple case of both methods and leaves every other one to them, so a store behaves the same with
+and without it. Whether it is used at all: see `propagul.crdt.twins`.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
-import os
 import threading
 import time
 from types import MethodType
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import stamps_in
-from propagul.crdt.arrivals import CHUNK
+from propagul.crdt.twins import kernel as kernel_if_wanted
 from propagul.crdt.wire import pack
-from propagul.errors import LocalProtocolError
 from propagul.log.fold import BATCH
 from propagul.log.writer import SegmentWriter
 from propagul.store import _namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
 
     from propagul.store._map import StateMap
-
-KERNEL_VARIABLE: Final = "PROPAGUL_KERNEL"
-
-_LAYOUT: Final = 1
-"""Which arrangement of slots and columns a kernel must know; one left over from another version is not used."""
 
 _LIST_OF_SEVEN: Final = b"\x97"
 
@@ -50,7 +40,7 @@ def bind(store: StateMap, own: type[StateMap]) -> None:
     Raises:
         LocalProtocolError: `PROPAGUL_KERNEL` is `on` and there is none, or it is no word known here.
     """
-    kernel = _kernel()
+    kernel = kernel_if_wanted()
     if kernel is None:
         return
     if type(store).get is own.get:
@@ -71,7 +61,6 @@ def bind(store: StateMap, own: type[StateMap]) -> None:
             store._key_max,  # noqa: SLF001
             store._value_max,  # noqa: SLF001
             stamps_in(_namespace.AHEAD_S_MAX),
-            CHUNK,
             _log_of(store),
         )
         space.table.lessee = setter.release
@@ -91,30 +80,3 @@ def _put(store: StateMap, short: Callable[..., object], method: Callable[..., ob
     """Bind a callable of the kernel's as the method whose name, signature and docstring it bears."""
     functools.update_wrapper(short, method)
     store.__dict__[method.__name__] = MethodType(short, store)
-
-
-def _kernel() -> ModuleType | None:
-    match os.environ.get(KERNEL_VARIABLE, "").strip() or "auto":
-        case "off":
-            return None
-        case "auto":
-            return _found()
-        case "on":
-            found = _found()
-            if found is None:
-                raise LocalProtocolError(
-                    f"{KERNEL_VARIABLE} is 'on', and this installation has no kernel: it was built without a C "
-                    "compiler or for another version of Python; install it anew where there is one, or set it to 'auto'"
-                )
-            return found
-        case other:
-            raise LocalProtocolError(f"{KERNEL_VARIABLE} is {other!r}; it takes 'auto', 'on' or 'off'")
-
-
-@functools.cache
-def _found() -> ModuleType | None:
-    try:
-        kernel = importlib.import_module("propagul._kernel")
-    except ImportError:
-        return None
-    return kernel if kernel.LAYOUT == _LAYOUT else None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
+import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -10,13 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 import hatch_build
-from propagul.store import _kernel
+from propagul.crdt import twins
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
-STRICT = ("-Wall", "-Wextra", "-Werror", "-UNDEBUG")
+    from propagul.crdt.table import Table
+
+STRICT = ("-Wall", "-Wextra", "-Werror", "-UNDEBUG", *shlex.split(os.environ.get("KERNEL_TEST_FLAGS", "")))
 
 
 def compiled(directory: Path) -> Path:
@@ -40,4 +46,29 @@ def load(path: str | Path) -> ModuleType:
 def use(path: str) -> None:
     """In a process of its own: every store from here on uses this kernel."""
     module = load(path)
-    vars(_kernel)["_found"] = lambda: module
+    vars(twins)["_found"] = lambda: module
+
+
+@contextlib.contextmanager
+def by(kernel: ModuleType | None) -> Iterator[None]:
+    """Streams and logs are read by this kernel, or by Python."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(twins.KERNEL_VARIABLE, "auto")
+        patch.setattr(twins, "_found", lambda: kernel)
+        yield
+
+
+def said_by(table: Table) -> list[object]:
+    """Everything a table says, down to the order of arrival and of what is not plain."""
+    size = len(table._keys)
+    return [
+        list(table.slots.items()),
+        list(map(repr, table.values)),
+        list(table._keys),
+        *(list(column[:size]) for column in (table._stamps, table._origins, table._kinds, table._arrivals)),
+        [(slot, repr(row)) for slot, row in table._special.items()],
+        list(table._free),
+        table.arrival,
+        table._journal.since(0),
+        table.indexed.under(""),
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -28,6 +30,9 @@ from propagul.crdt.dot import ORIGIN_MAX, STAMP_MAX
 from propagul.errors import PeerProtocolError
 from tests.crdt.blocks import actions, batches, blocks, dots, entries, exactly, payloads
 from tests.crdt.histories import Step, examples, lacking, play, rows_of, steps, take, whole
+
+if TYPE_CHECKING:
+    from propagul.crdt.block import Plain
 
 GOOD: list[object] = [
     15,  # every column is there
@@ -90,7 +95,7 @@ def test_blocks_hold_the_same_rows_in_order(block: Block, times: int) -> None:
 
 @pytest.mark.parametrize("value_bytes", [0, 90, 1000, 50_000, 200_000])
 def test_a_block_is_closed_at_its_size_or_its_rows(value_bytes: int) -> None:
-    plain = [(f"p{n}", b"x" * value_bytes, 0, Stamp(n + 1), Origin(1)) for n in range(700)]
+    plain: list[Plain] = [(f"p{n}", b"x" * value_bytes, 0, Stamp(n + 1), Origin(1)) for n in range(700)]
     sibling = Sibling(Dot(Stamp(5), Origin(1)), 0, b"x" * value_bytes)
     other = [(f"o{n}", Row((sibling,), {Origin(o): Stamp(6) for o in range(1, 9)})) for n in range(700)]
     encoded = list(codec.encode_blocks(Block(plain, other)))
@@ -203,7 +208,7 @@ def test_columns_that_say_the_commonest_are_left_out() -> None:
 )
 def test_keys_are_one_text_and_the_last_length_is_that_of_the_rest(names: list[str], lengths: list[int]) -> None:
     count = len(names)
-    plain = [(name, number, 0, Stamp(9), Origin(7)) for number, name in enumerate(names)]
+    plain: list[Plain] = [(name, number, 0, Stamp(9), Origin(7)) for number, name in enumerate(names)]
     columns = [1, "".join(names), lengths, list(range(count)), [0] * (count - 1), 9, 7]
     assert codec.encode_block(Block(plain, [])) == packed(columns)
     assert codec.decode_block(packed(columns)).plain == plain
@@ -327,7 +332,7 @@ def test_the_largest_value_a_peer_may_send_is_taken_and_a_byte_more_is_not() -> 
 
 def test_stamps_origins_and_kinds_travel_up_to_their_maxima() -> None:
     dot = Dot(Stamp(STAMP_MAX), Origin(ORIGIN_MAX))
-    plain = [("k", "v", 65_535, *dot), ("l", "v", 0, Stamp(1), Origin(1)), ("m", "v", 0, *dot)]
+    plain: list[Plain] = [("k", "v", 65_535, *dot), ("l", "v", 0, Stamp(1), Origin(1)), ("m", "v", 0, *dot)]
     block = Block(plain, [("r", Row((Sibling(dot, 65_535, "v"),), {dot.origin: dot.stamp, Origin(1): dot.stamp}))])
     assert codec.decode_block(codec.encode_block(block)) == block
 

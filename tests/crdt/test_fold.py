@@ -161,7 +161,12 @@ def test_stamps_that_fall_are_taken_at_once_as_they_are_one_by_one() -> None:
 def the_same_at_once(log: list[bytes], origin: int, some: int, chunk: int) -> None:
     slow, quick = Replica(Origin(origin)), Replica(Origin(origin))
     one_by_one, at_once = (fold.Fold({SPACE: replica}, log.__getitem__) for replica in (slow, quick))
-    with patch.object(fold, "_SOME", some), patch.object(arrivals, "CHUNK", chunk), patch.object(hot, "CHUNK", chunk):
+    with (
+        patch.object(fold, "_SOME", some),
+        patch.object(arrivals, "CHUNK", chunk),
+        patch.object(arrivals.Arrivals, "chunk", chunk),
+        patch.object(hot, "CHUNK", chunk),
+    ):
         for place, event in enumerate(log):
             one_by_one.take(place, event)
         at_once.take_all(enumerate(log))

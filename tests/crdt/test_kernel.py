@@ -24,15 +24,15 @@ import pytest
 
 from propagul import AgentStateStore, ClosedError, LimitExceeded, LocalProtocolError, StoreBusy
 from propagul.crdt import REMOVE, Op, Origin, Replica, Stamp, stamp_of_ns
+from propagul.crdt import twins as kernel_or_none
 from propagul.crdt.arrivals import newest_of
 from propagul.log import records
 from propagul.log.recovery import scan_directory
 from propagul.log.segment import SegmentFile, segment_paths
-from propagul.store import _kernel
 from propagul.store._clock import SystemClock
 from propagul.store._map import StateMap
 from tests.crdt.histories import rows_of, take, whole
-from tests.crdt.kernels import compiled, load
+from tests.crdt.kernels import compiled, load, said_by
 from tests.workshop.documents import ROOT
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def module(library: Path) -> types.ModuleType:
 def kernel(module: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores of these tests have the kernel that was compiled here, whatever is installed."""
     monkeypatch.setenv("PROPAGUL_KERNEL", "on")
-    monkeypatch.setattr(_kernel, "_found", lambda: module)
+    monkeypatch.setattr(kernel_or_none, "_found", lambda: module)
 
 
 @contextlib.contextmanager
@@ -115,19 +115,8 @@ def long_ways(store: AgentStateStore) -> list[str]:
 
 def columns(store: AgentStateStore) -> list[object]:
     """Everything the table says, and what is minted."""
-    table, replica = store._state.table, store._state._replica
-    size = len(table._keys)
-    return [
-        dict(table.slots),
-        list(map(repr, table.values)),
-        list(table._keys),
-        *(list(column[:size]) for column in (table._stamps, table._origins, table._kinds, table._arrivals)),
-        {slot: repr(row) for slot, row in table._special.items()},
-        table.arrival,
-        table._journal.since(0),
-        table.indexed.under(""),
-        (replica.clock.last, replica.minted, replica.origin),
-    ]
+    replica = store._state._replica
+    return [*said_by(store._state.table), (replica.clock.last, replica.minted, replica.origin)]
 
 
 def align(*stores: AgentStateStore) -> None:
@@ -639,7 +628,7 @@ def test_the_variable_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     store = AgentStateStore("room", port=None)
     assert not has_kernel(store)
     store.close()
-    monkeypatch.setattr(_kernel, "_found", lambda: None)
+    monkeypatch.setattr(kernel_or_none, "_found", lambda: None)
     monkeypatch.setenv("PROPAGUL_KERNEL", "on")
     with pytest.raises(LocalProtocolError, match="PROPAGUL_KERNEL is 'on', and this installation has no kernel"):
         AgentStateStore("room", port=None)

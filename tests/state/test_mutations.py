@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from propagul.crdt.twins import KERNEL_VARIABLE
 from tests.state.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,6 +37,7 @@ def run_mutant(mutant: Mutant, first: int, schedules: int, timeout_s: float) -> 
         patched.write_text(text.replace(mutant.old, mutant.new))
         command = [sys.executable, "-m", "tests.state.simulator", str(first), str(schedules)]
         environment = {**os.environ, "PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
+        environment[KERNEL_VARIABLE] = "off"  # the bugs are planted in Python
         child = subprocess.run(
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )

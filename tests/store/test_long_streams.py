@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from propagul.crdt.block import Plain
+
 ROWS = 3 * EAGER_ROWS_MAX
 
 
@@ -171,7 +173,7 @@ def test_local_writes_are_counted_apart_from_the_rows_of_streams(receiver: Agent
 
 def test_an_offer_that_names_a_key_twice_is_refused() -> None:
     offer = Offer()
-    rows = [("k", 1, 0, Stamp(5), Origin(1))]
+    rows: list[Plain] = [("k", 1, 0, Stamp(5), Origin(1))]
     offer.add(Block(rows, []))
     with pytest.raises(PeerProtocolError, match="twice"):
         offer.add(codec.decode_block(codec.encode_block(Block(rows, []))))

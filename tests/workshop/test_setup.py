@@ -39,9 +39,8 @@ class Checkout:
             directory.mkdir(parents=True)
         shutil.copy(ROOT / "scripts/setup.py", self.root / "scripts/setup.py")
         (self.root / "pyproject.toml").write_text(PROJECT)
-        (self.root / "propagul").mkdir()
-        for kept in ("hatch_build.py", "propagul/_kernel.c"):
-            shutil.copy(ROOT / kept, self.root / kept)
+        shutil.copytree(ROOT / "kernel", self.root / "kernel")
+        shutil.copy(ROOT / "hatch_build.py", self.root / "hatch_build.py")
         for name in ("env", "sh"):
             self.provide(name, str(shutil.which(name)))
 

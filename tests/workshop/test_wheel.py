@@ -147,6 +147,7 @@ def test_the_source_archive_builds_the_wheel_and_holds_no_tests(built: Built) ->
         "SECURITY.md",
         "fleet_app",
         "hatch_build.py",
+        "kernel",
         "propagul",
         "pyproject.toml",
     }

@@ -1,0 +1,151 @@
+/* The two loops of `propagul.crdt.bulk`. The caller holds the store's lock, and Python may be called. */
+
+#include "kernel.h"
+
+/* A plain row as it travels: a tuple of key, payload, kind, stamp, origin. */
+static int
+read_plain(PyObject *plain, Written *written)
+{
+    uint64_t kind;
+    if (!is_tuple(plain, 5) || !is_name(PyTuple_GET_ITEM(plain, 0))
+        || !as_number(PyTuple_GET_ITEM(plain, 2), &kind) || kind > UINT16_MAX
+        || !as_number(PyTuple_GET_ITEM(plain, 3), &written->stamp)
+        || !as_number(PyTuple_GET_ITEM(plain, 4), &written->origin)) {
+        return wrong("no plain row");
+    }
+    written->payload = PyTuple_GET_ITEM(plain, 1);
+    written->kind = (uint16_t)kind;
+    return 0;
+}
+
+/* Write through the table's own method, which leaves what is there with whoever captures. */
+static int
+write_captured(Table *t, PyObject *plain)
+{
+    table_release(t);
+    PyObject *done = PyObject_CallMethod(t->object, "write", "OOOOO", PyTuple_GET_ITEM(plain, 0),
+                                         PyTuple_GET_ITEM(plain, 2), PyTuple_GET_ITEM(plain, 1),
+                                         PyTuple_GET_ITEM(plain, 3), PyTuple_GET_ITEM(plain, 4));
+    Py_XDECREF(done);
+    return done == NULL ? -1 : table_lease(t);
+}
+
+/* Write a plain row if that is all there is to it: LEAVE if it must be joined. */
+static enum outcome
+take_plain(Table *t, PyObject *plain, const Written *written)
+{
+    PyObject *key = PyTuple_GET_ITEM(plain, 0), *slot = PyDict_GetItemWithError(t->slots, key);
+    if (slot == NULL) {
+        if (PyErr_Occurred()) {
+            return FAILED;
+        }
+    }
+    else {
+        int special = PyDict_GET_SIZE(t->special) == 0 ? 0 : PyDict_Contains(t->special, slot);
+        Py_ssize_t at = special == 0 ? table_place(t, slot) : -1;
+        if (special != 0 || at < 0) {
+            return special > 0 ? LEAVE : FAILED;
+        }
+        uint64_t origin = table_column(t, ORIGINS)[at];
+        if (origin != 0 && origin != written->origin) {
+            return LEAVE;
+        }
+        if (table_column(t, STAMPS)[at] >= written->stamp) {
+            return DONE;
+        }
+    }
+    if (PyList_GET_SIZE(t->captures) != 0) {
+        return write_captured(t, plain) < 0 ? FAILED : DONE;
+    }
+    return table_write(t, key, slot, written, NULL) < 0 ? FAILED : DONE;
+}
+
+static int
+take_all_plains(Table *t, PyObject *seen, PyObject *plains, PyObject *left)
+{
+    uint64_t origin_before = 0, floor = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(plains); i++) {
+        PyObject *plain = PyList_GET_ITEM(plains, i);
+        Written written;
+        if (read_plain(plain, &written) < 0) {
+            return -1;
+        }
+        if (written.origin != origin_before) {
+            PyObject *stamp = PyObject_CallOneArg(seen, PyTuple_GET_ITEM(plain, 4));
+            int known = as_number(stamp, &floor);
+            Py_XDECREF(stamp);
+            if (!known) {
+                return PyErr_Occurred() ? -1 : wrong("a vector holds no stamps");
+            }
+            origin_before = written.origin;
+        }
+        if (written.stamp <= floor) {
+            continue;
+        }
+        enum outcome outcome = take_plain(t, plain, &written);
+        if (outcome == FAILED || (outcome == LEAVE && PyList_Append(left, plain) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3 || !PyList_CheckExact(args[2])) {
+        return PyErr_Format(PyExc_TypeError, "take_plains takes a table, a function and a list");
+    }
+    Table table = {.leased = 0};
+    PyObject *left = PyList_New(0);
+    if (left != NULL && (table_open(&table, args[0]) < 0 || take_all_plains(&table, args[1], args[2], left) < 0)) {
+        Py_CLEAR(left);
+    }
+    table_close(&table);
+    return left;
+}
+
+/* Have Python join one row. */
+static int
+leave_row(Table *t, PyObject *here, PyObject *key, PyObject *row, PyObject *take_one)
+{
+    table_release(t);
+    PyObject *done = PyObject_CallFunctionObjArgs(take_one, t->object, here, key, row, NULL);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : table_lease(t);
+}
+
+static int
+take_all_rows(Table *t, Vector *here, PyObject *const *args)
+{
+    PyObject *others = args[2];
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(others); i++) {
+        PyObject *pair = PyList_GET_ITEM(others, i);
+        if (!is_tuple(pair, 2) || !is_name(PyTuple_GET_ITEM(pair, 0))) {
+            return wrong("no row with its key");
+        }
+        PyObject *key = PyTuple_GET_ITEM(pair, 0), *row = PyTuple_GET_ITEM(pair, 1);
+        enum outcome outcome = PyList_GET_SIZE(t->captures) == 0 ? take_row(t, here, key, row) : LEAVE;
+        if (outcome == FAILED || (outcome == LEAVE && leave_row(t, args[1], key, row, args[3]) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 4 || !PyList_CheckExact(args[2])) {
+        return PyErr_Format(PyExc_TypeError, "take_rows takes a table, a vector, a list and a function");
+    }
+    Table table = {.leased = 0};
+    Vector here = {.held = 0};
+    int failed = table_open(&table, args[0]) < 0 || vector_open(&here, args[1]) < 0
+              || take_all_rows(&table, &here, args) < 0;
+    vector_close(&here);
+    table_close(&table);
+    return failed ? NULL : Py_NewRef(Py_None);
+}

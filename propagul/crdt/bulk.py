@@ -1,0 +1,74 @@
+"""The rows of a stream on their way into a table that nobody watches: one loop for many.
+
+Both loops have a twin in the kernel (`kernel/bulk.c`) that leaves the same table, down to the order of arrival. What a
+join means stands in `row`, not here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from propagul.crdt import row as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from propagul.crdt.block import Plain
+    from propagul.crdt.dot import Origin
+    from propagul.crdt.row import Row
+    from propagul.crdt.table import Table
+    from propagul.crdt.vector import VersionVector
+
+
+def take_plains(table: Table, seen: Callable[[Origin], int], plains: list[Plain]) -> list[Plain]:
+    """Write what is new, or newer from the same origin: neither needs a row to be made.
+
+    Args:
+        table: Where to.
+        seen: The highest stamp of an origin that is applied here.
+        plains: What came; each key at most once.
+
+    Returns:
+        Those that are new here and must be joined, in their order.
+    """
+    plain_dot, write = table.plain_dot, table.write
+    origin_before, floor = 0, 0
+    left = []
+    for plain in plains:
+        key, payload, kind, stamp, origin = plain
+        if origin != origin_before:
+            origin_before, floor = origin, seen(origin)
+        if stamp <= floor:
+            continue
+        known = plain_dot(key)
+        if known is None or known[1] not in (0, origin):
+            left.append(plain)
+        elif known[0] < stamp:
+            write(key, kind, payload, stamp, origin)
+    return left
+
+
+def take_rows(
+    table: Table,
+    here: VersionVector,
+    others: list[tuple[str, Row]],
+    take: Callable[[Table, VersionVector, str, Row], None],
+) -> None:
+    """Join rows that are not plain.
+
+    Args:
+        table: Where to.
+        here: What was applied before the stream.
+        others: What came.
+        take: `take_row`. *Use:* the twin calls it for what it does not know.
+    """
+    for key, theirs in others:
+        take(table, here, key, theirs)
+
+
+def take_row(table: Table, here: VersionVector, key: str, theirs: Row) -> None:
+    """Join one row."""
+    before = table.row(key)
+    after = rows.join(before, theirs, here)
+    if after is not before:
+        table.put(key, after)
