@@ -7,6 +7,7 @@ What was read last is kept, an event at a time: whoever reads in order finds the
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import OrderedDict
@@ -22,6 +23,7 @@ from propagul.log.fold import BATCH, BLOCK, END, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from propagul.crdt import Action, Batch, Payload, Row, Sibling
     from propagul.log.place import Place
@@ -34,6 +36,9 @@ CACHE_BYTES: Final = 8 * 1024 * 1024
 
 LARGE_BYTES: Final = 128
 """A payload of up to so many bytes stays in memory."""
+
+FOLDED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A log longer than this is folded without its values, where nobody has said how much memory there is."""
 
 _ORDINAL_BITS: Final = 32
 _ORDINAL_MAX: Final = (1 << _ORDINAL_BITS) - 1
@@ -114,6 +119,14 @@ class ColdValues:
                 while self._size > self._cache_bytes:
                     self._size -= self._cached.popitem(last=False)[1][0]
         return payloads
+
+
+def cold_if_large(directory: Path, read: Callable[[Place], bytes]) -> ColdValues | None:
+    """For a fold of somebody's log: what leaves its values on the disk, if they may be more than memory should hold."""
+    size = 0
+    with contextlib.suppress(OSError):  # whoever reads it next will say what is wrong
+        size = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())
+    return ColdValues(read) if size > FOLDED_BYTES_MAX else None
 
 
 def left(block: Block, number: int) -> Block:

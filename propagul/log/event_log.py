@@ -304,9 +304,7 @@ class EventLog:
             StoreBusy: More is pending, and `block` is false.
             StoreError: As `sync`.
         """
-        pending = self.pending_bytes
-        if block:
-            limit_bytes = min(limit_bytes, self._left_bytes)
+        pending, limit_bytes = self.pending_bytes, min(limit_bytes, self._left_bytes) if block else limit_bytes
         if pending <= limit_bytes:
             return
         self._check()

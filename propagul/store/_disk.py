@@ -188,6 +188,8 @@ class Disk:
         """
         with self._compacting:
             self.log.sync()
+            if self.eviction.is_full:
+                self.eviction.run()  # what is in memory at the cut stays there until the snapshot is on the disk
             for space in self._spaces.values():
                 space.tidy_alone()
                 space.settle_all()

@@ -78,12 +78,16 @@ class Eviction:
     @property
     def is_full(self) -> bool:
         """Whether as many values are in memory as may be."""
-        return self._unwalked + self._behind_cut > self._budget
+        return self._held_bytes > self._budget
+
+    @property
+    def _held_bytes(self) -> int:
+        return self._unwalked + self._behind_cut
 
     @property
     def is_late(self) -> bool:
         """Whether so many are that writers must wait."""
-        return self._unwalked > 2 * self._budget
+        return self._held_bytes > self._budget * 3 // 2 and self._unwalked > self._budget // 4
 
     def hold(self) -> Hold:
         """Keep what is on the disk readable for as long as the result is held."""
@@ -154,7 +158,7 @@ class Eviction:
         if self._events is None:
             self._events = self._events_from(self._start)
         for _ in range(most):
-            if self._unwalked + self._behind_cut <= self._budget // 2:
+            if self._held_bytes <= self._budget // 2:
                 return False
             found = next(self._events, None)
             if found is None:

@@ -9,6 +9,7 @@ over a link, or when that log is adopted.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -16,9 +17,9 @@ from propagul import _system
 from propagul.crdt import Replica, codec
 from propagul.errors import PropagulError, StoreError
 from propagul.log import EventLog, baton
+from propagul.log.cold import cold_if_large, filled
+from propagul.log.event_reader import EventReader
 from propagul.log.fold import Fold
-from propagul.log.place import number_of, offset_of
-from propagul.log.readers import SegmentReaders
 from propagul.log.recovery import scan_directory
 from propagul.log.refusal import refusals_of
 from propagul.log.snapshot import newest_snapshot
@@ -107,11 +108,7 @@ class Siblings:
     def _take(self, other: OtherLog) -> None:
         """Adopt a log if its process is gone, or read it where it stands."""
         if other.pid is not None or not self._adopt(other):
-            readers = SegmentReaders(other.path)
-            self._join(
-                _events_beside(other.path),
-                lambda place: readers.get(number_of(place), None).read(offset_of(place)),
-            )
+            self._join(other.path, _events_beside(other.path))
 
     def _try(self, take: Callable[[OtherLog], object], other: OtherLog) -> bool:
         """Whether it did not fail; if it did, that is noted."""
@@ -133,7 +130,7 @@ class Siblings:
         with orphan:
             log = EventLog(orphan.path, boot_id=_system.boot_id(), log_id=int(orphan.log_id, 16))
             try:
-                own = self._join(_events_of(orphan.path, log), log.read)
+                own = self._join(orphan.path, _events_of(orphan.path, log))
             finally:
                 log.close()
             for name, space in self._spaces.items():
@@ -146,15 +143,15 @@ class Siblings:
         _log.info("store.log_adopted %s", other.log_id)
         return True
 
-    def _join(
-        self, events: Iterable[tuple[Place, bytes]], read: Callable[[Place], bytes]
-    ) -> dict[str, dict[Origin, Stamp]]:
+    def _join(self, path: Path, events: Iterable[tuple[Place, bytes]]) -> dict[str, dict[Origin, Stamp]]:
         """Fold a log and join what came out; return what was minted in it, by namespace."""
         replicas = {name: Replica(fresh_origin()) for name in self._spaces}
-        fold = Fold(replicas, read)
-        fold.take_all(events)
-        for name, space in self._spaces.items():
-            join_replica(space, replicas[name])
+        with contextlib.closing(EventReader(path)) as reader:
+            fold = Fold(replicas, reader.read)
+            fold.cold = cold_if_large(path, reader.read)
+            fold.take_all(events)
+            for name, space in self._spaces.items():
+                join_replica(space, replicas[name])
         return fold.own
 
     def _keep_torn(self, log_id: str, log: EventLog) -> None:
@@ -178,7 +175,7 @@ def join_replica(space: Namespace, replica: Replica) -> None:
     stream = space.incoming()
     try:
         while block := cut.read(_SLICE_ROWS):
-            for packed in codec.encode_blocks(block):
+            for packed in codec.encode_blocks(filled(block)):
                 stream.add(packed)
         stream.apply(cut.entries, cut.join)
         space.settle_all()

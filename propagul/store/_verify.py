@@ -7,6 +7,7 @@ what opening would refuse is a fault.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import time
@@ -17,9 +18,10 @@ from propagul import _system
 from propagul.crdt import Origin, Replica
 from propagul.errors import StoreError
 from propagul.log import records, snapshot
+from propagul.log.cold import cold_if_large
+from propagul.log.event_reader import EventReader
 from propagul.log.fold import Fold
 from propagul.log.place import number_of, offset_of
-from propagul.log.readers import SegmentReaders
 from propagul.log.recovery import Replay
 from propagul.log.segment import SegmentFile, segment_path, segment_paths
 from propagul.log.snapshot_reader import read_snapshot, snapshot_path
@@ -94,12 +96,15 @@ class _Reading:
         self._first = first
         self._log_id = int(directory.name, 16)
         self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN)}
-        readers = SegmentReaders(directory)
-        self._fold: Fold | None = Fold(
-            self._replicas, lambda place: readers.get(number_of(place), self._log_id).read(offset_of(place))
-        )
+        self._reader = EventReader(directory, self._log_id)
+        self._fold: Fold | None = Fold(self._replicas, self._reader.read)
+        self._fold.cold = cold_if_large(directory, self._reader.read)
 
     def run(self) -> None:
+        with contextlib.closing(self._reader):
+            self._read()
+
+    def _read(self) -> None:
         self._read_snapshots()
         paths = {path: number for number, path in segment_paths(self._directory).items()}
         for number in sorted(set(range(max(self._first, 1), max(paths.values(), default=0))) - set(paths.values())):

@@ -17,6 +17,7 @@ from propagul.errors import StoreError
 from propagul.log.place import in_snapshot, number_of, offset_of
 from propagul.log.segment import segment_paths
 from propagul.store import _disk
+from propagul.store._verify import verify
 from propagul.store._watch import Watcher
 from tests.gossip.taking import taken
 from tests.store.test_compaction import disk_of, killed
@@ -305,6 +306,19 @@ def test_a_state_that_is_there_no_more_is_passed_over_for_the_newer_one(tmp_path
 
 async def collected(watcher: Watcher) -> list[Seen]:
     return [change async for change in watcher.changes()]
+
+
+def test_the_log_of_another_process_is_taken_in_without_its_values_in_memory(tmp_path: Path) -> None:
+    first, expected = filled(tmp_path)
+    with mock.patch("propagul.log.cold.FOLDED_BYTES_MAX", 0):
+        second = lone(tmp_path)
+        assert second.get_all() == expected
+        first.close()
+        third = lone(tmp_path)
+        assert third.get_all() == expected
+        assert [report.faults for report in verify(tmp_path)] == [[]] * len(list(verify(tmp_path)))
+    second.close()
+    third.close()
 
 
 def damage(store: AgentStateStore, place: int) -> None:
