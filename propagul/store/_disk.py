@@ -108,7 +108,7 @@ class Disk:
         self._snapshots = SnapshotReader(here)
         self.journal = Journal(self.log, ColdValues(self._read, keep.memory_bytes // _CACHED_PART))
         self.eviction = Eviction(here, self.journal.cold, keep.memory_bytes)
-        self.journal.is_full = lambda: self.eviction.is_full
+        self.journal.has_room = self.eviction.has_room
         self.journal.hold = self.eviction.hold
         self._memory_bytes = keep.memory_bytes
         self.compactions = 0

@@ -80,6 +80,10 @@ class Eviction:
         """Whether as many values are in memory as may be."""
         return self._held_bytes > self._budget
 
+    def has_room(self, stream_bytes: int) -> bool:
+        """Whether the values of a stream of this length may be in memory too. Its blocks are walked over before its end."""
+        return self._held_bytes + stream_bytes <= self._budget
+
     @property
     def _held_bytes(self) -> int:
         return self._unwalked + self._behind_cut

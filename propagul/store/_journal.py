@@ -40,7 +40,7 @@ class Journal:
             of a stream never stands behind it while a block of the stream stands before it.
         cold: Reads what stands only in the log.
         hold: Keeps what stands in the log now there, for as long as the result is held.
-        is_full: Whether what comes in should stay there, because there is no room for it in memory.
+        has_room: Whether a stream of so many bytes fits into memory; if not, its values stay in the log.
         sync_each: Whether every event is on the disk before it is visible.
     """
 
@@ -53,7 +53,7 @@ class Journal:
         self.on_staged: Callable[[], None] = lambda: None
         self.sync_each = False
         self.hold: Callable[[], object] = object
-        self.is_full: Callable[[], bool] = lambda: False
+        self.has_room: Callable[[int], bool] = lambda _: True
         self.cut_at: Place = 0
         self._grown = self._staged_to = 0
         self._next_stream = secrets.randbits(48)

@@ -118,6 +118,6 @@ class IncomingStream:
             for raw in self._raw:
                 staged.add(raw)
         for number, block in enumerate(self._blocks, first):
-            self._offer.add(left(block, number) if journal.is_full() else block)
+            self._offer.add(block if journal.has_room(staged.bytes) else left(block, number))
         self._offer.found = staged.found
         self._raw, self._blocks, self._size = [], [], 0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SECRET = "a-secret-of-this-test-alone-7"
 MIB = 1024 * 1024
-IN_MEMORY = 1 / 32
+IN_MEMORY = 1 / 64
 VALUE_PARTS = 256
 NOTED_S = 0.005
 PAUSE_S = 0.0005
@@ -49,8 +49,15 @@ def opened(count: int, path: str, port: int | None) -> AgentStateStore:
     return AgentStateStore("million", port=port, host="127.0.0.1", path=path, secret=SECRET, memory_bytes=memory_bytes)
 
 
-def fill(count: int, path: str) -> dict[str, object]:
+def bounded(limit_mib: int) -> None:
+    """Refuse this process more memory than this. What threads may need of a stack counts as well."""
+    threading.stack_size(512 * 1024)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * MIB, limit_mib * MIB))
+
+
+def fill(count: int, path: str, limit_mib: int) -> dict[str, object]:
     """Write every key once."""
+    bounded(limit_mib)
     store = opened(count, path, None)
     for number in range(count):
         store.set(key(number), value(number))
@@ -93,7 +100,7 @@ async def beat(reader: Reader, long: list[Interval]) -> None:
 
 async def serve(count: int, path: str, limit_mib: int) -> dict[str, object]:
     """Open under the limit, then compact, then let somebody join, then both at once."""
-    resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * MIB, limit_mib * MIB))
+    bounded(limit_mib)
     store = opened(count, path, 0)
     await store.start()
     reader, loop_long = Reader(store, count), list[Interval]()
@@ -173,7 +180,7 @@ def control() -> dict[str, object]:
 def main(role: str, *arguments: str) -> dict[str, object]:
     match role:
         case "fill":
-            return fill(int(arguments[0]), arguments[1])
+            return fill(int(arguments[0]), arguments[1], int(arguments[2]))
         case "serve":
             return asyncio.run(serve(int(arguments[0]), arguments[1], int(arguments[2])))
         case "join":

@@ -33,7 +33,7 @@ def told(role: str, *arguments: object) -> dict[str, Any]:
 
 
 def read_and_joined(count: int, path: Path) -> dict[str, Any]:
-    told("fill", count, path)
+    told("fill", count, path, LIMIT_MIB)
     served = told("serve", count, path, LIMIT_MIB)
     assert served["wrong"] == 0
     assert served["reads"] > 100
