@@ -187,12 +187,12 @@ class Disk:
             StoreError: The disk refused; the log is as it was.
         """
         with self._compacting:
-            self.log.sync()
             if self.eviction.is_full:
                 self.eviction.run()  # what is in memory at the cut stays there until the snapshot is on the disk
             for space in self._spaces.values():
                 space.tidy_alone()
                 space.settle_all()
+            self.log.sync()  # so that ending the segment has little left to wait for
             with self.eviction.lock, self._lock:
                 number = self.log.rotate()
                 if number == self._first:

@@ -81,7 +81,7 @@ class Eviction:
         return self._held_bytes > self._budget
 
     def has_room(self, stream_bytes: int) -> bool:
-        """Whether the values of a stream of this length may be in memory too. Its blocks are walked over before its end."""
+        """Whether the values of a stream of this length may be in memory too; its blocks may be walked over already."""
         return self._held_bytes + stream_bytes <= self._budget
 
     @property

@@ -7,6 +7,7 @@ they are visible; what `get` returns is the caller's own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -110,7 +111,12 @@ class StateMap:
             return self._get_slowly(key, default)
         if type(found) in _AS_IT_IS:
             return found
-        return _values.thaw(key, found) if type(found) is Packed else self._get_slowly(key, default)
+        if type(found) is Packed:
+            return _values.thaw(key, found)
+        if isinstance(found, Evicted):
+            with contextlib.suppress(StoreError):  # its place has changed just now, or the disk is at fault: see below
+                return _values.thaw(key, found)
+        return self._get_slowly(key, default)
 
     async def aget(self, key: str, default: object = None) -> object:
         """Like `get`, for an event loop: a value that only the disk holds is read in a thread."""
