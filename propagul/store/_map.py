@@ -111,10 +111,8 @@ class StateMap:
             return self._get_slowly(key, default)
         if type(found) in _AS_IT_IS:
             return found
-        if type(found) is Packed:
-            return _values.thaw(key, found)
-        if isinstance(found, Evicted):
-            with contextlib.suppress(StoreError):  # its place has changed just now, or the disk is at fault: see below
+        if isinstance(found, (Packed, Evicted)):
+            with contextlib.suppress(StoreError):  # its place has changed just now, or it is at fault: see below
                 return _values.thaw(key, found)
         return self._get_slowly(key, default)
 
