@@ -64,7 +64,8 @@ class Eviction:
         self._spaces: dict[str, Namespace] = {}
         self._start: Place = 0
         self._events: Iterator[tuple[Place, bytes]] | None = None
-        self._unwalked = self._behind_cut = 0
+        self._appended = 0  # bytes, as `grown` counts them, and nobody else
+        self._walked = self._behind_cut = 0  # of these, with `lock` held
         self._counted: Place = 0
         self._has_evicted = False
         self._holds: weakref.WeakSet[Hold] = weakref.WeakSet()
@@ -73,7 +74,7 @@ class Eviction:
         """Begin: the state was read from a log of this size, its large values left there or not."""
         self._spaces = {name: space for name, space in spaces.items() if space.journal is not None}
         self._counted, self._has_evicted = end, evicted
-        self._start, self._unwalked = (end, 0) if evicted else (start, size)
+        self._start, self._walked = (end, 0) if evicted else (start, -size)
 
     @property
     def is_full(self) -> bool:
@@ -86,12 +87,12 @@ class Eviction:
 
     @property
     def _held_bytes(self) -> int:
-        return self._unwalked + self._behind_cut
+        return self._appended - self._walked + self._behind_cut
 
     @property
     def is_late(self) -> bool:
         """Whether so many are that writers must wait."""
-        return self._held_bytes > self._budget * 3 // 2 and self._unwalked > self._budget // 4
+        return self._held_bytes > self._budget * 3 // 2 and self._appended - self._walked > self._budget // 4
 
     def hold(self) -> Hold:
         """Keep what is on the disk readable for as long as the result is held."""
@@ -107,7 +108,7 @@ class Eviction:
     def grown(self, place: Place) -> None:
         """The log has grown up to a place. Call with the store's lock held."""
         same = number_of(place) == number_of(self._counted)
-        self._unwalked += place - self._counted if same else offset_of(place)
+        self._appended += place - self._counted if same else offset_of(place)
         self._counted = place
 
     def run(self) -> None:
@@ -128,14 +129,14 @@ class Eviction:
 
         Until it is there, nothing may get a place before the cut: a row that came later is not in it.
         """
-        self._behind_cut += self._unwalked
-        self._unwalked, self._start, self._events = 0, place_of(number, 0), None
+        self._behind_cut += self._appended - self._walked
+        self._walked, self._start, self._events = self._appended, place_of(number, 0), None
         self._counted = max(self._counted, self._start)
 
     def uncut(self, first: int, *, snapshot: bool) -> None:
         """The snapshot failed: the log begins where it began before."""
         with self.lock:
-            self._unwalked, self._behind_cut = self._unwalked + self._behind_cut, 0
+            self._walked, self._behind_cut = self._walked - self._behind_cut, 0
             self._start, self._events = place_of(first, 0, snapshot=snapshot), None
 
     def compacted(self, number: int, snapshot_bytes: int) -> None:
@@ -144,7 +145,7 @@ class Eviction:
         Raises:
             StoreError: It cannot be read; the older files must stay.
         """
-        fits = snapshot_bytes + self._unwalked <= self._budget
+        fits = snapshot_bytes + self._appended - self._walked <= self._budget
         if self._has_evicted or not fits:
             for place, event in read_snapshot(snapshot_path(self._directory, number)):
                 with self.lock:
@@ -152,7 +153,7 @@ class Eviction:
         with self.lock:
             self._behind_cut = 0
             if not self._has_evicted:
-                self._unwalked += snapshot_bytes
+                self._walked -= snapshot_bytes
                 self._start, self._events = place_of(number, 0, snapshot=True), None
 
     # --- the walk, with the lock held ----------------------------------------------------------------------------
@@ -166,11 +167,11 @@ class Eviction:
                 return False
             found = next(self._events, None)
             if found is None:
-                self._events, self._unwalked = None, 0
+                self._events, self._walked = None, self._appended
                 return False
             self._start, event = found
             self._evict(self._start, event)
-            self._unwalked = max(0, self._unwalked - len(event) - _FRAME_BYTES)
+            self._walked = min(self._appended, self._walked + len(event) + _FRAME_BYTES)
         return True
 
     def _events_from(self, start: Place) -> Iterator[tuple[Place, bytes]]:
