@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from propagul import _system
 from propagul.crdt import Origin, Stamp, stamp_of_ns
-from propagul.errors import PropagulError, StoreBusy, StoreError
+from propagul.errors import ClosedError, PropagulError, StoreBusy, StoreError
 from propagul.log import EventLog, StateDirectory, baton
 from propagul.log.cold import ColdValues, filled
 from propagul.log.event_log import PENDING_BYTES_MAX, SEGMENT_BYTES
@@ -116,7 +116,8 @@ class Disk:
         self._wall_ns = wall_ns
         self._spaces: dict[str, Namespace] = {}
         self._snapshot_bytes = 0
-        self._first = self._dropped = 1
+        self._first = self._needed = self._dropped = 1
+        self._closing = False
         self._compacting = threading.Lock()
         self._worker, self._walker = Worker("propagul-disk"), Worker("propagul-memory")
         self.is_pressing = False
@@ -152,6 +153,8 @@ class Disk:
 
     def close(self) -> None:
         """Sync, leave the right to our origins to whoever opens the log next, and let go. Idempotent."""
+        self._closing = True
+        self.eviction.end()
         self._worker.end()
         self._walker.end()
         with self._compacting:
@@ -166,7 +169,7 @@ class Disk:
         number = newest_snapshot(self.directory.log_path)
         if number is not None:
             path = snapshot_path(self.directory.log_path, number)
-            self._first = self._dropped = number
+            self._first = self._needed = self._dropped = number
             self._snapshot_bytes = path.stat().st_size
             yield from read_snapshot(path)
         self._retire_quietly()
@@ -208,6 +211,7 @@ class Disk:
                 raise
             self._first, self._snapshot_bytes = number, size
             self.eviction.compacted(number, size)
+            self._needed = number
             self._drop()
             self.compactions += 1
             return size
@@ -219,21 +223,23 @@ class Disk:
             for space, cut in cuts:
                 for event in _events_of(space, cut):
                     writer.write(event)
+                    if self._closing:
+                        raise ClosedError("the store is closed; its log is compacted another time")
             self._move_staged()
             self.log.sync()
             writer.commit()
             return writer.size
 
     def _drop(self) -> None:
-        """Let go of what the newest snapshot stands for, unless somebody still reads it."""
-        if self._dropped == self._first or self.eviction.is_held:
+        """Let go of what the newest snapshot stands for, unless it is still read."""
+        if self._dropped == self._needed or self.eviction.is_held:
             return
         with self.archive.lock:
-            self.archive.retire(self._first, self._wall())
-            self.log.drop_before(self._first)
-            self._snapshots.forget_before(self._first)
-            drop_snapshots_before(self.directory.log_path, self._first)
-        self._dropped = self._first
+            self.archive.retire(self._needed, self._wall())
+            self.log.drop_before(self._needed)
+            self._snapshots.forget_before(self._needed)
+            drop_snapshots_before(self.directory.log_path, self._needed)
+        self._dropped = self._needed
 
     def _read(self, place: Place) -> bytes:
         """The event at a place, in a segment or in a snapshot. From any thread."""
@@ -266,7 +272,7 @@ class Disk:
         length -= sum(staged.bytes for staged in self.journal.staging())  # these would only be moved
         if length > max(COMPACT_BYTES, self._snapshot_bytes):
             self._worker.do(self._compact_quietly)
-        if self._dropped != self._first:
+        if self._dropped != self._needed:
             self._worker.do(self._drop_quietly)
 
     def _look_at_pending(self) -> None:

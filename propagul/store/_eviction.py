@@ -15,6 +15,7 @@ import weakref
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
+from propagul.errors import ClosedError
 from propagul.log.cold import contents, is_large
 from propagul.log.place import in_snapshot, number_of, offset_of, place_of
 from propagul.log.recovery import scan_directory
@@ -67,7 +68,7 @@ class Eviction:
         self._appended = 0  # bytes, as `grown` counts them, and nobody else
         self._walked = self._behind_cut = 0  # of these, with `lock` held
         self._counted: Place = 0
-        self._has_evicted = False
+        self._has_evicted = self._ended = False
         self._holds: weakref.WeakSet[Hold] = weakref.WeakSet()
 
     def serve(self, spaces: Mapping[str, Namespace], start: Place, end: Place, size: int, *, evicted: bool) -> None:
@@ -122,6 +123,10 @@ class Eviction:
             with self.lock:
                 more = self._walk(_STEP_EVENTS)
 
+    def end(self) -> None:
+        """The store is being closed: walk no further."""
+        self._ended = True
+
     # --- compaction ----------------------------------------------------------------------------------------------
 
     def cut(self, number: int) -> None:
@@ -143,11 +148,13 @@ class Eviction:
         """The snapshot is there: evicted values find their places in it, before the older files may go.
 
         Raises:
-            StoreError: It cannot be read; the older files must stay.
+            StoreError, ClosedError: It was not read to its end; the older files must stay.
         """
         fits = snapshot_bytes + self._appended - self._walked <= self._budget
         if self._has_evicted or not fits:
             for place, event in read_snapshot(snapshot_path(self._directory, number)):
+                if self._ended:
+                    raise ClosedError("the store is closed; its log is compacted another time")
                 with self.lock:
                     self._evict(place, event)
         with self.lock:
@@ -163,7 +170,7 @@ class Eviction:
         if self._events is None:
             self._events = self._events_from(self._start)
         for _ in range(most):
-            if self._held_bytes <= self._budget // 2:
+            if self._held_bytes <= self._budget // 2 or self._ended:
                 return False
             found = next(self._events, None)
             if found is None:

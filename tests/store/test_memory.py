@@ -321,6 +321,41 @@ def test_the_log_of_another_process_is_taken_in_without_its_values_in_memory(tmp
     third.close()
 
 
+def test_older_files_stay_until_every_evicted_value_has_its_new_place(tmp_path: Path) -> None:
+    store, expected = filled(tmp_path)
+    refusal = mock.patch("propagul.store._eviction.read_snapshot", side_effect=StoreError("not now"))
+    with refusal, pytest.raises(StoreError, match="not now"):
+        store.compact()
+    disk_of(store)._drop_quietly()
+    assert there(store)
+    assert store.get_all() == expected
+    store.set("again", 1)
+    store.compact()
+    assert there(store)
+    assert min(segment_paths(disk_of(store).directory.log_path)) > 1
+    assert store.get_all() == {**expected, "again": 1}
+    store.close()
+
+
+def test_closing_waits_for_no_compaction(tmp_path: Path) -> None:
+    store, expected = filled(tmp_path)
+    begun = threading.Event()
+    events_of = _disk._events_of
+
+    def endless(*arguments: object) -> Iterator[bytes]:
+        while True:
+            begun.set()
+            yield from events_of(*arguments)  # type: ignore[arg-type]  # what it is called with
+
+    with mock.patch.object(_disk, "_events_of", endless):
+        disk_of(store)._worker.do(disk_of(store)._compact_quietly)
+        assert begun.wait(20)
+        store.close()
+    again = lone(tmp_path)
+    assert again.get_all() == expected
+    again.close()
+
+
 def damage(store: AgentStateStore, place: int) -> None:
     path = segment_paths(disk_of(store).directory.log_path)[number_of(place)]
     with path.open("r+b") as file:
