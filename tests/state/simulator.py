@@ -72,9 +72,11 @@ class Simulation:
         self.commit(process, space, [self.deed(process, space, key) for key in keys])
 
     def collide(self) -> None:
-        """Several replicas write one key without having heard of each other."""
+        """Several replicas write one key without having heard of each other, some of them with the same stamp."""
         space, key = self.rng.choice(self.spaces), self.rng.choice(self.keys[:HOT_KEYS])
+        now_ns = self.world.now_ns
         for process in self.rng.sample(self.alive, min(len(self.alive), self.rng.randint(2, 3))):
+            self.world.now_ns = now_ns
             self.commit(process, space, [Deed(key, 0, self.value())])
 
     def purge(self) -> None:

@@ -17,10 +17,12 @@ import pytest
 
 from propagul.crdt.twins import KERNEL_VARIABLE
 from tests.state.mutants import MUTANTS, Mutant
+from tests.state.strangers import STRANGERS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCHEDULES, SCHEDULES_LONG = 40, 20_000
 TIMEOUT_S, TIMEOUT_LONG_S = 60, 3600
+PLANTED = [*MUTANTS, *STRANGERS]
 IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
 
 
@@ -44,7 +46,7 @@ def run_mutant(mutant: Mutant, first: int, schedules: int, timeout_s: float) -> 
         return "" if child.returncode == 0 else child.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+@pytest.mark.parametrize("mutant", PLANTED, ids=[mutant.name for mutant in PLANTED])
 def test_the_simulator_kills(mutant: Mutant) -> None:
     last_line = run_mutant(mutant, mutant.seed, SCHEDULES, TIMEOUT_S)
     assert last_line, f"survived {SCHEDULES} schedules from seed {mutant.seed} on"
@@ -54,7 +56,7 @@ def test_the_simulator_kills(mutant: Mutant) -> None:
 if IS_LONG:  # part of `make test-all`, not a test that is skipped
 
     @pytest.mark.timeout(TIMEOUT_LONG_S)
-    @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+    @pytest.mark.parametrize("mutant", PLANTED, ids=[mutant.name for mutant in PLANTED])
     def test_the_search_kills(mutant: Mutant) -> None:
         last_line = run_mutant(mutant, 0, SCHEDULES_LONG, TIMEOUT_LONG_S)
         assert last_line.startswith("replay: "), last_line or f"survived {SCHEDULES_LONG} schedules"
@@ -67,7 +69,7 @@ def test_the_library_as_it_is_survives_the_same_procedure() -> None:
 
 def main(names: list[str], schedules: int) -> None:
     """Print the first seed that kills each mutant."""
-    for mutant in MUTANTS:
+    for mutant in PLANTED:
         if not names or any(name in mutant.name for name in names):
             last_line = run_mutant(mutant, 0, schedules, TIMEOUT_LONG_S)
             found = re.search(r"simulator (\d+)$", last_line)
