@@ -178,6 +178,13 @@ MUTANTS = [
     Mutant("the journal's sweep drops a live entry", "crdt/arrivals.py",
            "slots, when = self._live(entries, arrived)",
            "slots, when = (column[1:] for column in self._live(entries, arrived))", 729),
+    Mutant("a dropped row is of no arrival when a capture asks", "crdt/table.py",
+           "        if self._captures:\n            self._leave(slot)\n        self._special.pop(slot, None)\n"
+           '        self.values[slot], self._keys[slot] = ABSENT, ""\n        self._arrivals[slot] = 0\n',
+           "        self._arrivals[slot] = 0\n        if self._captures:\n            self._leave(slot)\n"
+           '        self._special.pop(slot, None)\n        self.values[slot], self._keys[slot] = ABSENT, ""\n', 0),
+    Mutant("a change that settling made is not told", "crdt/replica.py",
+           "        changes = self._settled[:]\n", "        changes = self._settled[1:]\n", 0),
     # --- bytes
     Mutant("hidden siblings are not sent", "crdt/codec.py",
            "rows = [row for _, row in block.other]",

@@ -18,6 +18,7 @@ from propagul.crdt import (
     REMOVE,
     Batch,
     Block,
+    Change,
     Dot,
     Evicted,
     Keep,
@@ -120,6 +121,7 @@ class Process:
         self._take_baton()
         self.has_joined_at_leisure = False  # its rows then arrived above the cursor floor, in the fold below
         self.is_numbered_like_its_log = self.is_trimmed_like_its_log = self.is_frozen_like_its_log = True
+        self.told: dict[str, tuple[Dot, ...]] = {}  # what those hear who watch a namespace that no log brings back
         for replica in self.replicas.values():
             replica.report(self.open_id % 3 == 0)  # which closes the short ways
             for _, stamp in replica.vector:
@@ -181,7 +183,8 @@ class Process:
             self.log(fold.encode_batch(space, batch))
         else:
             fields: list[object] = [*codec.batch_fields(batch)]
-            replica.apply(codec.batch_of(fields))
+            changes = replica.apply(codec.batch_of(fields))
+            self.hear(replica.settled() + changes)
         self.check(space, vector=False)
 
     def _write_plain(self, space: str, deed: Deed) -> bool:
@@ -225,7 +228,9 @@ class Process:
             self.log(fold.encode_end(space, stream, wall, cut.entries, cut.join, blocks))
         else:
             entries = codec.unflatten(codec.flatten(cut.entries))
-            fold.merge(replica, blocks, entries, wall, cut.join)
+            replica.settle()
+            self.hear(replica.settled())
+            self.hear(fold.merge(replica, blocks, entries, wall, cut.join).changes)
         self.check(space)
         return before != (self.known[space], len(self.world.histories[space]), replica.vector.mark)
 
@@ -303,6 +308,12 @@ class Process:
 
     # --- what must hold --------------------------------------------------------------------------------------------
 
+    def hear(self, changes: list[Change]) -> None:
+        """Whoever watches is told every change of a key, one after the other."""
+        for key, before, after in changes:
+            assert self.told.get(key, ()) == tuple(before.dots), f"{key} changed from what nobody was told"
+            self.told[key] = tuple(after.dots)
+
     def check(self, space: str, *, vector: bool = True) -> None:
         """The rows are what the oracle says, and the vector claims just that (asking enters what was written)."""
         replica, known, history = self.replicas[space], self.known[space], self.world.histories[space]
@@ -314,6 +325,9 @@ class Process:
             assert shown == expected, f"{key} shows {shown}, the oracle says {expected}"
             winner = winner if self.open_id % 2 else replica.get(key)
             assert _read(winner) == (expected[0][2] if expected else ABSENT), f"{key}: another winner"
+            if space == EPHEMERAL and self.open_id % 3 == 0:
+                self.hear(replica.settled())
+                assert self.told.get(key, ()) == tuple(replica.row(key).dots), f"{key}: a change was not told"
             if len(expected) > 2:
                 self.world.seen["conflicts of three"] += 1
         if vector:

@@ -88,6 +88,18 @@ class Simulation:
             for _ in range(2 if process.replicas[space].frozen_at is None else 3):
                 process.raise_floor(space, whole=True)
 
+    def drop_under_a_stream(self) -> None:
+        """Delete a key that somebody holds, cut a stream for them, and drop the record before the stream is read."""
+        sender, receiver = self.rng.sample(self.alive, 2) if len(self.alive) > 1 else (self.alive[0], self.alive[0])
+        space = self.rng.choice(self.spaces)
+        mine, theirs = sender.replicas[space], receiver.replicas[space]
+        common = [key for key in self.keys if mine.row(key).siblings and theirs.row(key).siblings]
+        if common and sender is not receiver:
+            self.commit(sender, space, [Deed(self.rng.choice(common), 0, keep=0)])
+            self.wires.begin(sender, receiver, space)
+            for _ in range(2 if sender.replicas[space].frozen_at is None else 3):
+                sender.raise_floor(space, whole=True)
+
     def disturb(self) -> None:
         """Write to, or tidy, a namespace that somebody is being sent."""
         found = self.wires.being_sent()
@@ -307,6 +319,7 @@ ACTIONS: Final[list[tuple[Callable[[Simulation], None], int, tuple[int, ...]]]] 
     (Simulation.collide, 4, SELDOM),
     (Simulation.settle_conflict, 8, ALWAYS),
     (Simulation.disturb, 6, OFTEN),
+    (Simulation.drop_under_a_stream, 4, SELDOM),
     (Simulation.purge, 4, SELDOM),
     (Simulation.open_stream, 26, OFTEN),
     (Simulation.read_on, 12, SELDOM),

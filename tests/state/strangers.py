@@ -15,10 +15,8 @@ Not here, because no history tells them from the library as it is:
 - A commit that does not wait for rows that wait. They arrive above the freeze.
 - Staged blocks that are kept after the end of their stream: no other stream has its number.
 
-Not seen by this simulator: the changes that streams report to watchers, `crowded` (nobody has 64 siblings here),
-`foreign`, `forget`, and how much is kept in memory. Nor did 5,000 schedules see `drop` clear a slot's arrival before it
-leaves the row to captures: a stream by place must be cut after a deletion, and that deletion's record be dropped before
-the stream reads it. Its receiver then keeps what was deleted, with an equal vector.
+Not seen by this simulator: `crowded` (nobody has 64 siblings here), `foreign`, `forget`, and how much is kept in
+memory. Tests of the store look at these.
 """
 
 from __future__ import annotations

@@ -101,6 +101,12 @@ class Wires:
             elif stream is not None:
                 self._finish(stream)
 
+    def begin(self, sender: Process, receiver: Process, space: str) -> None:
+        """Cut a stream, and read it later."""
+        stream = self._cut(sender, receiver, space)
+        if stream is not None:
+            self._reading.append(stream)
+
     def read_on(self) -> None:
         """One of the streams goes on by a block, or to its end."""
         if self._reading:
