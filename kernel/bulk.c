@@ -1,4 +1,4 @@
-/* The two loops of `propagul.crdt.bulk`. The caller holds the store's lock, and Python may be called. */
+/* The loops of `propagul.crdt.bulk`. The caller holds the store's lock, and Python may be called. */
 
 #include "kernel.h"
 
@@ -104,6 +104,95 @@ take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count)
     }
     table_close(&table);
     return left;
+}
+
+/* Write plain rows as they are. */
+static int
+load_all_plains(Table *t, PyObject *plains)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(plains); i++) {
+        PyObject *plain = PyList_GET_ITEM(plains, i);
+        Written written;
+        if (read_plain(plain, &written) < 0) {
+            return -1;
+        }
+        PyObject *key = PyTuple_GET_ITEM(plain, 0), *slot = PyDict_GetItemWithError(t->slots, key);
+        if (slot == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+        int captured = PyList_GET_SIZE(t->captures) != 0;
+        if ((captured ? write_captured(t, plain) : table_write(t, key, slot, &written, NULL)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+load_plains(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2 || !PyList_CheckExact(args[1])) {
+        return PyErr_Format(PyExc_TypeError, "load_plains takes a table and a list");
+    }
+    Table table = {.leased = 0};
+    int failed = table_open(&table, args[0]) < 0 || load_all_plains(&table, args[1]) < 0;
+    table_close(&table);
+    return failed ? NULL : Py_NewRef(Py_None);
+}
+
+/* Plain rows and others that a vector does not cover: `cut.Lacks`. */
+static int
+keep_lacking(Vector *known, PyObject *const *given, PyObject *const *kept)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(given[0]); i++) {
+        PyObject *plain = PyList_GET_ITEM(given[0], i);
+        Written written;
+        int covered = read_plain(plain, &written);
+        if (covered == 0) {
+            covered = vector_covers(known, PyTuple_GET_ITEM(plain, 4), written.stamp);
+        }
+        if (covered < 0 || (!covered && PyList_Append(kept[0], plain) < 0)) {
+            return -1;
+        }
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(given[1]); i++) {
+        PyObject *pair = PyList_GET_ITEM(given[1], i), *row, *context, *origin, *said;
+        if (!is_tuple(pair, 2) || !is_tuple(row = PyTuple_GET_ITEM(pair, 1), 2)
+            || !PyDict_CheckExact(context = PyTuple_GET_ITEM(row, 1))) {
+            return wrong("no row with its key");
+        }
+        int covered = 1;
+        Py_ssize_t place = 0;
+        uint64_t stamp;
+        while (covered > 0 && PyDict_Next(context, &place, &origin, &said)) {
+            covered = as_number(said, &stamp) ? vector_covers(known, origin, stamp) : wrong("a context holds no stamps");
+        }
+        if (covered < 0 || (!covered && PyList_Append(kept[1], pair) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+lacking(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3 || !PyList_CheckExact(args[1]) || !PyList_CheckExact(args[2])) {
+        return PyErr_Format(PyExc_TypeError, "lacking takes a vector and two lists");
+    }
+    Vector known = {.held = 0};
+    PyObject *const kept[2] = {PyList_New(0), PyList_New(0)};
+    PyObject *both = NULL;
+    if (kept[0] != NULL && kept[1] != NULL && vector_open(&known, args[0]) == 0
+        && keep_lacking(&known, args + 1, kept) == 0) {
+        both = PyTuple_Pack(2, kept[0], kept[1]);
+    }
+    vector_close(&known);
+    Py_XDECREF(kept[0]);
+    Py_XDECREF(kept[1]);
+    return both;
 }
 
 /* Have Python join one row. */

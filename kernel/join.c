@@ -161,13 +161,6 @@ rank(Joined *joined)
     }
 }
 
-/* A tuple of a type that is a tuple and nothing more. */
-static PyObject *
-tuple_of(PyTypeObject *type, Py_ssize_t size)
-{
-    return type->tp_alloc(type, size);
-}
-
 /* The sibling that a plain row of ours is, of the types that `like` has. */
 static PyObject *
 sibling_of(const Written *plain, PyObject *like)
@@ -189,6 +182,8 @@ sibling_of(const Written *plain, PyObject *like)
         Py_DECREF(sibling);
         return NULL;
     }
+    untrack(dot);
+    untrack(sibling);
     return sibling;
 }
 
@@ -204,6 +199,9 @@ siblings_of(const Joined *joined, const Written *plain, PyObject *like)
             break;
         }
         PyTuple_SET_ITEM(siblings, i, sibling);
+    }
+    if (siblings != NULL) {
+        untrack(siblings);
     }
     return siblings;
 }
@@ -280,6 +278,7 @@ put(Table *t, PyObject *key, PyObject *slot, const Joined *joined, PyObject *sib
         }
         PyTuple_SET_ITEM(row, 0, Py_NewRef(siblings));
         PyTuple_SET_ITEM(row, 1, Py_NewRef(context));
+        untrack(row);
     }
     Written written = {PyTuple_GET_ITEM(winner, 2), joined->dots[0].stamp, joined->dots[0].origin, (uint16_t)kind};
     int failed = table_write(t, key, slot, &written, row) < 0;

@@ -114,6 +114,26 @@ is_scalar(PyObject *value)
         || PyBool_Check(value) || PyBytes_CheckExact(value);
 }
 
+/* A tuple of a type that is a tuple and nothing more. */
+static inline PyObject *
+tuple_of(PyTypeObject *type, Py_ssize_t size)
+{
+    return type->tp_alloc(type, size);
+}
+
+/* The collector need not visit a tuple of what it does not visit either: that can be in no cycle. Python finds this out
+   late for tuples and never for tuples with names, and rows are made of little else. */
+static inline void
+untrack(PyObject *tuple)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
+        if (PyObject_GC_IsTracked(PyTuple_GET_ITEM(tuple, i))) {
+            return;
+        }
+    }
+    PyObject_GC_UnTrack(tuple);
+}
+
 static inline void
 exchange(PyObject **slot, PyObject *fresh)
 {
@@ -150,6 +170,8 @@ unsigned char *put_text(unsigned char *out, const void *text, size_t size);
 unsigned char *put_payload(unsigned char *out, PyObject *value);
 
 const unsigned char *get_uint(const unsigned char *at, const unsigned char *end, uint64_t *value);
+const unsigned char *get_int(const unsigned char *at, const unsigned char *end, int64_t *value);
+const unsigned char *get_array(const unsigned char *at, const unsigned char *end, uint64_t *size);
 const unsigned char *get_text(const unsigned char *at, const unsigned char *end, const unsigned char **text,
                               size_t *size);
 const unsigned char *get_payload(const unsigned char *at, const unsigned char *end, PyObject **payload,
@@ -159,6 +181,8 @@ const unsigned char *get_payload(const unsigned char *at, const unsigned char *e
 
 /* DONE; LEAVE: nothing was done, Python must do it; FAILED: an exception is set. */
 enum outcome { DONE, LEAVE, FAILED };
+
+enum outcome leave_or_fail(void);
 
 /* The columns of a table that are arrays. */
 enum { STAMPS, ORIGINS, ARRIVALS, KINDS, COLUMNS };
@@ -293,7 +317,10 @@ void wipe(Record *record);
 PyObject *newest_of(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *load_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *lacking(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *decode_block(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *replay(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

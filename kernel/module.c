@@ -9,6 +9,12 @@ static PyMethodDef functions[] = {
      "take_plains(table, seen, plains)\n--\n\nSee propagul.crdt.bulk."},
     {"take_rows", (PyCFunction)(void (*)(void))take_rows, METH_FASTCALL,
      "take_rows(table, here, others, take)\n--\n\nSee propagul.crdt.bulk."},
+    {"load_plains", (PyCFunction)(void (*)(void))load_plains, METH_FASTCALL,
+     "load_plains(table, plains)\n--\n\nSee propagul.crdt.bulk."},
+    {"lacking", (PyCFunction)(void (*)(void))lacking, METH_FASTCALL,
+     "lacking(known, plains, others)\n--\n\nSee propagul.crdt.bulk."},
+    {"decode_block", (PyCFunction)(void (*)(void))decode_block, METH_FASTCALL,
+     "decode_block(packed, row, sibling, dot, unchecked_ext, are_objects)\n--\n\nSee propagul.crdt.codec."},
     {"replay", (PyCFunction)(void (*)(void))replay, METH_FASTCALL,
      "replay(table, begin, events, at, known_ext)\n--\n\nSee propagul.log.fold."},
     {"take_records", (PyCFunction)(void (*)(void))take_records, METH_FASTCALL,
@@ -29,7 +35,7 @@ fill_module(PyObject *module)
         }
         Py_DECREF(type);
     }
-    return PyModule_AddIntConstant(module, "LAYOUT", 2);
+    return PyModule_AddIntConstant(module, "LAYOUT", 3);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};

@@ -1,4 +1,4 @@
-/* The part of msgpack that a single write needs: written in its shortest form, and read back. */
+/* The part of msgpack that writes and blocks need: written in its shortest form, and read back. */
 
 #include "kernel.h"
 
@@ -122,6 +122,56 @@ get_uint(const unsigned char *at, const unsigned char *end, uint64_t *value)
     return head >= 0xCC && head <= 0xCF ? get_big(at, end, head - 0xCC, value) : NULL;
 }
 
+static int64_t
+signed_of(uint64_t value, int power)
+{
+    int unused = 64 - (8 << power);
+    return (int64_t)(value << unused) >> unused;
+}
+
+/* A number of either sign, below 2**63. */
+const unsigned char *
+get_int(const unsigned char *at, const unsigned char *end, int64_t *value)
+{
+    uint64_t number;
+    if (at == end) {
+        return NULL;
+    }
+    unsigned char head = *at;
+    if (head >= 0xE0) {
+        *value = (int64_t)head - 0x100;
+        return at + 1;
+    }
+    if (head >= 0xD0 && head <= 0xD3) {
+        at = get_big(at + 1, end, head - 0xD0, &number);
+        if (at != NULL) {
+            *value = signed_of(number, head - 0xD0);
+        }
+        return at;
+    }
+    at = get_uint(at, end, &number);
+    if (at == NULL || number > INT64_MAX) {
+        return NULL;
+    }
+    *value = (int64_t)number;
+    return at;
+}
+
+/* The header of a list of no more items than there are bytes behind it. */
+const unsigned char *
+get_array(const unsigned char *at, const unsigned char *end, uint64_t *size)
+{
+    if (at == end) {
+        return NULL;
+    }
+    unsigned char head = *at++;
+    *size = head & 0x0F;
+    if ((head & 0xF0) != 0x90) {
+        at = head == 0xDC || head == 0xDD ? get_big(at, end, head - 0xDB, size) : NULL;
+    }
+    return at != NULL && *size <= (uint64_t)(end - at) ? at : NULL;
+}
+
 /* `size` bytes, of which `*content` is the first. */
 static const unsigned char *
 get_content(const unsigned char *at, const unsigned char *end, const unsigned char **content, size_t size)
@@ -164,13 +214,6 @@ get_packed(const unsigned char *at, const unsigned char *end, PyObject **payload
     }
     *payload = PyObject_CallFunction(known_ext, "iy#", 1, content, (Py_ssize_t)size);
     return *payload == NULL ? NULL : at;
-}
-
-static int64_t
-signed_of(uint64_t value, int power)
-{
-    int unused = 64 - (8 << power);
-    return (int64_t)(value << unused) >> unused;
 }
 
 static double

@@ -118,3 +118,14 @@ wrong(const char *what)
     PyErr_SetString(PyExc_TypeError, what);
     return -1;
 }
+
+/* What is no well-formed text or extension is found, and told of, on the long way. */
+enum outcome
+leave_or_fail(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return FAILED;
+    }
+    PyErr_Clear();
+    return LEAVE;
+}

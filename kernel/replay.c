@@ -15,17 +15,6 @@ let_go(Single *single)
     Py_CLEAR(single->payload);
 }
 
-/* What is no well-formed text or extension is found, and told of, on the long way. */
-static enum outcome
-leave_or_fail(void)
-{
-    if (!PyErr_ExceptionMatches(PyExc_ValueError)) {
-        return FAILED;
-    }
-    PyErr_Clear();
-    return LEAVE;
-}
-
 /* Read what follows the namespace: stamp, origin, key, kind 0, payload, and nothing more. */
 static enum outcome
 read_single(Single *single, const unsigned char *at, const unsigned char *end, PyObject *known_ext)

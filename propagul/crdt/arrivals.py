@@ -7,8 +7,10 @@ from itertools import compress
 from operator import eq
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from propagul.crdt.twins import twin_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     When = range | array[int]
     Column = array[int] | bytes
@@ -25,10 +27,9 @@ class Arrivals:
         begin: The arrival number of the newest chunk's first entry.
         newest: That chunk.
         chunk: How many entries it has when it is full.
-        newest_of: The function of that name below, or one that does the same.
     """
 
-    __slots__ = ("_arrivals", "_entries", "_slots", "_sweeping", "_swept", "begin", "newest", "newest_of")
+    __slots__ = ("_arrivals", "_entries", "_slots", "_sweeping", "_swept", "begin", "newest")
 
     chunk: ClassVar[int] = CHUNK
 
@@ -40,7 +41,6 @@ class Arrivals:
         self._sweeping = 0
         self.begin = 1
         self.newest: list[int] = []
-        self.newest_of: Callable[[array[int], When, array[int]], tuple[Column, Column]] = newest_of
 
     def append(self, slot: int) -> None:
         """The next arrival is of this slot."""
@@ -69,7 +69,7 @@ class Arrivals:
         return [slot for slots, when in live for slot, arrived in zip(slots, when, strict=True) if arrived > after]
 
     def _live(self, slots: array[int], when: When) -> tuple[array[int], array[int]]:
-        kept, kept_when = self.newest_of(slots, when, self._arrivals)
+        kept, kept_when = twin_of(newest_of)(slots, when, self._arrivals)
         return array("I", kept), array("Q", kept_when)
 
     def _sweep(self) -> None:

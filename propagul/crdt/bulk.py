@@ -1,6 +1,6 @@
-"""The rows of a stream on their way into a table that nobody watches: one loop for many.
+"""The rows of a stream on their way out of a table, or into one that nobody watches: one loop for many.
 
-Both loops have a twin in the kernel (`kernel/bulk.c`) that leaves the same table, down to the order of arrival. What a
+The loops have twins in the kernel (`kernel/bulk.c`) that leave the same table, down to the order of arrival. What a
 join means stands in `row`, not here.
 """
 
@@ -46,6 +46,24 @@ def take_plains(table: Table, seen: Callable[[Origin], int], plains: list[Plain]
         elif known[0] < stamp:
             write(key, kind, payload, stamp, origin)
     return left
+
+
+def load_plains(table: Table, plains: list[Plain]) -> None:
+    """Write rows as they are, whatever was there."""
+    write = table.write
+    for key, payload, kind, stamp, origin in plains:
+        write(key, kind, payload, stamp, origin)
+
+
+def lacking(
+    known: VersionVector, plains: list[Plain], others: list[tuple[str, Row]]
+) -> tuple[list[Plain], list[tuple[str, Row]]]:
+    """Those rows that say something which a vector does not cover."""
+    stamp_of = known.stamp_of
+    return (
+        [plain for plain in plains if stamp_of(plain[4]) < plain[3]],
+        [item for item in others if not item[1].covered_by(known)],
+    )
 
 
 def take_rows(

@@ -35,9 +35,11 @@ from propagul.crdt.block import Block
 from propagul.crdt.dot import Dot
 from propagul.crdt.replica import Batch, Op
 from propagul.crdt.row import Row, Sibling
+from propagul.crdt.twins import kernel
 from propagul.crdt.wire import (
     KIND_MAX,
     Reader,
+    are_objects,
     as_action,
     as_int,
     as_ints,
@@ -49,6 +51,7 @@ from propagul.crdt.wire import (
     fields,
     pack,
     size_of,
+    unchecked_ext,
 )
 from propagul.errors import PeerProtocolError
 
@@ -164,6 +167,13 @@ def decode_block(packed: bytes) -> Block:
     Raises:
         PeerProtocolError: It is not one whole block.
     """
+    found = kernel()
+    rows = None if found is None else found.decode_block(packed, Row, Sibling, Dot, unchecked_ext, are_objects)
+    return _decode_block(packed) if rows is None else Block(*rows)
+
+
+def _decode_block(packed: bytes) -> Block:
+    """The rule; the kernel knows well-formed blocks and leaves all others to it."""
     if packed == _NOTHING:
         return Block([], [])
     form = packed[0] if packed else len(_WIDTHS)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.crdt.block import Block
+from propagul.crdt.bulk import lacking
+from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +99,4 @@ class Lacks:
             )
         if self._known is None:
             return block
-        stamp_of, known = self._known.stamp_of, self._known
-        return Block(
-            [p for p in block.plain if stamp_of(p[4]) < p[3]],
-            [item for item in block.other if not item[1].covered_by(known)],
-        )
+        return Block(*twin_of(lacking)(self._known, *block))

@@ -14,12 +14,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from propagul.crdt import row as rows
+from propagul.crdt.bulk import load_plains
 from propagul.crdt.cut import Cut, Join, Lacks
 from propagul.crdt.dot import Dot, HybridClock, Origin, Stamp
 from propagul.crdt.merge import Change, Merge, Merged
 from propagul.crdt.payload import Keep, Remove
 from propagul.crdt.pending import Pending
 from propagul.crdt.table import Table
+from propagul.crdt.twins import twin_of
 from propagul.crdt.vector import Floor, Frozen, VersionVector
 
 if TYPE_CHECKING:
@@ -352,8 +354,7 @@ class Replica:
 
     def load(self, block: Block) -> None:
         """Take rows of a snapshot as they are."""
-        for key, payload, kind, stamp, origin in block.plain:
-            self.table.write(key, kind, payload, stamp, origin)
+        twin_of(load_plains)(self.table, block.plain)
         for key, row in block.other:
             self.table.put(key, row)
 

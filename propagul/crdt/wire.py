@@ -92,7 +92,7 @@ def fields(packed: bytes, count: int) -> list[object]:
     if not is_one_object(whole):
         raise PeerProtocolError("not a well-formed message")
     try:
-        return cast("list[object]", msgpack.unpackb(whole, max_map_len=0, ext_hook=_unchecked_ext))
+        return cast("list[object]", msgpack.unpackb(whole, max_map_len=0, ext_hook=unchecked_ext))
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         raise PeerProtocolError("not a well-formed message") from error
 
@@ -198,7 +198,8 @@ class Objects:
         self._end = 0
 
 
-def _unchecked_ext(code: int, content: bytes) -> object:
+def unchecked_ext(code: int, content: bytes) -> object:
+    """`known_ext` for those who check later what is in packed payloads."""
     return Packed(content) if code == _PACKED else known_ext(code, content)
 
 

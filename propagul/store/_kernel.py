@@ -64,7 +64,6 @@ def bind(store: StateMap, own: type[StateMap]) -> None:
             _log_of(store),
         )
         space.table.lessee = setter.release
-        space.table._journal.newest_of = kernel.newest_of  # noqa: SLF001
         _put(store, setter, own.set)
 
 

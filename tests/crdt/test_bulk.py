@@ -25,6 +25,7 @@ from propagul.crdt import (
     Sibling,
     Stamp,
     VersionVector,
+    bulk,
     codec,
 )
 from propagul.crdt.bulk import take_plains, take_row, take_rows
@@ -270,8 +271,50 @@ def test_where_the_kernel_is_streams_go_through_it(module: ModuleType) -> None:
     editor.apply(editor.prepare([Op("key", 0, "value")], WALL))
     with by(Counting()):  # type: ignore[arg-type]  # as good as one
         take(receiver, lacking(editor, receiver))
-    assert called == ["take_plains"]
+    assert called == ["lacking", "decode_block", "take_plains"]
     assert not blocks_of(lacking(editor, receiver))
     with by(None):
         receiver.merge([Block([], [("key", row((1, 5)))])], [], WALL)
-    assert called == ["take_plains"]
+    assert len(called) == 3
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_rows_are_loaded_to_the_same_table(is_read: bool, module: ModuleType) -> None:  # noqa: FBT001 - a parameter
+    plains: list[Plain] = [
+        (KEYS[n * 7 % len(KEYS)], PAYLOADS[n % 8], n % 3, Stamp(n + 1), Origin(n % 5 + 1)) for n in range(3000)
+    ]
+    tables, seen = [], []
+    for load_all in (module.load_plains, bulk.load_plains):
+        table = Table()
+        for key in KEYS[:20]:
+            table.put(key, row((5, 1), (5, 2)))
+        table.drop(KEYS[0])
+        capture = table.capture(0) if is_read else None
+        load_all(table, plains)
+        tables.append(said_by(table))
+        seen.append(capture.read(1000) if capture is not None else None)
+    assert tables[0] == tables[1]
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("known", VECTORS, ids=range(len(VECTORS)))
+def test_a_peer_lacks_the_same_rows(known: VersionVector, module: ModuleType) -> None:
+    plains: list[Plain] = [(f"{s} {o}", "v", 0, Stamp(s), Origin(o)) for s in range(1, 12) for o in range(1, 9)]
+    others = [(str(number), each) for number, each in enumerate(ROWS)]
+    found = module.lacking(known, plains, others)
+    assert found == bulk.lacking(known, plains, others)
+    assert all(here is there for here, there in zip(found[0], bulk.lacking(known, plains, others)[0], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("load_plains", ()), ("load_plains", (Table(), ())), ("load_plains", (Table(), [5])), ("load_plains", (5, [])),
+     ("lacking", ()), ("lacking", (5, [], [])), ("lacking", (VersionVector(), (), [])),
+     ("lacking", (VersionVector(), [5], [])), ("lacking", (VersionVector(), [], [5])),
+     ("lacking", (VersionVector(), [], [("k", ((), {1: "5"}))])),
+     ("lacking", (VersionVector(), [], [("k", ((), {"1": 5}))]))],
+    ids=range(11),
+)  # fmt: skip
+def test_what_are_no_rows_is_refused(name: str, arguments: tuple[object, ...], module: ModuleType) -> None:
+    with pytest.raises((TypeError, AttributeError)):
+        getattr(module, name)(*arguments)

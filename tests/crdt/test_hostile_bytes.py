@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import random
+import shutil
 import struct
 import sys
 import threading
@@ -36,6 +38,7 @@ from propagul.crdt import (
     codec,
     wire,
 )
+from propagul.crdt.twins import KERNEL_VARIABLE
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
 from propagul.gossip import messages, stream
 from propagul.gossip.exchange import Exchange
@@ -43,6 +46,7 @@ from propagul.log import fold
 from propagul.store._namespace import Namespace
 from tests.crdt import blocks as strategies
 from tests.crdt.histories import LONG, SPACE, WALL, examples
+from tests.crdt.kernels import by, compiled, load
 from tests.crdt.test_golden import BATCH, BLOCK, ENTRIES, JOIN
 from tests.gossip.taking import taken
 
@@ -52,6 +56,16 @@ if TYPE_CHECKING:
     Decoder = Callable[[bytes], object]
 
 FRAMES = 1_000_000 if LONG else 100_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The kernel as its source stands here; Python where that is asked for, or where no compiler is."""
+    if os.environ.get(KERNEL_VARIABLE) == "off" or not shutil.which("cc"):
+        yield
+        return
+    with by(load(compiled(tmp_path_factory.mktemp("kernel")))):
+        yield
 
 
 def decode_batch(packed: bytes) -> object:
