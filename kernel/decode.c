@@ -14,9 +14,10 @@ typedef struct {
     uint64_t size;                      /* how many there were */
 } Column;
 
+/* Small: a hostile block may hold very many. */
 typedef struct {
-    uint64_t stamp, origin;
-    PyObject *origin_object;            /* borrowed of `origins` */
+    uint64_t stamp;
+    uint32_t origin;                    /* its place among `origins` */
     uint16_t kind;
 } Dot;
 
@@ -166,12 +167,8 @@ deal_origins(Draft *d)
         if (count < 0 || count > d->size - at || number < 0 || number >= PyList_GET_SIZE(d->origins)) {
             return 0;
         }
-        PyObject *object = PyList_GET_ITEM(d->origins, number);
-        uint64_t origin = 0;
-        as_number(object, &origin);
-        for (; count > 0; count--, at++) {
-            d->dots[at].origin_object = object;
-            d->dots[at].origin = origin;
+        for (; count > 0; count--) {
+            d->dots[at++].origin = (uint32_t)number;
         }
     }
     return at == d->size;
@@ -181,8 +178,8 @@ static enum outcome
 read_origins(Draft *d)
 {
     uint64_t count = 1, origin;
-    int many = (d->form & HAS_ORIGINS) != 0;
-    if (many && ((d->at = get_array(d->at, d->end, &count)) == NULL || count < 2 || count > (uint64_t)d->size)) {
+    if ((d->form & HAS_ORIGINS) != 0
+        && ((d->at = get_array(d->at, d->end, &count)) == NULL || count < 2 || count > (uint64_t)d->size)) {
         return LEAVE;
     }
     if ((d->origins = PyList_New(0)) == NULL) {
@@ -198,10 +195,6 @@ read_origins(Draft *d)
         if (failed) {
             return FAILED;
         }
-    }
-    for (Py_ssize_t i = 0; !many && i < d->size; i++) {
-        d->dots[i].origin_object = PyList_GET_ITEM(d->origins, 0);
-        d->dots[i].origin = origin;
     }
     return DONE;
 }
@@ -316,6 +309,24 @@ read_columns(Draft *d)
 /* --- the rows ----------------------------------------------------------------------------------------------------- */
 
 static PyObject *
+origin_of(Draft *d, const Dot *dot)
+{
+    return PyList_GET_ITEM(d->origins, dot->origin);
+}
+
+/* Whether a dot ranks above another one. */
+static int
+is_above(Draft *d, const Dot *dot, const Dot *other)
+{
+    uint64_t origin = 0, other_origin = 0;
+    if (dot->stamp != other->stamp) {
+        return dot->stamp > other->stamp;
+    }
+    return as_number(origin_of(d, dot), &origin) && as_number(origin_of(d, other), &other_origin)
+        && origin > other_origin;
+}
+
+static PyObject *
 next_key(Draft *d)
 {
     if (d->lengths.at != d->lengths.end) {
@@ -339,7 +350,7 @@ next_plain(Draft *d)
     PyTuple_SET_ITEM(plain, 1, Py_NewRef(PyList_GET_ITEM(d->payloads, at)));
     PyTuple_SET_ITEM(plain, 2, kind);
     PyTuple_SET_ITEM(plain, 3, stamp);
-    PyTuple_SET_ITEM(plain, 4, Py_NewRef(dot->origin_object));
+    PyTuple_SET_ITEM(plain, 4, Py_NewRef(origin_of(d, dot)));
     if (key == NULL || kind == NULL || stamp == NULL) {
         Py_DECREF(plain);
         return NULL;
@@ -360,7 +371,7 @@ next_sibling(Draft *d)
     }
     PyObject *stamp = PyLong_FromUnsignedLongLong(d->dots[at].stamp), *kind = PyLong_FromLong(d->dots[at].kind);
     PyTuple_SET_ITEM(dot, 0, stamp);
-    PyTuple_SET_ITEM(dot, 1, Py_NewRef(d->dots[at].origin_object));
+    PyTuple_SET_ITEM(dot, 1, Py_NewRef(origin_of(d, &d->dots[at])));
     PyTuple_SET_ITEM(sibling, 0, dot);
     PyTuple_SET_ITEM(sibling, 1, kind);
     PyTuple_SET_ITEM(sibling, 2, Py_NewRef(PyList_GET_ITEM(d->payloads, at)));
@@ -382,7 +393,7 @@ next_siblings(Draft *d, Py_ssize_t width, PyObject **siblings)
     }
     for (Py_ssize_t i = 0; i < width; i++) {
         const Dot *dot = &d->dots[d->sibling];
-        if (i > 0 && (dot[-1].stamp < dot->stamp || (dot[-1].stamp == dot->stamp && dot[-1].origin <= dot->origin))) {
+        if (i > 0 && !is_above(d, dot - 1, dot)) {
             return LEAVE;
         }
         PyObject *sibling = next_sibling(d);
@@ -407,7 +418,7 @@ next_context(Draft *d, PyObject *siblings, Py_ssize_t further, PyObject *context
     }
     for (; further > 0; further--) {
         const Dot *dot = &d->dots[d->seen++];
-        PyObject *known = PyDict_GetItemWithError(context, dot->origin_object);
+        PyObject *known = PyDict_GetItemWithError(context, origin_of(d, dot));
         uint64_t stamp = 0;
         if (known == NULL ? PyErr_Occurred() != NULL : !as_number(known, &stamp)) {
             return FAILED;
@@ -416,7 +427,7 @@ next_context(Draft *d, PyObject *siblings, Py_ssize_t further, PyObject *context
             return LEAVE;
         }
         PyObject *said = PyLong_FromUnsignedLongLong(dot->stamp);
-        int failed = said == NULL || PyDict_SetItem(context, dot->origin_object, said) < 0;
+        int failed = said == NULL || PyDict_SetItem(context, origin_of(d, dot), said) < 0;
         Py_XDECREF(said);
         if (failed) {
             return FAILED;

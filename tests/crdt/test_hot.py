@@ -121,7 +121,8 @@ def same(pair: Pair) -> bool:
 @examples(80)
 @given(acts, st.integers(2, 9))
 def test_the_short_path_does_what_the_long_one_does(history: list[Act], chunk: int) -> None:
-    with patch.object(arrivals, "CHUNK", chunk), patch.object(hot, "CHUNK", chunk):
+    of_the_kernel = patch.object(arrivals.Arrivals, "chunk", chunk)
+    with patch.object(arrivals, "CHUNK", chunk), patch.object(hot, "CHUNK", chunk), of_the_kernel:
         pair = Pair()
         for number, act in enumerate(history):
             pair.do(act)
