@@ -58,11 +58,11 @@ MUTANTS = [
     ),
     Mutant(
         "a push is taken for all that was told", "gossip/exchange.py",
-        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 213,
+        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 4,
     ),
     Mutant(
         "a push of one message is taken for all that was told", "gossip/exchange.py",
-        "Stage({dot.origin: dot.stamp}, None", "Stage({**self._unadopted, dot.origin: dot.stamp}, None", 83,
+        "adopt = {dot.origin: dot.stamp}", "adopt = {**self._unadopted, dot.origin: dot.stamp}", 420,
     ),
     Mutant(
         "an acknowledged push is taken for all that we have", "gossip/exchange.py",
@@ -70,7 +70,7 @@ MUTANTS = [
     ),
     Mutant(
         "an acknowledgement hides more than what was pushed", "gossip/exchange.py",
-        "[entry for entry in entries if entry != implied]", "[] if implied else entries", 3,
+        "[entry for entry in entries if entry != implied]", "[] if implied else entries", 115,
     ),
     Mutant(
         "a push is of the stamp before", "gossip/messages.py",
@@ -95,11 +95,12 @@ MUTANTS = [
     ),
     Mutant(
         "the last block of a stream is not applied", "store/_streams.py",
-        "for block in (*staged, *self._blocks)]", "for block in (*staged, *self._blocks)][:-1]", 0,
+        "rows = self._blocks if self._offer", "rows = self._blocks[:-1] if self._offer", 1,
     ),
     Mutant(
         "staged blocks are forgotten at the end of their stream", "store/_streams.py",
-        "for block in (*staged, *self._blocks)]", "for block in self._blocks]", 0,
+        "            self._offer.add(block if journal.has_room(staged.bytes) else left(block, number))\n",
+        "            number\n", 0,
     ),
     Mutant(
         "a stream in slices is not of one instant", "store/_streams.py",
