@@ -238,3 +238,75 @@ take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count)
     table_close(&table);
     return failed ? NULL : Py_NewRef(Py_None);
 }
+
+/* A row of one sibling as it travels. The origin is the one before, if that is the same: a new int is 32 bytes. */
+static PyObject *
+plain_at(Table *t, Py_ssize_t at, Known *origin)
+{
+    const Written written = table_read(t, at);
+    PyObject *stamp = PyLong_FromUnsignedLongLong(written.stamp), *kind = PyLong_FromLong(written.kind), *plain = NULL;
+    if (origin->object == NULL || origin->number != written.origin) {
+        PyObject *fresh = PyLong_FromUnsignedLongLong(written.origin);
+        Py_XSETREF(origin->object, fresh);
+        origin->number = written.origin;
+    }
+    if (stamp != NULL && kind != NULL && origin->object != NULL) {
+        plain = PyTuple_Pack(5, PyList_GET_ITEM(t->keys, at), written.payload, kind, stamp, origin->object);
+    }
+    Py_XDECREF(kind);
+    Py_XDECREF(stamp);
+    if (plain != NULL) {
+        untrack(plain);
+    }
+    return plain;
+}
+
+static int
+append(PyObject *list, PyObject *item)
+{
+    int failed = item == NULL || PyList_Append(list, item) < 0;
+    Py_XDECREF(item);
+    return failed ? -1 : 0;
+}
+
+static int
+read_all_slots(Table *t, PyObject *slots, PyObject *plains, PyObject *others, Known *origin)
+{
+    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(slots); i++) {
+        PyObject *slot = PySequence_Fast_GET_ITEM(slots, i);
+        PyObject *special = PyDict_GET_SIZE(t->special) == 0 ? NULL : PyDict_GetItemWithError(t->special, slot);
+        Py_ssize_t at = table_place(t, slot);
+        if (at < 0 || at >= PyList_GET_SIZE(t->keys) || (special == NULL && PyErr_Occurred())) {
+            return PyErr_Occurred() ? -1 : wrong("a slot has no key");
+        }
+        PyObject *key = PyList_GET_ITEM(t->keys, at);
+        if (special != NULL ? append(others, PyTuple_Pack(2, key, special)) < 0
+                            : is_name(key) && append(plains, plain_at(t, at, origin)) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+PyObject *
+read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2) {
+        return PyErr_Format(PyExc_TypeError, "read_slots takes a table and a sequence");
+    }
+    Table table = {.leased = 0};
+    Known origin = {.object = NULL};
+    PyObject *slots = PySequence_Fast(args[1], "read_slots takes a sequence of slots"), *both = NULL;
+    PyObject *plains = PyList_New(0), *others = PyList_New(0);
+    if (slots != NULL && plains != NULL && others != NULL && table_open(&table, args[0]) == 0
+        && read_all_slots(&table, slots, plains, others, &origin) == 0) {
+        both = PyTuple_Pack(2, plains, others);
+    }
+    table_close(&table);
+    Py_XDECREF(origin.object);
+    Py_XDECREF(others);
+    Py_XDECREF(plains);
+    Py_XDECREF(slots);
+    return both;
+}

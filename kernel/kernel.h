@@ -150,6 +150,9 @@ at_offset(PyObject *object, Py_ssize_t offset)
 
 /* --- bytes (crc32.c, msgpack.c) ----------------------------------------------------------------------------------- */
 
+/* What the first byte of a block says: which columns are there; see `propagul.crdt.codec`. */
+enum { HAS_LENGTHS = 1, HAS_KINDS = 2, HAS_ORIGINS = 4, HAS_SHAPES = 8, HAS_MANY = HAS_LENGTHS | HAS_SHAPES };
+
 void make_crc_table(void);
 uint32_t crc32_of(const unsigned char *at, size_t size, uint32_t start);
 
@@ -166,6 +169,10 @@ big(const unsigned char *at, int bytes)
 
 unsigned char *put_big(unsigned char *out, uint64_t value, int bytes);
 unsigned char *put_uint(unsigned char *out, uint64_t value);
+unsigned char *put_int(unsigned char *out, int64_t value);
+unsigned char *put_array(unsigned char *out, size_t size);
+unsigned char *put_text_head(unsigned char *out, size_t size);
+unsigned char *put_packed(unsigned char *out, const void *bytes, size_t size);
 unsigned char *put_text(unsigned char *out, const void *text, size_t size);
 unsigned char *put_payload(unsigned char *out, PyObject *value);
 
@@ -319,6 +326,8 @@ PyObject *take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count)
 PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *load_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *lacking(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *encode_block(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *decode_block(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *replay(PyObject *module, PyObject *const *args, Py_ssize_t count);

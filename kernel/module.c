@@ -13,6 +13,10 @@ static PyMethodDef functions[] = {
      "load_plains(table, plains)\n--\n\nSee propagul.crdt.bulk."},
     {"lacking", (PyCFunction)(void (*)(void))lacking, METH_FASTCALL,
      "lacking(known, plains, others)\n--\n\nSee propagul.crdt.bulk."},
+    {"read_slots", (PyCFunction)(void (*)(void))read_slots, METH_FASTCALL,
+     "read_slots(table, slots)\n--\n\nSee propagul.crdt.bulk."},
+    {"encode_block", (PyCFunction)(void (*)(void))encode_block, METH_FASTCALL,
+     "encode_block(plains, others, packed)\n--\n\nSee propagul.crdt.codec."},
     {"decode_block", (PyCFunction)(void (*)(void))decode_block, METH_FASTCALL,
      "decode_block(packed, row, sibling, dot, unchecked_ext, are_objects)\n--\n\nSee propagul.crdt.codec."},
     {"replay", (PyCFunction)(void (*)(void))replay, METH_FASTCALL,
@@ -35,7 +39,7 @@ fill_module(PyObject *module)
         }
         Py_DECREF(type);
     }
-    return PyModule_AddIntConstant(module, "LAYOUT", 3);
+    return PyModule_AddIntConstant(module, "LAYOUT", 4);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};

@@ -23,7 +23,7 @@ put_uint(unsigned char *out, uint64_t value)
     return put_big(out, value, 1 << power);
 }
 
-static unsigned char *
+unsigned char *
 put_int(unsigned char *out, int64_t value)
 {
     if (value >= 0) {
@@ -38,17 +38,42 @@ put_int(unsigned char *out, int64_t value)
     return put_big(out, (uint64_t)value, 1 << power);
 }
 
+/* A size behind a byte that says how long it is. */
+static unsigned char *
+put_size(unsigned char *out, unsigned char head, size_t size)
+{
+    int power = size <= 0xFF ? 0 : size <= 0xFFFF ? 1 : 2;
+    *out++ = (unsigned char)(head + power);
+    return put_big(out, size, 1 << power);
+}
+
 unsigned char *
-put_text(unsigned char *out, const void *text, size_t size)
+put_array(unsigned char *out, size_t size)
+{
+    if (size < 16) {
+        *out++ = (unsigned char)(0x90 | size);
+        return out;
+    }
+    int power = size <= 0xFFFF ? 1 : 2;
+    *out++ = (unsigned char)(0xDB + power);
+    return put_big(out, size, 1 << power);
+}
+
+/* What stands before the bytes of a text. */
+unsigned char *
+put_text_head(unsigned char *out, size_t size)
 {
     if (size < 32) {
         *out++ = (unsigned char)(0xA0 | size);
+        return out;
     }
-    else {
-        int power = size <= 0xFF ? 0 : size <= 0xFFFF ? 1 : 2;
-        *out++ = (unsigned char)(0xD9 + power);
-        out = put_big(out, size, 1 << power);
-    }
+    return put_size(out, 0xD9, size);
+}
+
+unsigned char *
+put_text(unsigned char *out, const void *text, size_t size)
+{
+    out = put_text_head(out, size);
     memcpy(out, text, size);
     return out + size;
 }
@@ -56,9 +81,22 @@ put_text(unsigned char *out, const void *text, size_t size)
 static unsigned char *
 put_bytes(unsigned char *out, const void *bytes, size_t size)
 {
-    int power = size <= 0xFF ? 0 : size <= 0xFFFF ? 1 : 2;
-    *out++ = (unsigned char)(0xC4 + power);
-    out = put_big(out, size, 1 << power);
+    out = put_size(out, 0xC4, size);
+    memcpy(out, bytes, size);
+    return out + size;
+}
+
+/* A packed list, dict or datetime: extension 1. */
+unsigned char *
+put_packed(unsigned char *out, const void *bytes, size_t size)
+{
+    if (size == 1 || size == 2 || size == 4 || size == 8 || size == 16) {
+        *out++ = (unsigned char)(size == 1 ? 0xD4 : size == 2 ? 0xD5 : size == 4 ? 0xD6 : size == 8 ? 0xD7 : 0xD8);
+    }
+    else {
+        out = put_size(out, 0xC7, size);
+    }
+    *out++ = 1;
     memcpy(out, bytes, size);
     return out + size;
 }
@@ -72,7 +110,7 @@ put_float(unsigned char *out, double value)
     return put_big(out, bits, 8);
 }
 
-/* A payload that `is_simple` let pass. */
+/* A scalar of the kind that `is_simple` lets pass. */
 unsigned char *
 put_payload(unsigned char *out, PyObject *value)
 {

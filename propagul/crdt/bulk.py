@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from propagul.crdt import row as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from propagul.crdt.block import Plain
     from propagul.crdt.dot import Origin
@@ -46,6 +46,20 @@ def take_plains(table: Table, seen: Callable[[Origin], int], plains: list[Plain]
         elif known[0] < stamp:
             write(key, kind, payload, stamp, origin)
     return left
+
+
+def read_slots(table: Table, slots: Sequence[int]) -> tuple[list[Plain], list[tuple[str, Row]]]:
+    """The rows in these slots, in their order; free ones left out."""
+    plains: list[Plain] = []
+    others: list[tuple[str, Row]] = []
+    keys, values, special = table._keys, table.values, table._special  # noqa: SLF001 - one loop of the table's
+    kinds, stamps, origins = table._kinds, table._stamps, table._origins  # noqa: SLF001
+    for slot in slots:
+        if slot in special:
+            others.append((keys[slot], special[slot]))
+        elif keys[slot]:
+            plains.append((keys[slot], values[slot], kinds[slot], stamps[slot], origins[slot]))  # type: ignore[arg-type]  # columns of these types; ABSENT is special
+    return plains, others
 
 
 def load_plains(table: Table, plains: list[Plain]) -> None:

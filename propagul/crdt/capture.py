@@ -10,6 +10,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 from propagul.crdt.block import Block
+from propagul.crdt.bulk import read_slots
+from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,18 +56,13 @@ class Capture:
         return block
 
     def _slice(self, slots: Sequence[int]) -> Block:
-        table, former = self._table, self._former
-        keys, values, special = table._keys, table.values, table._special  # noqa: SLF001 - one class in two halves
-        kinds, stamps, origins = table._kinds, table._stamps, table._origins  # noqa: SLF001
-        plain: list[Plain] = []
-        other: list[tuple[str, Row]] = []
-        for slot in slots:
-            if slot in former:
-                _file(former.pop(slot), plain, other)
-            elif slot in special:
-                other.append((keys[slot], special[slot]))
-            elif keys[slot]:
-                plain.append((keys[slot], values[slot], kinds[slot], stamps[slot], origins[slot]))  # type: ignore[arg-type]  # columns of these types; ABSENT is special
+        former = self._former
+        changed = [slot for slot in slots if slot in former] if former else []
+        if changed:
+            slots = [slot for slot in slots if slot not in former]
+        plain, other = twin_of(read_slots)(self._table, slots)
+        for slot in changed:
+            _file(former.pop(slot), plain, other)
         return Block(plain, other)
 
     def special_rows(self) -> Iterator[Row]:

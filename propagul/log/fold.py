@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
 
-from propagul.crdt import Batch, Block, Dot, Entry, Floor, Join, Merged, Origin, Stamp, VersionVector, codec, wire
+from propagul.crdt import Batch, Block, Dot, Entry, Floor, Join, Origin, Stamp, VersionVector, codec, wire
 from propagul.crdt.hot import Replay, replayer
 from propagul.crdt.twins import kernel
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
@@ -200,17 +200,6 @@ class Fold:
         """The blocks in the event at a place, one after the other: a stream may be longer than memory."""
         decoded = (codec.decode_block(cast("bytes", block)) for block in blocks)
         return decoded if self.cold is None else self.cold.left_in_blocks(decoded, place)
-
-
-def merge(
-    replica: Replica, blocks: Iterable[bytes], entries: Sequence[Entry], wall: Stamp, join: Join | None
-) -> Merged:
-    """Apply a whole stream, live or read back.
-
-    Raises:
-        PeerProtocolError: A block is malformed. Nothing was applied.
-    """
-    return replica.merge([codec.decode_block(block) for block in blocks], entries, wall, join)
 
 
 def block_of(event: bytes) -> bytes:

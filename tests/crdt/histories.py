@@ -215,7 +215,7 @@ class Room:
         staged, last = (blocks, []) if self._moment % 2 else ([], blocks)
         self.logs[who] += [fold.encode_block(SPACE, self._moment, block) for block in staged]
         self.logs[who].append(fold.encode_end(SPACE, self._moment, self.wall(who), entries, join, last))
-        return fold.merge(self.replicas[who], blocks, entries, self.wall(who), join)
+        return self.replicas[who].merge(map(codec.decode_block, blocks), entries, self.wall(who), join)
 
     def _ops(self, step: Step) -> list[Op]:
         now = self._moment

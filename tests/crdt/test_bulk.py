@@ -117,11 +117,12 @@ class Pair:
             captures.append(replica.table.capture(0))
 
     def read_captures(self) -> None:
-        for captures, seen in zip(self.captures, self.seen, strict=True):
+        for (kernel, _), captures, seen in zip(self.twins, self.captures, self.seen, strict=True):
             while captures:
                 capture = captures.pop()
-                while block := capture.read(50):
-                    seen.append(block)
+                with by(kernel):
+                    while block := capture.read(50):
+                        seen.append(block)
                 capture.close()
 
 
@@ -271,11 +272,11 @@ def test_where_the_kernel_is_streams_go_through_it(module: ModuleType) -> None:
     editor.apply(editor.prepare([Op("key", 0, "value")], WALL))
     with by(Counting()):  # type: ignore[arg-type]  # as good as one
         take(receiver, lacking(editor, receiver))
-    assert called == ["lacking", "decode_block", "take_plains"]
+        assert called == ["read_slots", "lacking", "encode_block", "decode_block", "take_plains"]
     assert not blocks_of(lacking(editor, receiver))
     with by(None):
         receiver.merge([Block([], [("key", row((1, 5)))])], [], WALL)
-    assert len(called) == 3
+    assert len(called) == 5
 
 
 @pytest.mark.parametrize("is_read", [False, True])
@@ -297,6 +298,20 @@ def test_rows_are_loaded_to_the_same_table(is_read: bool, module: ModuleType) ->
     assert seen[0] == seen[1]
 
 
+def test_slots_are_read_to_the_same_rows(module: ModuleType) -> None:
+    table = Table()
+    for number, key in enumerate(KEYS):
+        table.put(key, ROWS[number % 7] if number % 3 else row((number + 1, 9)))
+    for key in KEYS[5:50:3]:
+        table.drop(key)
+    for slots in (range(len(KEYS)), [9, 3, 0, 3, 5], [], range(40, 60)):
+        found = module.read_slots(table, slots)
+        assert found == bulk.read_slots(table, slots)
+        assert list(map(type, found[0])) == [tuple] * len(found[0])
+        assert not any(map(gc.is_tracked, found[0]))
+    table._stamps.frombytes(bytes(8))  # raises where somebody still holds its memory
+
+
 @pytest.mark.parametrize("known", VECTORS, ids=range(len(VECTORS)))
 def test_a_peer_lacks_the_same_rows(known: VersionVector, module: ModuleType) -> None:
     plains: list[Plain] = [(f"{s} {o}", "v", 0, Stamp(s), Origin(o)) for s in range(1, 12) for o in range(1, 9)]
@@ -312,9 +327,11 @@ def test_a_peer_lacks_the_same_rows(known: VersionVector, module: ModuleType) ->
      ("lacking", ()), ("lacking", (5, [], [])), ("lacking", (VersionVector(), (), [])),
      ("lacking", (VersionVector(), [5], [])), ("lacking", (VersionVector(), [], [5])),
      ("lacking", (VersionVector(), [], [("k", ((), {1: "5"}))])),
-     ("lacking", (VersionVector(), [], [("k", ((), {"1": 5}))]))],
-    ids=range(11),
+     ("lacking", (VersionVector(), [], [("k", ((), {"1": 5}))])),
+     ("read_slots", ()), ("read_slots", (Table(), 5)), ("read_slots", (5, [])), ("read_slots", (Table(), ["0"])),
+     ("read_slots", (Table(), [0])), ("read_slots", (Table(), [2**64]))],
+    ids=range(17),
 )  # fmt: skip
 def test_what_are_no_rows_is_refused(name: str, arguments: tuple[object, ...], module: ModuleType) -> None:
-    with pytest.raises((TypeError, AttributeError)):
+    with pytest.raises((TypeError, AttributeError, ValueError)):
         getattr(module, name)(*arguments)

@@ -198,7 +198,7 @@ MUTANTS = [
     # --- the fold
     Mutant("staged blocks apply without their end", "log/fold.py",
            "[]).append(place)\n",
-           "[]).append(place)\n            merge(replica, [cast('bytes', body[1])], [], Stamp(1), None)\n", 3),
+           "[]).append(place)\n            replica.merge(self._decoded(place, [body[1]]), [], Stamp(1))\n", 3),
     Mutant("a stream ends without its staged blocks", "log/fold.py",
            "staged = self._staged.pop((space, _number(stream)), [])", "staged: list[int] = []", 1),
     Mutant("the fold's short way writes over another's row", "crdt/hot.py",

@@ -230,7 +230,7 @@ class Process:
             entries = codec.unflatten(codec.flatten(cut.entries))
             replica.settle()
             self.hear(replica.settled())
-            self.hear(fold.merge(replica, blocks, entries, wall, cut.join).changes)
+            self.hear(replica.merge(map(codec.decode_block, blocks), entries, wall, cut.join).changes)
         self.check(space)
         return before != (self.known[space], len(self.world.histories[space]), replica.vector.mark)
 
