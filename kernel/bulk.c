@@ -197,10 +197,10 @@ lacking(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 /* Have Python join one row. */
 static int
-leave_row(Table *t, PyObject *here, PyObject *key, PyObject *row, PyObject *take_one)
+leave_row(Table *t, PyObject *key, PyObject *row, PyObject *join)
 {
     table_release(t);
-    PyObject *done = PyObject_CallFunctionObjArgs(take_one, t->object, here, key, row, NULL);
+    PyObject *done = PyObject_CallFunctionObjArgs(join, key, row, NULL);
     Py_XDECREF(done);
     return done == NULL ? -1 : table_lease(t);
 }
@@ -216,7 +216,7 @@ take_all_rows(Table *t, Vector *here, PyObject *const *args)
         }
         PyObject *key = PyTuple_GET_ITEM(pair, 0), *row = PyTuple_GET_ITEM(pair, 1);
         enum outcome outcome = PyList_GET_SIZE(t->captures) == 0 ? take_row(t, here, key, row) : LEAVE;
-        if (outcome == FAILED || (outcome == LEAVE && leave_row(t, args[1], key, row, args[3]) < 0)) {
+        if (outcome == FAILED || (outcome == LEAVE && leave_row(t, key, row, args[3]) < 0)) {
             return -1;
         }
     }

@@ -1,5 +1,5 @@
-/* `codec.encode_block`, for rows whose numbers and texts are of the usual kinds; its layout stands there. Any other block
-   is left.
+/* `codec.encode_blocks`, for rows whose numbers and texts are of the usual kinds; layout and sizes stand there. Any others
+   are left.
 
    Everything is gathered first, in columns and without a copy, so that its bytes can be counted; then it is written. */
 
@@ -28,6 +28,19 @@ typedef struct {
     uint64_t origins[ORIGINS_MAX];      /* in the order in which they first come */
     Py_ssize_t named;
 } Draft;
+
+/* Rows that are to become blocks, and how large those may become. */
+typedef struct {
+    PyObject *plains, *others, *packed_type;
+    Py_ssize_t rows, bytes_max, rows_max;
+} Given;
+
+/* The rows of one of these blocks. */
+typedef struct {
+    Py_ssize_t begin, end;
+    Py_ssize_t siblings, said;          /* how many of them have, and how many entries their contexts have */
+    Py_ssize_t bytes;                   /* about */
+} Span;
 
 /* --- what there is ------------------------------------------------------------------------------------------------ */
 
@@ -78,7 +91,7 @@ is_stamp(PyObject *object, uint64_t *stamp)
 static int
 add_key(Draft *d, PyObject *key)
 {
-    const Py_ssize_t bytes = is_name(key) ? utf8_bytes(key) : -1;
+    const Py_ssize_t bytes = utf8_bytes(key);
     if (bytes < 0) {
         return 0;
     }
@@ -106,9 +119,6 @@ add_sibling(Draft *d, PyObject *payload, PyObject *kind, PyObject *stamp, PyObje
 static int
 add_plain(Draft *d, PyObject *plain)
 {
-    if (!is_tuple(plain, 5)) {
-        return 0;
-    }
     d->shapes[d->rows] = (Shape){1, 0};
     return add_key(d, PyTuple_GET_ITEM(plain, 0))
         && add_sibling(d, PyTuple_GET_ITEM(plain, 1), PyTuple_GET_ITEM(plain, 2), PyTuple_GET_ITEM(plain, 3),
@@ -150,8 +160,8 @@ add_other(Draft *d, PyObject *key, PyObject *row, Py_ssize_t seen)
     PyObject *siblings = PyTuple_GET_ITEM(row, 0);
     const Py_ssize_t width = PyTuple_GET_SIZE(siblings), first = d->siblings;
     for (Py_ssize_t i = 0; i < width; i++) {
-        PyObject *sibling = PyTuple_GET_ITEM(siblings, i), *dot;
-        if (!is_tuple(sibling, 3) || !is_tuple(dot = PyTuple_GET_ITEM(sibling, 0), 2)
+        PyObject *sibling = PyTuple_GET_ITEM(siblings, i), *dot = PyTuple_GET_ITEM(sibling, 0);
+        if (!is_tuple(dot, 2)
             || !add_sibling(d, PyTuple_GET_ITEM(sibling, 2), PyTuple_GET_ITEM(sibling, 1), PyTuple_GET_ITEM(dot, 0),
                             PyTuple_GET_ITEM(dot, 1))) {
             return 0;
@@ -161,19 +171,60 @@ add_other(Draft *d, PyObject *key, PyObject *row, Py_ssize_t seen)
     return add_further(d, PyTuple_GET_ITEM(row, 1), d->dots + first, width, seen) && add_key(d, key);
 }
 
-/* How many siblings the others have, and how much their contexts say; 0 if one of them is no row, or a broad one. */
-static int
-count_others(PyObject *others, Py_ssize_t *siblings, Py_ssize_t *said)
+/* How long a text or byte string is; `other` for what has no length. */
+static Py_ssize_t
+length_of(PyObject *payload, Py_ssize_t other)
 {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(others); i++) {
-        PyObject *pair = PyList_GET_ITEM(others, i), *row;
-        if (!is_tuple(pair, 2) || !is_tuple(row = PyTuple_GET_ITEM(pair, 1), 2)
-            || !PyTuple_CheckExact(PyTuple_GET_ITEM(row, 0)) || !PyDict_CheckExact(PyTuple_GET_ITEM(row, 1))
-            || PyTuple_GET_SIZE(PyTuple_GET_ITEM(row, 0)) > WIDTH_MAX) {
+    return PyUnicode_Check(payload) ? PyUnicode_GET_LENGTH(payload)
+         : PyBytes_Check(payload)   ? PyBytes_GET_SIZE(payload)
+                                    : other;
+}
+
+static int
+measure_plain(Span *span, PyObject *plain)
+{
+    if (!is_tuple(plain, 5) || !is_name(PyTuple_GET_ITEM(plain, 0))) {
+        return 0;
+    }
+    span->bytes += 16 + PyUnicode_GET_LENGTH(PyTuple_GET_ITEM(plain, 0)) + length_of(PyTuple_GET_ITEM(plain, 1), 8);
+    span->siblings++;
+    return 1;
+}
+
+static int
+measure_other(Span *span, PyObject *pair)
+{
+    PyObject *key, *row, *siblings, *context;
+    if (!is_tuple(pair, 2) || !is_name(key = PyTuple_GET_ITEM(pair, 0)) || !is_tuple(row = PyTuple_GET_ITEM(pair, 1), 2)
+        || !PyTuple_CheckExact(siblings = PyTuple_GET_ITEM(row, 0)) || PyTuple_GET_SIZE(siblings) > WIDTH_MAX
+        || !PyDict_CheckExact(context = PyTuple_GET_ITEM(row, 1))) {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(siblings); i++) {
+        if (!is_tuple(PyTuple_GET_ITEM(siblings, i), 3)) {
             return 0;
         }
-        *siblings += PyTuple_GET_SIZE(PyTuple_GET_ITEM(row, 0));
-        *said += PyDict_GET_SIZE(PyTuple_GET_ITEM(row, 1));
+        span->bytes += 32 + length_of(PyTuple_GET_ITEM(PyTuple_GET_ITEM(siblings, i), 2), 0);
+    }
+    span->bytes += 16 + PyUnicode_GET_LENGTH(key) + 20 * PyDict_GET_SIZE(context);
+    span->siblings += PyTuple_GET_SIZE(siblings);
+    span->said += PyDict_GET_SIZE(context);
+    return 1;
+}
+
+/* How far the next block goes, and what it has to hold; 0 if there is what is no row, or a broad one. */
+static int
+measure(Span *span, const Given *given)
+{
+    const Py_ssize_t plain = PyList_GET_SIZE(given->plains);
+    span->siblings = span->said = span->bytes = 0;
+    span->end = span->begin;
+    while (span->end < given->rows && span->bytes < given->bytes_max && span->end - span->begin < given->rows_max) {
+        const Py_ssize_t at = span->end++;
+        if (!(at < plain ? measure_plain(span, PyList_GET_ITEM(given->plains, at))
+                         : measure_other(span, PyList_GET_ITEM(given->others, at - plain)))) {
+            return 0;
+        }
     }
     return 1;
 }
@@ -201,31 +252,24 @@ name_origins(Draft *d)
 }
 
 static enum outcome
-gather(Draft *d, PyObject *plains, PyObject *others)
+gather(Draft *d, const Given *given, const Span *span)
 {
-    const Py_ssize_t plain = PyList_GET_SIZE(plains), rows = plain + PyList_GET_SIZE(others);
-    Py_ssize_t siblings = plain, said = 0;
-    if (!count_others(others, &siblings, &said) || siblings + said == 0) {
-        return LEAVE;
-    }
+    const Py_ssize_t plain = PyList_GET_SIZE(given->plains), rows = span->end - span->begin;
+    const Py_ssize_t size = span->siblings + span->said;
     d->keys = PyMem_New(PyObject *, rows);
     d->shapes = PyMem_New(Shape, rows);
-    d->payloads = PyMem_New(PyObject *, siblings);
-    d->kinds = PyMem_New(uint16_t, siblings);
-    d->dots = PyMem_New(Dot, siblings + said);
+    d->payloads = PyMem_New(PyObject *, span->siblings);
+    d->kinds = PyMem_New(uint16_t, span->siblings);
+    d->dots = PyMem_New(Dot, size);
     if (d->keys == NULL || d->shapes == NULL || d->payloads == NULL || d->kinds == NULL || d->dots == NULL) {
         PyErr_NoMemory();
         return FAILED;
     }
-    d->size = siblings;
-    for (Py_ssize_t i = 0; i < plain; i++) {
-        if (!add_plain(d, PyList_GET_ITEM(plains, i))) {
-            return LEAVE;
-        }
-    }
-    for (Py_ssize_t i = 0; i < rows - plain; i++) {
-        PyObject *pair = PyList_GET_ITEM(others, i);
-        if (!add_other(d, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1), siblings + said)) {
+    d->size = span->siblings;
+    for (Py_ssize_t at = span->begin; at < span->end; at++) {
+        PyObject *item = at < plain ? PyList_GET_ITEM(given->plains, at) : PyList_GET_ITEM(given->others, at - plain);
+        if (!(at < plain ? add_plain(d, item)
+                         : add_other(d, PyTuple_GET_ITEM(item, 0), PyTuple_GET_ITEM(item, 1), size))) {
             return LEAVE;
         }
     }
@@ -398,25 +442,16 @@ bytes_max(const Draft *d)
          + a_dot * (size_t)d->size + (size_t)d->named * UINT_BYTES_MAX;
 }
 
-/* A block of plain rows and others; None if it is left to Python. */
-PyObject *
-encode_block(PyObject *module, PyObject *const *args, Py_ssize_t count)
+/* The next block; NULL without an exception if it is left. */
+static PyObject *
+encode_span(const Given *given, const Span *span)
 {
-    (void)module;
-    if (count != 3 || !PyList_CheckExact(args[0]) || !PyList_CheckExact(args[1]) || !PyType_Check(args[2])
-        || !PyType_IsSubtype((PyTypeObject *)args[2], &PyBytes_Type)) {
-        return PyErr_Format(PyExc_TypeError, "encode_block takes two lists and a type of bytes");
-    }
-    Draft d = {.packed_type = args[2]};
+    Draft d = {.packed_type = given->packed_type};
     PyObject *block = NULL;
     unsigned char *out = NULL;
-    enum outcome outcome = gather(&d, args[0], args[1]);
-    if (outcome == DONE) {
+    if (gather(&d, given, span) == DONE) {
         out = PyMem_Malloc(bytes_max(&d));
         block = out == NULL ? PyErr_NoMemory() : PyBytes_FromStringAndSize((char *)out, put_block(out, &d) - out);
-    }
-    else if (outcome == LEAVE) {
-        block = Py_NewRef(Py_None);
     }
     PyMem_Free(out);
     PyMem_Free(d.keys);
@@ -425,4 +460,32 @@ encode_block(PyObject *module, PyObject *const *args, Py_ssize_t count)
     PyMem_Free(d.kinds);
     PyMem_Free(d.dots);
     return block;
+}
+
+/* A list of blocks; None if one of them is left to Python. */
+PyObject *
+encode_blocks(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 5 || !PyList_CheckExact(args[0]) || !PyList_CheckExact(args[1]) || !PyType_Check(args[2])
+        || !PyType_IsSubtype((PyTypeObject *)args[2], &PyBytes_Type)) {
+        return PyErr_Format(PyExc_TypeError, "encode_blocks takes two lists, a type of bytes and two limits");
+    }
+    const Given given = {args[0], args[1], args[2], PyList_GET_SIZE(args[0]) + PyList_GET_SIZE(args[1]),
+                         PyLong_AsSsize_t(args[3]), PyLong_AsSsize_t(args[4])};
+    PyObject *blocks = PyErr_Occurred() ? NULL : PyList_New(0);
+    if (blocks != NULL && (given.bytes_max < 1 || given.rows_max < 1)) {
+        PyErr_SetString(PyExc_ValueError, "a block has room for a row");
+        Py_CLEAR(blocks);
+    }
+    for (Span span = {0}; blocks != NULL && span.begin < given.rows; span.begin = span.end) {
+        PyObject *block = measure(&span, &given) ? encode_span(&given, &span) : NULL;
+        int failed = block == NULL || PyList_Append(blocks, block) < 0;
+        Py_XDECREF(block);
+        if (failed) {
+            Py_DECREF(blocks);
+            return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+        }
+    }
+    return blocks;
 }

@@ -2,7 +2,7 @@
 
 #include "kernel.h"
 
-enum { SIBLINGS_MAX = 64 }; /* of either side; more are Python's */
+enum { SIBLINGS_MAX = 64 }; /* of either side and of both; more are Python's, which tells of them */
 
 typedef struct {
     uint64_t stamp, origin;
@@ -15,6 +15,38 @@ typedef struct {
     Py_ssize_t size;
     PyObject *context;                  /* borrowed */
 } Side;
+
+/* Read a row's siblings. They, their dots and the numbers in these lie all over memory: each round asks for what the next
+   one reads, so that the processor waits for all of it at once. */
+static int
+read_siblings(Side *side, PyObject *siblings)
+{
+    for (Py_ssize_t i = 0; i < side->size; i++) {
+        prefetch(side->dots[i].sibling = PyTuple_GET_ITEM(siblings, i));
+    }
+    for (Py_ssize_t i = 0; i < side->size; i++) {
+        if (!is_tuple(side->dots[i].sibling, 3)) {
+            return 0;
+        }
+        prefetch(PyTuple_GET_ITEM(side->dots[i].sibling, 0));
+    }
+    for (Py_ssize_t i = 0; i < side->size; i++) {
+        PyObject *dot = PyTuple_GET_ITEM(side->dots[i].sibling, 0);
+        if (!is_tuple(dot, 2)) {
+            return 0;
+        }
+        prefetch(PyTuple_GET_ITEM(dot, 0));
+        prefetch(side->dots[i].origin_object = PyTuple_GET_ITEM(dot, 1));
+    }
+    for (Py_ssize_t i = 0; i < side->size; i++) {
+        Dot *dot = &side->dots[i];
+        if (!as_number(PyTuple_GET_ITEM(PyTuple_GET_ITEM(dot->sibling, 0), 0), &dot->stamp)
+            || !as_number(dot->origin_object, &dot->origin)) {
+            return 0;
+        }
+    }
+    return 1;
+}
 
 static int
 read_side(Side *side, PyObject *row)
@@ -29,21 +61,7 @@ read_side(Side *side, PyObject *row)
         return 0;
     }
     side->size = PyTuple_GET_SIZE(siblings);
-    for (Py_ssize_t i = 0; i < side->size; i++) {
-        PyObject *sibling = PyTuple_GET_ITEM(siblings, i);
-        if (!is_tuple(sibling, 3)) {
-            return 0;
-        }
-        PyObject *dot = PyTuple_GET_ITEM(sibling, 0);
-        Dot *at = &side->dots[i];
-        if (!is_tuple(dot, 2) || !as_number(PyTuple_GET_ITEM(dot, 0), &at->stamp)
-            || !as_number(PyTuple_GET_ITEM(dot, 1), &at->origin)) {
-            return 0;
-        }
-        at->origin_object = PyTuple_GET_ITEM(dot, 1);
-        at->sibling = sibling;
-    }
-    return 1;
+    return read_siblings(side, siblings);
 }
 
 static int
@@ -298,8 +316,8 @@ join(Table *t, Vector *here, PyObject *key, PyObject *slot, const Side *ours, co
     if (joined.kept == ours->size && (joined.covered || (joined.size == joined.kept && !joined.newer))) {
         return DONE; /* nothing is new */
     }
-    if (joined.size == 0 || theirs->size == 0) {
-        return LEAVE; /* a removal */
+    if (joined.size == 0 || theirs->size == 0 || joined.size > SIBLINGS_MAX) {
+        return LEAVE; /* a removal, or a crowd */
     }
     rank(&joined);
     PyObject *siblings = siblings_of(&joined, plain, theirs->dots[0].sibling), *context = context_of(ours, theirs);
@@ -310,7 +328,7 @@ join(Table *t, Vector *here, PyObject *key, PyObject *slot, const Side *ours, co
     return outcome;
 }
 
-/* Join a row into the table: `bulk.take_row`. */
+/* Join a row into the table: `Merge.join`. */
 enum outcome
 take_row(Table *t, Vector *here, PyObject *key, PyObject *row)
 {

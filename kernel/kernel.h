@@ -142,6 +142,17 @@ exchange(PyObject **slot, PyObject *fresh)
     Py_XDECREF(former);
 }
 
+/* Have the processor bring an object near; what it says is not needed yet. */
+static inline void
+prefetch(const void *object)
+{
+#if defined(__GNUC__)
+    __builtin_prefetch(object);
+#else
+    (void)object;
+#endif
+}
+
 static inline PyObject *
 at_offset(PyObject *object, Py_ssize_t offset)
 {
@@ -327,7 +338,7 @@ PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *load_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *lacking(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count);
-PyObject *encode_block(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *encode_blocks(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_records(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *decode_block(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *replay(PyObject *module, PyObject *const *args, Py_ssize_t count);

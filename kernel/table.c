@@ -147,8 +147,7 @@ new_slot(Table *t, PyObject *key, PyObject *payload)
     return slot;
 }
 
-/* `Table.write`, and for a row that is not plain what `Table.put` does after it: `slot` is NULL for a new key, `row`
-   for a plain row. Nobody captures. */
+/* `Table.write`: `slot` is NULL for a new key, `row` for a plain row. Nobody captures. */
 int
 table_write(Table *t, PyObject *key, PyObject *slot, const Written *written, PyObject *row)
 {
@@ -162,8 +161,8 @@ table_write(Table *t, PyObject *key, PyObject *slot, const Written *written, PyO
     if (at < 0 || PyList_Append(*t->newest, slot) < 0) {
         goto finish;
     }
-    if ((PyDict_GET_SIZE(t->special) != 0 && pop(t->special, slot) < 0)
-        || (row != NULL && PyDict_SetItem(t->special, slot, row) < 0)) {
+    if (row != NULL ? PyDict_SetItem(t->special, slot, row) < 0
+                    : PyDict_GET_SIZE(t->special) != 0 && pop(t->special, slot) < 0) {
         drop_last(*t->newest);
         goto finish;
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from itertools import compress
 from operator import eq
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -61,12 +62,15 @@ class Arrivals:
 
     def since(self, after: int) -> list[int]:
         """Slots that arrived after `after`, oldest first. O(their number and the stale ones between)."""
-        chunks = [*self._swept, (self.newest, range(self.begin, self.begin + len(self.newest)))]
+        chunks = [*self._swept, (array("I", self.newest), range(self.begin, self.begin + len(self.newest)))]
         first = len(chunks) - 1
         while first and (not len(chunks[first][1]) or chunks[first][1][0] > after + 1):
             first -= 1
-        live = [self._live(array("I", slots), when) for slots, when in chunks[first:]]
-        return [slot for slots, when in live for slot, arrived in zip(slots, when, strict=True) if arrived > after]
+        found: list[int] = []
+        for slots, when in chunks[first:]:
+            begin = bisect_right(when, after)
+            found += self._live(slots[begin:], when[begin:])[0]
+        return found
 
     def _live(self, slots: array[int], when: When) -> tuple[array[int], array[int]]:
         kept, kept_when = twin_of(newest_of)(slots, when, self._arrivals)

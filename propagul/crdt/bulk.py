@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from propagul.crdt import row as rows
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -81,10 +79,10 @@ def lacking(
 
 
 def take_rows(
-    table: Table,
-    here: VersionVector,
+    table: Table,  # noqa: ARG001 - the twin's
+    here: VersionVector,  # noqa: ARG001
     others: list[tuple[str, Row]],
-    take: Callable[[Table, VersionVector, str, Row], None],
+    join: Callable[[str, Row], None],
 ) -> None:
     """Join rows that are not plain.
 
@@ -92,15 +90,7 @@ def take_rows(
         table: Where to.
         here: What was applied before the stream.
         others: What came.
-        take: `take_row`. *Use:* the twin calls it for what it does not know.
+        join: Joins one row into this table. *Use:* the twin calls it for what it does not know.
     """
     for key, theirs in others:
-        take(table, here, key, theirs)
-
-
-def take_row(table: Table, here: VersionVector, key: str, theirs: Row) -> None:
-    """Join one row."""
-    before = table.row(key)
-    after = rows.join(before, theirs, here)
-    if after is not before:
-        table.put(key, after)
+        join(key, theirs)

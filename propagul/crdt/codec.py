@@ -98,13 +98,6 @@ _as_row: Final = partial(tuple.__new__, Row)
 
 def encode_block(block: Block) -> bytes:
     """One block, canonical."""
-    found = kernel()
-    packed = None if found is None else found.encode_block(*block, Packed)
-    return _encode_block(block) if packed is None else cast("bytes", packed)
-
-
-def _encode_block(block: Block) -> bytes:
-    """The rule; the kernel knows rows of the usual kinds and leaves all others to it."""
     if not block:
         return _NOTHING
     keys, payloads, kinds, shapes, stamps, origins = _columns(block)
@@ -153,8 +146,15 @@ def _columns(
     return keys, payloads, kinds, shapes, stamps, origins
 
 
-def encode_blocks(block: Block) -> Iterator[bytes]:
+def encode_blocks(block: Block) -> list[bytes]:
     """The same rows as blocks of about `BLOCK_BYTES` and at most `BLOCK_ROWS_MAX` rows."""
+    found = kernel()
+    packed = None if found is None else found.encode_blocks(*block, Packed, BLOCK_BYTES, BLOCK_ROWS_MAX)
+    return list(_encode_blocks(block)) if packed is None else cast("list[bytes]", packed)
+
+
+def _encode_blocks(block: Block) -> Iterator[bytes]:
+    """The rule; the kernel knows rows of the usual kinds and leaves all others to it."""
     plain, other = block
     sizes = [16 + len(item[0]) + (len(item[1]) if isinstance(item[1], (str, bytes)) else 8) for item in plain]
     for key, (siblings, context) in other:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from propagul.crdt import row as rows
-from propagul.crdt.bulk import take_plains, take_row, take_rows
+from propagul.crdt.bulk import take_plains, take_rows
 from propagul.crdt.dot import Dot
 from propagul.crdt.twins import twin_of
 
@@ -79,8 +79,7 @@ class Merge:
         for plain in twin_of(take_plains)(self._table, self._here.stamp_of, block.plain):
             self.take_plain(*plain)
         if block.other:
-            twin_of(take_rows)(self._table, self._here, block.other, take_row)
-            self.crowded += [key for key, _ in block.other if self._table.siblings(key) > rows.SIBLINGS_MAX]
+            twin_of(take_rows)(self._table, self._here, block.other, self.join)
 
     def remove_what_the_sender_removed(self) -> None:
         """In a snapshot join, after all rows: what it did not hold and its vector covers is gone."""

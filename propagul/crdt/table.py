@@ -103,14 +103,6 @@ class Table:
         slot = self.slots.get(key)
         return rows.EMPTY if slot is None else self._row_at(slot)
 
-    def siblings(self, key: str) -> int:
-        """How many siblings a key has."""
-        slot = self.slots.get(key)
-        if slot is None:
-            return 0
-        special = self._special.get(slot)
-        return 1 if special is None else len(special.siblings)
-
     def plain_dot(self, key: str) -> tuple[int, int] | None:
         """Stamp and origin of a plain row; (0, 0) if nothing is known of the key; None for any other row."""
         slot = self.slots.get(key)
@@ -118,16 +110,19 @@ class Table:
             return 0, 0
         return None if slot in self._special else (self._stamps[slot], self._origins[slot])
 
-    def write(self, key: str, kind: int, payload: Found, stamp: int, origin: int) -> None:
-        """Make a key's row plain, or the columns of another row's winner."""
+    def write(  # noqa: PLR0917 - a row's columns, in their order
+        self, key: str, kind: int, payload: Found, stamp: int, origin: int, row: Row | None = None
+    ) -> None:
+        """Make a key's row plain, or this one, of which the columns hold the winner."""
         slot = self.slots.get(key)
         if slot is None:
             self.slots[key] = slot = self._new_slot(key)
-        else:
-            if self._captures:
-                self._leave(slot)
-            if self._special:
-                self._special.pop(slot, None)
+        elif self._captures:
+            self._leave(slot)
+        if row is not None:
+            self._special[slot] = row
+        elif self._special:
+            self._special.pop(slot, None)
         self.values[slot] = payload
         self._stamps[slot], self._origins[slot], self._kinds[slot] = stamp, origin, kind
         self._journal.append(slot)
@@ -136,11 +131,10 @@ class Table:
         """Store any row."""
         winner = row.winner
         if winner is None:
-            self.write(key, 0, ABSENT, 0, 0)
+            self.write(key, 0, ABSENT, 0, 0, row)
         else:
-            self.write(key, winner.kind, winner.payload, winner.dot.stamp, winner.dot.origin)
-        if not row.is_plain:
-            self._special[self.slots[key]] = row
+            (stamp, origin), kind, payload = winner
+            self.write(key, kind, payload, stamp, origin, None if row.is_plain else row)
 
     def evict(self, key: str, dot: Dot, payload: Evicted) -> bool:
         """Have a sibling's payload elsewhere, if the row still holds it; return whether it did. O(siblings)."""

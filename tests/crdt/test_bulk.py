@@ -28,7 +28,8 @@ from propagul.crdt import (
     bulk,
     codec,
 )
-from propagul.crdt.bulk import take_plains, take_row, take_rows
+from propagul.crdt.bulk import take_plains, take_rows
+from propagul.crdt.merge import Merge
 from propagul.crdt.table import Table
 from tests.crdt.histories import WALL, Step, blocks_of, examples, lacking, play, raise_floor, steps, take
 from tests.crdt.kernels import by, compiled, load, said_by
@@ -178,8 +179,9 @@ def test_any_two_rows_join_to_the_same(here: VersionVector, module: ModuleType) 
                 table = Table()
                 if ours.context:
                     table.put("key", ours)
-                take_all(table, here, [("key", theirs)], take_row)
-                tables.append((said_by(table), table.row("key")))
+                merge = Merge(table, here, None, None)
+                take_all(table, here, [("key", theirs)], merge.join)
+                tables.append((said_by(table), table.row("key"), merge.crowded))
             assert tables[0] == tables[1]
             assert type(tables[0][1]) is Row
             assert all(type(s) is Sibling and type(s.dot) is Dot for s in tables[0][1].siblings)
@@ -220,11 +222,14 @@ def test_what_is_no_plain_row_is_refused(arguments: tuple[object, ...], module: 
         module.take_plains(*arguments)
 
 
+JOIN = Merge(Table(), VersionVector(), None, None).join
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [(), (Table(), None, [], take_row), (Table(), VersionVector(), (), take_row),
-     (Table(), VersionVector(), [("k",)], take_row), (Table(), VersionVector(), [(1, row((1, 1)))], take_row),
-     (Table(), VersionVector(), [("k", 5)], take_row)],
+    [(), (Table(), None, [], JOIN), (Table(), VersionVector(), (), JOIN),
+     (Table(), VersionVector(), [("k",)], JOIN), (Table(), VersionVector(), [(1, row((1, 1)))], JOIN),
+     (Table(), VersionVector(), [("k", 5)], JOIN)],
     ids=range(6),
 )  # fmt: skip
 def test_what_is_no_row_is_refused(arguments: tuple[object, ...], module: ModuleType) -> None:
@@ -249,7 +254,7 @@ def test_streams_keep_no_memory_and_no_reference(module: ModuleType) -> None:
     tracemalloc.start()
     for turn in range(30):
         table = Table()
-        module.take_rows(table, here, others, take_row)
+        module.take_rows(table, here, others, Merge(table, here, None, None).join)
         module.take_plains(table, lambda _: 0, plains)
         del table
         gc.collect()
@@ -272,7 +277,7 @@ def test_where_the_kernel_is_streams_go_through_it(module: ModuleType) -> None:
     editor.apply(editor.prepare([Op("key", 0, "value")], WALL))
     with by(Counting()):  # type: ignore[arg-type]  # as good as one
         take(receiver, lacking(editor, receiver))
-        assert called == ["read_slots", "lacking", "encode_block", "decode_block", "take_plains"]
+        assert called == ["read_slots", "lacking", "encode_blocks", "decode_block", "take_plains"]
     assert not blocks_of(lacking(editor, receiver))
     with by(None):
         receiver.merge([Block([], [("key", row((1, 5)))])], [], WALL)

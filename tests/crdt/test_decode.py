@@ -66,12 +66,12 @@ def expect_alike(kernel: ModuleType, packed: bytes) -> None:
 
 
 def packed_of(*plain: Plain, **rows: Row) -> bytes:
-    return codec._encode_block(Block(list(plain), list(rows.items())))
+    return codec.encode_block(Block(list(plain), list(rows.items())))
 
 
 GOOD = {
-    "golden": codec._encode_block(test_golden.BLOCK),
-    "simple": codec._encode_block(test_golden.SIMPLE),
+    "golden": codec.encode_block(test_golden.BLOCK),
+    "simple": codec.encode_block(test_golden.SIMPLE),
     "one": packed_of(("key", "value", 0, Stamp(5), ONE)),
     "kinds": packed_of(*((f"k{i}", i, kind, Stamp(9 - i), ONE) for i, kind in enumerate((3, 3, 65_535, 0)))),
     "origins": packed_of(*((f"k{i}", i, 0, Stamp(9 + i), origin) for i, origin in enumerate((ONE, TWO, ONE, ONE)))),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from propagul.crdt import Block, Dot, Evicted, Origin, Packed, Row, Sibling, Stamp, codec
 from tests.crdt import blocks as strategies
@@ -28,12 +29,17 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return load(compiled(tmp_path_factory.mktemp("kernel")))
 
 
+def encoded(kernel: ModuleType, block: Block) -> list[bytes] | None:
+    """By the kernel itself; None if it leaves them."""
+    return kernel.encode_blocks(*block, Packed, codec.BLOCK_BYTES, codec.BLOCK_ROWS_MAX)  # type: ignore[no-any-return]
+
+
 def expect_alike(kernel: ModuleType, block: Block, *, taken: bool = True) -> None:
     with by(None):
-        packed = codec.encode_block(block)
-    assert kernel.encode_block(*block, Packed) == (packed if taken else None)
+        packed = codec.encode_blocks(block)
+    assert encoded(kernel, block) == (packed if taken else None)
     with by(kernel):
-        assert codec.encode_block(block) == packed
+        assert codec.encode_blocks(block) == packed
 
 
 def is_over(payload: object) -> bool:
@@ -45,7 +51,7 @@ def is_over(payload: object) -> bool:
 @given(block=strategies.blocks)
 def test_any_block_is_written_alike(block: Block, module: ModuleType) -> None:
     payloads = [plain[1] for plain in block.plain] + [s.payload for _, row in block.other for s in row.siblings]
-    expect_alike(module, block, taken=bool(block) and not any(map(is_over, payloads)))
+    expect_alike(module, block, taken=not any(map(is_over, payloads)))
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -58,14 +64,15 @@ def test_a_block_of_each_form_is_written_alike(name: str, module: ModuleType) ->
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
 def test_a_payload_is_written_alike(payload: Payload, module: ModuleType) -> None:
-    for plain in ([("key", payload, 0, Stamp(5), ONE)], [(key, payload, 0, Stamp(5), ONE) for key in ("k", "l")]):
-        expect_alike(module, Block(plain, []), taken=not is_over(payload))
+    for keys in (["key"], ["k", "l"]):
+        expect_alike(module, Block([(key, payload, 0, Stamp(5), ONE) for key in keys], []), taken=not is_over(payload))
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 255, 256, 500, 65_535, 65_536])
 def test_sizes_at_the_edges_of_a_header_are_written_alike(size: int, module: ModuleType) -> None:
     texts = [letter * size for letter in ("x", "ß", "\N{SNOWMAN}", "\U0001f511")]
-    for payload in (*texts, b"x" * size, Packed(b"x" * size)):
+    payloads: list[Payload] = [*texts, b"x" * size, Packed(b"x" * size)]
+    for payload in payloads:
         expect_alike(module, Block([("key", payload, 0, Stamp(5), ONE)], []))
     if size < 4096:
         expect_alike(module, Block([("k" * size, 1, 0, Stamp(5), ONE), ("l", 1, 0, Stamp(5), ONE)], []))
@@ -75,6 +82,19 @@ def test_sizes_at_the_edges_of_a_header_are_written_alike(size: int, module: Mod
         ]
         expect_alike(module, Block(numbered, []))
         expect_alike(module, Block([("k" + str(i), i, 0, Stamp(i + 1), Origin(i % 200 + 1)) for i in range(size)], []))
+
+
+@examples(100)
+@given(block=strategies.blocks, copies=st.integers(1, 40), bytes_max=st.integers(1, 3000), rows_max=st.integers(1, 30))
+def test_rows_are_dealt_out_to_blocks_alike(
+    block: Block, copies: int, bytes_max: int, rows_max: int, module: ModuleType
+) -> None:
+    many = Block(block.plain * copies, block.other * copies)
+    with by(None), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "BLOCK_BYTES", bytes_max)
+        patch.setattr(codec, "BLOCK_ROWS_MAX", rows_max)
+        packed = codec.encode_blocks(many)
+    assert module.encode_blocks(*many, Packed, bytes_max, rows_max) in (packed, None)
 
 
 def test_a_context_is_written_by_origin_and_without_what_the_siblings_say(module: ModuleType) -> None:
@@ -104,7 +124,6 @@ def other(siblings: object, context: object) -> Block:
 
 WIDE = tuple(Sibling(Dot(Stamp(99), Origin(origin)), 0, 1) for origin in range(70, 0, -1))
 LEFT = {
-    "nothing": Block([], []),
     "a number over 63 bits": plain((1, 2**63)),
     "a stamp over 63 bits": plain((3, 2**63)),
     "very many origins": Block([(f"k{i}", i, 0, Stamp(9), Origin(i + 1)) for i in range(257)], []),
@@ -138,13 +157,18 @@ def test_what_the_kernel_leaves_is_written_by_python(name: str, module: ModuleTy
 
 @pytest.mark.parametrize("name", NOT_ROWS)
 def test_what_are_no_rows_is_left(name: str, module: ModuleType) -> None:
-    assert module.encode_block(*NOT_ROWS[name], Packed) is None
+    assert encoded(module, NOT_ROWS[name]) is None
 
 
 def test_what_is_no_call_is_refused(module: ModuleType) -> None:
-    for call in ((), ([], []), ((), [], Packed), ([], (), Packed), ([], [], 5), ([], [], int)):
-        with pytest.raises(TypeError):
-            module.encode_block(*call)
+    calls: list[tuple[object, ...]] = [
+        (), ([], [], Packed), ((), [], Packed, 1, 1), ([], (), Packed, 1, 1), ([], [], 5, 1, 1), ([], [], int, 1, 1),
+        ([], [], Packed, "1", 1), ([], [], Packed, 1, 0), ([], [], Packed, 0, 1), ([], [], Packed, 2**70, 1),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            module.encode_blocks(*call)
+    assert module.encode_blocks([], [], Packed, 1, 1) == []
 
 
 def test_writing_keeps_no_memory(module: ModuleType) -> None:
@@ -152,7 +176,7 @@ def test_writing_keeps_no_memory(module: ModuleType) -> None:
 
     def write_all() -> tuple[int, int]:
         for block in blocks:
-            module.encode_block(*block, Packed)
+            encoded(module, block)
         gc.collect()
         return tracemalloc.get_traced_memory()[0], sys.getrefcount(None)
 
