@@ -11,6 +11,7 @@ seen the stream, because its key was joined first.
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from propagul.crdt import row as rows
@@ -75,15 +76,16 @@ class Pending:
         whole: Whether it is a snapshot join: a key that it does not name was removed, as far as its sender knew it.
     """
 
-    __slots__ = ("_found", "_keys", "_left", "_merge", "_rows", "_whole")
+    __slots__ = ("_found", "_left", "_merge", "_rows", "_whole")
 
     def __init__(self, table: Table, merge: Merge, offer: Offer, *, whole: bool) -> None:
         self._merge = merge
         self._rows = offer.by_key
         self._found = offer.found
-        self._left = iter(self._rows)  # no key comes or goes while it is used
+        self._left: Iterator[str] = chain(
+            self._rows, table.keys_so_far() if whole else ()
+        )  # no key of these comes or goes
         self._whole = whole
-        self._keys: Iterator[str] = table.keys_so_far() if whole else iter(())
 
     @property
     def crowded(self) -> list[str]:
@@ -94,21 +96,22 @@ class Pending:
         """Join the row of a key, unless that was done."""
         offered = self._rows.get(key)
         if offered is not None:
-            self._rows[key] = None
             self._join(key, offered)
+            self._rows[key] = None  # after: a join that failed half-way is done again
         elif self._whole and key not in self._rows:
             self._merge.join(key, rows.EMPTY)  # idempotent: what was written since is not in the sender's vector
 
     def settle_some(self, most: int | None) -> bool:
         """Join up to `most` rows; return whether any may be left. O(`most`)."""
-        for keys in (self._left, self._keys):
-            for key in keys:
+        taken = 0
+        for key in islice(self._left, most):
+            try:
                 self.settle(key)
-                if most is not None:
-                    most -= 1
-                    if most <= 0:
-                        return True
-        return False
+            except BaseException:
+                self._left = chain((key,), self._left)
+                raise
+            taken += 1
+        return taken == most
 
     def _join(self, key: str, offered: Offered) -> None:
         if isinstance(offered, Row):

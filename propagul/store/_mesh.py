@@ -7,6 +7,7 @@ with the link. What is due on a link is computed when the link can take it, so a
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 import random
@@ -19,7 +20,7 @@ from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from propagul.gossip import Effect, Event, GossipConfig, GossipNode
     from propagul.link.base import Link, NodeId, Transport
@@ -102,16 +103,15 @@ class Mesh:
         self._closing = False
 
     async def run(
-        self, started: asyncio.Event, chores: Callable[[], None], *works: Coroutine[None, None, None]
+        self, started: asyncio.Event, chores: Callable[[], None], *works: Callable[[], Awaitable[None]]
     ) -> None:
         """Run until cancelled, and `works` with it. `chores` is called at every presence interval."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            group.create_task(self._tick_forever())
-            group.create_task(self._settle_forever())
-            group.create_task(self._do_chores(chores))
-            for work in works:
-                group.create_task(work)
+            do_chores = functools.partial(self._do_chores, chores)
+            tasks: list[Callable[[], Awaitable[None]]] = [self._tick_forever, self._settle_forever, do_chores, *works]
+            for task in tasks:
+                group.create_task(self._supervised(task, self._config.presence_interval_s))
             started.set()
 
     async def close(self) -> None:
@@ -144,7 +144,8 @@ class Mesh:
         target = Target(tuple(addresses), node, transport=transport)
         self._targets.append(target)
         assert self._group is not None
-        target.task = self._group.create_task(self._supervised(target))
+        stay = functools.partial(self._stay_linked, target)
+        target.task = self._group.create_task(self._supervised(stay, self._config.redial_s_max))
         return target
 
     def release(self, target: Target) -> None:
@@ -255,21 +256,16 @@ class Mesh:
     async def _settle_forever(self) -> None:
         """Join the rows of long streams, a slice a turn of the loop."""
         while True:
-            await self._busy.wait()
-            self._busy.clear()
             for space in self.node.busy():
                 while self.node.settle(space):  # noqa: ASYNC110 - a turn for the others, not a wait for something
                     await asyncio.sleep(0)
                 self._feed(Settled(space))
+            await self._busy.wait()
+            self._busy.clear()
 
-    async def _do_chores(self, chores: Callable[[], None]) -> None:
-        never = asyncio.Event()
-        while True:
-            try:
-                chores()
-            except Exception:  # noqa: BLE001 # supervisor: what one member told must not end gossip with the others
-                _log.exception("mesh.chores_failed")
-            await self._clock.wait(never, self._config.presence_interval_s)
+    @staticmethod
+    async def _do_chores(chores: Callable[[], None]) -> None:
+        chores()
 
     async def _stay_linked(self, target: Target) -> None:
         delay_s = 0.1
@@ -319,14 +315,15 @@ class Mesh:
         target.trouble = "; ".join(troubles)
         return None
 
-    async def _supervised(self, target: Target) -> None:
+    async def _supervised(self, task: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        """Do it, and again after a pause, for ever: what fails in it is told and ends nothing else."""
         never = asyncio.Event()
         while True:
             try:
-                await self._stay_linked(target)
-            except Exception:  # noqa: BLE001 # supervisor: one peer's trouble must not end the others' gossip
-                _log.exception("mesh.dial_failed")
-            await self._clock.wait(never, self._config.redial_s_max)
+                await task()
+            except Exception:  # noqa: BLE001 # supervisor: one peer's or one step's trouble must not end gossip
+                _log.exception("mesh.task_failed")
+            await self._clock.wait(never, pause_s)
 
     # --- the node ------------------------------------------------------------------------------------------------
 

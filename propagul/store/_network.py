@@ -100,7 +100,7 @@ class Network:
         if self._at_door:
             await self._open_port()
         started = asyncio.Event()
-        works = [] if self._processes is None else [self._processes.run(self)]
+        works = [] if self._processes is None else [functools.partial(self._processes.run, self)]
         self._runner = asyncio.create_task(self.mesh.run(started, self._chores, *works))
         await started.wait()
 

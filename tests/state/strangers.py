@@ -103,6 +103,6 @@ STRANGERS = [
            "self._position <= slot < len",
            "self._position < slot < len", 12),
     Mutant("what has become special hides what it was", "crdt/capture.py",
-           "if slot in former:",
-           "if slot in former and slot not in special:", 12),
+           "changed = [slot for slot in slots if slot in former]",
+           "changed = [slot for slot in slots if slot in former and slot not in self._table._special]", 12),
 ]  # fmt: skip

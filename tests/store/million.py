@@ -49,10 +49,11 @@ def opened(count: int, path: str, port: int | None) -> AgentStateStore:
     return AgentStateStore("million", port=port, host="127.0.0.1", path=path, secret=SECRET, memory_bytes=memory_bytes)
 
 
-def bounded(limit_mib: int) -> None:
+def bounded(limit_mib: int | None) -> None:
     """Refuse this process more memory than this. What threads may need of a stack counts as well."""
     threading.stack_size(512 * 1024)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit_mib * MIB, limit_mib * MIB))
+    most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (most if limit_mib is None else limit_mib * MIB, most))
 
 
 def fill(count: int, path: str, limit_mib: int) -> dict[str, object]:
@@ -143,7 +144,8 @@ async def _join(count: int, port: int) -> object:
 
 
 async def join(count: int, port: int, path: str) -> dict[str, object]:
-    """Take everything over from the one who serves, and look at some of it."""
+    """Take everything over from the one who serves, and look at some of it. While it joins, keys are held twice."""
+    bounded(None)
     store = opened(count, path, None)
     reader, loop_long = Reader(store, count), list[Interval]()
     reader.phase = "joining"

@@ -12,10 +12,12 @@ import pytest
 from propagul import AgentStateStore
 from propagul.crdt import Offer, Origin, Stamp, codec
 from propagul.crdt.block import Block
+from propagul.crdt.merge import Merge
 from propagul.errors import PeerProtocolError, StoreFull
 from propagul.store._streams import EAGER_ROWS_MAX
 from tests.store.test_compaction import disk_of, killed
 from tests.store.test_memory import pull
+from tests.store.world import FAST, address, loopback, run, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +30,7 @@ ROWS = 3 * EAGER_ROWS_MAX
 
 @pytest.fixture
 def sender() -> Iterator[AgentStateStore]:
-    store = AgentStateStore("room", port=None)
+    store = AgentStateStore("room", port=0, config=FAST)
     with store.transaction():
         for number in range(ROWS):
             store.set(f"k{number}", number)
@@ -163,6 +165,35 @@ def test_a_disk_that_refuses_the_end_leaves_nothing_of_the_stream(tmp_path: Path
     assert pull(store, sender)
     assert store.get("k1") == 1
     store.close()
+
+
+def test_a_join_that_fails_half_way_is_told_and_done_again(
+    tmp_path: Path, sender: AgentStateStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where memory is short for a moment: no row is lost, and gossip goes on."""
+    failures = [MemoryError(), MemoryError()]
+    take_plain = Merge.take_plain
+
+    def take_or_fail(*arguments: object) -> None:
+        if failures and arguments[1] == "k77":
+            raise failures.pop()
+        take_plain(*arguments)  # type: ignore[arg-type]  # what it was called with
+
+    async def scenario() -> None:
+        await sender.start()
+        store = loopback("receiver", path=tmp_path / "receiver", secret=None, room="room")
+        with mock.patch.object(Merge, "take_plain", take_or_fail):
+            await store.start(peers=[address(sender)])
+            await until(lambda: not store._state.is_busy)
+        assert [store.get(f"k{number}") for number in range(ROWS)] == list(range(ROWS))
+        sender.set("later", "heard")
+        await until(lambda: store.get("later") == "heard")
+        await store.stop()
+        await sender.stop()
+
+    run(scenario)
+    assert not failures
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [MemoryError, MemoryError]
 
 
 def test_local_writes_are_counted_apart_from_the_rows_of_streams(receiver: AgentStateStore) -> None:
