@@ -8,6 +8,7 @@ arrived here, and what a stream brought in one step is one step.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from propagul.errors import NotRetained, StoreCorrupt
 from propagul.log.fold import BATCH, Fold
 from propagul.log.history import base_at, believed, moment_of
 from propagul.store import _values
+from propagul.store._instant import blocks_of
 from propagul.store._rows import live
 from propagul.store._watch import visible
 
@@ -123,7 +125,7 @@ class PastState:
         return sum(1 for _ in self._live(""))
 
     def _live(self, prefix: str) -> Iterator[tuple[str, Payload]]:
-        return (item for item in live(self._replica, prefix) if not item[0].startswith(_values.TYPED_MARK))
+        return live(blocks_of(self._replica.capture(), contextlib.nullcontext()), prefix)
 
 
 class Past:

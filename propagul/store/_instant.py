@@ -8,9 +8,10 @@ from propagul.crdt import Dot
 from propagul.crdt.row import plain
 
 if TYPE_CHECKING:
-    import threading
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
-    from propagul.crdt import Entry, Row, VersionVector
+    from propagul.crdt import Block, Entry, Row, VersionVector
     from propagul.crdt.capture import Capture
 
 _SLICE_ROWS: Final = 1024
@@ -24,16 +25,20 @@ class SnapshotCut(NamedTuple):
     rows: Capture
 
 
-def rows_of(capture: Capture, lock: threading.Lock) -> list[tuple[str, Row]]:
-    """Every row of a capture. The lock is held for a slice at a time."""
-    found: list[tuple[str, Row]] = []
-    more = True
-    while more:
+def blocks_of(capture: Capture, lock: AbstractContextManager[object]) -> Iterator[Block]:
+    """The rows of a capture in slices. The lock is held for one at a time."""
+    while True:
         with lock:
             block = capture.read(_SLICE_ROWS)
-            more = len(block) > 0
-            if not more:
+            if not block:
                 capture.close()
-        found += [(key, plain(Dot(stamp, origin), kind, held)) for key, held, kind, stamp, origin in block.plain]
-        found += block.other
-    return found
+                return
+        yield block
+
+
+def rows_of(blocks: Iterable[Block]) -> Iterator[tuple[str, Row]]:
+    """The same rows one by one."""
+    for block in blocks:
+        for key, payload, kind, stamp, origin in block.plain:
+            yield key, plain(Dot(stamp, origin), kind, payload)
+        yield from block.other

@@ -51,7 +51,7 @@ class InviteBook:
 
         A used-up invite stays until it ends, so that its holder hears why it is refused.
         """
-        rows = (self._row(key.removeprefix(PREFIX)) for key, _ in live(self._space.rows(), PREFIX))
+        rows = (self._row(key.removeprefix(PREFIX)) for key, _ in live(self._space.blocks(), PREFIX))
         return [cast("str", row["certificate"]) for row in rows if row is not None and not self._ended(row)]
 
     def redeem(self, invite_id: str, joiner: NodeId, host: str) -> None:
@@ -83,7 +83,7 @@ class InviteBook:
 
     def _sweep(self) -> None:
         """Drop invites that ended a day ago: whoever still holds one has stopped wondering."""
-        for key, _ in list(live(self._space.rows(), PREFIX)):
+        for key, _ in list(live(self._space.blocks(), PREFIX)):
             row = self._row(key.removeprefix(PREFIX))
             if row is not None and self._now_s() >= cast("int", row["expires_s"]) + _KEPT_S:
                 self._space.remove(key)

@@ -16,7 +16,8 @@ from propagul.crdt import REGISTER, REMOVE, Evicted, Op, Packed
 from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError
 from propagul.store import _kernel, _values
 from propagul.store._pressure import NoPressure
-from propagul.store._rows import Rows, live
+from propagul.store._rows import Rows
+from propagul.store._traffic import written_ahead
 from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
 from propagul.store._watch import Watcher, loaded, visible
 
@@ -149,7 +150,7 @@ class StateMap:
     def items(self, prefix: str = "") -> Iterator[tuple[str, object]]:
         """Like `get_all`, one pair at a time."""
         hold = self._state.hold()
-        for key, payload in sorted(live(self._rows.rows().items(), prefix), key=lambda item: item[0]):
+        for key, payload in sorted(self._rows.live(prefix), key=lambda item: item[0]):
             try:
                 value = _values.thaw(key, payload)
             except StoreCorrupt:
@@ -162,7 +163,7 @@ class StateMap:
         return isinstance(key, str) and self._rows.row(key).winner is not None
 
     def __len__(self) -> int:
-        return sum(1 for _ in live(self._rows.rows().items(), ""))
+        return sum(1 for _ in self._rows.live(""))
 
     def transaction(self) -> AbstractContextManager[None]:
         """`with store.transaction():` everything written inside the block becomes visible at its end, in one step.
@@ -190,9 +191,8 @@ class StateMap:
 
         A mark for people, not a rank: such a value wins or loses against others as any does.
         """
-        rows = self._state.rows()
-        ahead = (key for key, row in rows if row.winner is not None and self._state.is_ahead(row.winner.dot))
-        return sorted(key for key in ahead if not key.startswith(_values.TYPED_MARK))
+        credible = self._state.newest_credible
+        return sorted(key for block in self._state.blocks() for key in written_ahead(block, credible))
 
     def resolve(self, key: str, choose: Callable[[list[object]], object]) -> object:
         """Settle a conflict: `choose` gets the siblings, newest first, and returns the value to keep.

@@ -32,7 +32,7 @@ from propagul.crdt import (
 from propagul.crdt.hot import local_writer
 from propagul.crdt.row import SIBLINGS_MAX
 from propagul.log import fold
-from propagul.store._instant import SnapshotCut, rows_of
+from propagul.store._instant import SnapshotCut, blocks_of, rows_of
 from propagul.store._origin import fresh_origin
 from propagul.store._rows import View
 from propagul.store._streams import IncomingStream, OutgoingStream
@@ -143,11 +143,15 @@ class Namespace:
             self._tell_settled()
             return row
 
-    def rows(self) -> list[tuple[str, Row]]:
-        """Every row of one instant, removal records included. O(rows), and the lock is held for a slice of it."""
+    def blocks(self) -> Iterator[Block]:
+        """Every row of this instant, removal records included, in slices. O(rows), the lock is held for one of them."""
         with self._whole():
             capture = self._replica.capture()
-        return rows_of(capture, self.lock)
+        return blocks_of(capture, self.lock)
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """The same rows one by one."""
+        return rows_of(self.blocks())
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""
@@ -221,9 +225,10 @@ class Namespace:
         """How many origins the version vector holds."""
         return len(self._replica.vector)
 
-    def is_ahead(self, dot: Dot) -> bool:
-        """Whether a stamp is so far in the future that it is marked as quarantined. A mark, never a rank."""
-        return seconds_between(dot.stamp, self._wall()) > AHEAD_S_MAX
+    @property
+    def newest_credible(self) -> Stamp:
+        """Stamps above this are so far in the future that they are marked as quarantined. A mark, never a rank."""
+        return Stamp(self._wall() + stamps_in(AHEAD_S_MAX))
 
     def tidy(self, all_past: Callable[[int], bool]) -> None:
         """Take the next step towards dropping old removal records and contexts; see `Upkeep.tidy`."""

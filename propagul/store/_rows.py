@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 from contextvars import ContextVar
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import STAMP_MAX, VALUE_BYTES_MAX, Dot, Op, Stamp
+from propagul.crdt import STAMP_MAX, VALUE_BYTES_MAX, Block, Dot, Op, Stamp
 from propagul.crdt.row import act
 from propagul.errors import LimitExceeded
 from propagul.store._values import TYPED_MARK
@@ -154,12 +155,14 @@ class Rows:
         transaction = self._transaction()
         return self.space.row(key) if transaction is None else transaction.view.row(key)
 
-    def rows(self) -> dict[str, Row]:
-        """Every row of one instant, as the caller sees them, removal records included."""
-        transaction, rows = self._transaction(), dict(self.space.rows())
-        if transaction is not None:
-            rows.update((key, transaction.view.row(key)) for key in transaction.view.ops)
-        return rows
+    def live(self, prefix: str) -> Iterator[tuple[str, Payload]]:
+        """`live` of this instant, as the caller sees it."""
+        transaction, blocks = self._transaction(), self.space.blocks()
+        if transaction is None:
+            return live(blocks, prefix)
+        changed = {key: transaction.view.row(key) for key in transaction.view.ops}
+        before = (item for item in live(blocks, prefix) if item[0] not in changed)
+        return chain(before, live([Block([], list(changed.items()))], prefix))
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row with a sibling whose key begins with `prefix`, all of one instant, sorted by key."""
@@ -218,8 +221,12 @@ def _size(op: Op) -> int:
     return _OP_BYTES + len(op.key) + (len(op.action) if isinstance(op.action, (str, bytes)) else 8)
 
 
-def live(rows: Iterable[tuple[str, Row]], prefix: str) -> Iterator[tuple[str, Payload]]:
+def live(blocks: Iterable[Block], prefix: str) -> Iterator[tuple[str, Payload]]:
     """Keys under a prefix with the payload of their winner; removal records and typed rows left out."""
-    for key, row in rows:
-        if row.winner is not None and key.startswith(prefix) and not key.startswith(TYPED_MARK):
-            yield key, row.winner.payload
+    for block in blocks:
+        for key, payload, _, _, _ in block.plain:
+            if key.startswith(prefix) and not key.startswith(TYPED_MARK):
+                yield key, payload
+        for key, row in block.other:
+            if row.winner is not None and key.startswith(prefix) and not key.startswith(TYPED_MARK):
+                yield key, row.winner.payload

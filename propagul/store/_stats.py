@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from propagul.crdt import Evicted
 from propagul.store._mesh import MeshCounters
 from propagul.store._rows import live
+from propagul.store._traffic import written_ahead
 
 if TYPE_CHECKING:
     from propagul.store._disk import Disk
@@ -88,13 +89,13 @@ def measure(
     state: Namespace, disk: Disk | None, network: Network | None, *, adopted: int, refused: int, callbacks_failed: int
 ) -> StoreStats:
     """What a store is made of, counted. O(rows)."""
-    rows, traffic = state.rows(), state.traffic
+    census, traffic = _counted(state), state.traffic
     counters = MeshCounters() if network is None else network.mesh.counters
     recovery = None if disk is None else disk.log.recovery
     return StoreStats(
-        keys=sum(1 for _ in live(rows, "")),
-        conflicts=sum(1 for _, row in rows if len(row.siblings) > 1),
-        removal_records=sum(1 for _, row in rows if not row.siblings),
+        keys=census.keys,
+        conflicts=census.conflicts,
+        removal_records=census.removal_records,
         origins=state.origins(),
         local_writes=state.local_writes,
         remote_rows=traffic.remote_rows,
@@ -115,12 +116,36 @@ def measure(
         logs_adopted=adopted,
         joins=traffic.joins,
         skew_s=traffic.skew_s,
-        quarantined=sum(1 for _, row in rows if row.winner is not None and state.is_ahead(row.winner.dot)),
+        quarantined=census.quarantined,
         siblings_trimmed=traffic.siblings_trimmed,
         floors_raised=traffic.floors_raised,
         compactions=0 if disk is None else disk.compactions,
         pending_bytes=0 if disk is None else disk.log.pending_bytes,
-        evicted=sum(isinstance(sibling.payload, Evicted) for _, row in rows for sibling in row.siblings),
+        evicted=census.evicted,
         history_bytes=0 if disk is None else disk.archive.bytes,
         retention="" if disk is None else str(disk.retention),
     )
+
+
+@dataclass(slots=True)
+class _Census:
+    """See `StoreStats`."""
+
+    keys: int = 0
+    conflicts: int = 0
+    removal_records: int = 0
+    quarantined: int = 0
+    evicted: int = 0
+
+
+def _counted(state: Namespace) -> _Census:
+    census, credible = _Census(), state.newest_credible
+    for block in state.blocks():
+        rows = [row for _, row in block.other]
+        census.keys += sum(1 for _ in live([block], ""))
+        census.conflicts += sum(len(row.siblings) > 1 for row in rows)
+        census.removal_records += sum(not row.siblings for row in rows)
+        census.quarantined += len(written_ahead(block, credible))
+        census.evicted += sum(isinstance(payload, Evicted) for _, payload, _, _, _ in block.plain)
+        census.evicted += sum(isinstance(sibling.payload, Evicted) for row in rows for sibling in row.siblings)
+    return census

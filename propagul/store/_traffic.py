@@ -10,11 +10,12 @@ from propagul.crdt import COUNTER, REGISTER, Keep, Op, seconds_between
 from propagul.crdt.row import SIBLINGS_MAX
 from propagul.store import _paths
 from propagul.store._types import read_cell
+from propagul.store._values import TYPED_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from propagul.crdt import Entry, Row, Stamp
+    from propagul.crdt import Block, Entry, Row, Stamp
 
 SKEW_ALARM_S: Final = 1.0
 
@@ -45,6 +46,13 @@ class Traffic:
         if ahead_s > SKEW_ALARM_S and ahead_s > 2 * self.skew_s:
             _log.warning("store.clock_skew namespace=%r: a member's clock is %.1f s ahead of ours", space, ahead_s)
         self.skew_s = max(self.skew_s, ahead_s)
+
+
+def written_ahead(block: Block, credible: Stamp) -> list[str]:
+    """Keys whose value bears a stamp above the newest credible one."""
+    keys = [key for key, _, _, stamp, _ in block.plain if stamp > credible]
+    keys += [key for key, row in block.other if row.winner is not None and row.winner.dot.stamp > credible]
+    return [key for key in keys if not key.startswith(TYPED_MARK)]
 
 
 def cut_down(key: str, row: Row) -> Op:
