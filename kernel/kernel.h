@@ -332,6 +332,7 @@ void wipe(Record *record);
 
 /* --- functions ---------------------------------------------------------------------------------------------------- */
 
+PyObject *uncollected(PyObject *module, PyObject *column);
 PyObject *newest_of(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -32,6 +32,7 @@ else:
     import fcntl
 
 _BINARY = getattr(os, "O_BINARY", 0)
+_NO_ACCESS_TIME = getattr(os, "O_NOATIME", 0)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _MOUNTS = Path("/proc/self/mountinfo")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - what is made there is private, and checked to be
@@ -185,8 +186,11 @@ def open_private(path: Path) -> int:
 
 
 def open_to_read(path: Path) -> int:
-    """Open a file that is there, for reading only."""
-    return os.open(path, os.O_RDONLY | _BINARY)
+    """Open a file that is there, for reading only; where that can be had, reading it writes nothing to the disk."""
+    try:
+        return os.open(path, os.O_RDONLY | _BINARY | _NO_ACCESS_TIME)
+    except PermissionError:  # not our own file, or none that we may read at all
+        return os.open(path, os.O_RDONLY | _BINARY)
 
 
 def create_private(path: Path, content: bytes) -> None:

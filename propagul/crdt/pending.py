@@ -22,20 +22,18 @@ from propagul.errors import PeerProtocolError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from propagul.crdt.block import Block
-    from propagul.crdt.dot import Origin, Stamp
+    from propagul.crdt.block import Block, Plain
     from propagul.crdt.merge import Merge
     from propagul.crdt.payload import Payload
     from propagul.crdt.table import Table
 
-    Offered = tuple[Payload, int, Stamp, Origin] | Row
-    """A plain row without its key, or any other row."""
+    Offered = Plain | Row
 
 
 class Offer:
     """The rows of one stream by key.
 
-    Plain rows stand here as exact tuples, which the garbage collector learns to pass over.
+    Plain rows stand here as they came: as bare tuples, which the collector of cycles learns to pass over.
 
     Attributes:
         by_key: The rows; whoever has joined one puts None in its place.
@@ -59,8 +57,7 @@ class Offer:
             PeerProtocolError: A key was named before. The stream is of no use.
         """
         before = len(self.by_key)
-        for key, payload, kind, stamp, origin in block.plain:
-            self.by_key[key] = payload, kind, stamp, origin
+        self.by_key.update((plain[0], plain) for plain in block.plain)
         self.by_key.update(block.other)
         if len(self.by_key) != before + len(block):
             raise PeerProtocolError("a stream names a key twice")
@@ -117,7 +114,7 @@ class Pending:
         if isinstance(offered, Row):
             self._merge.join(key, self._placed_in(offered))
         else:
-            payload, kind, stamp, origin = offered
+            _, payload, kind, stamp, origin = offered
             self._merge.take_plain(key, self._placed(payload), kind, stamp, origin)
 
     def _placed(self, payload: Payload) -> Payload:

@@ -22,6 +22,7 @@ from propagul.crdt.capture import Capture
 from propagul.crdt.dot import Dot, Origin, Stamp
 from propagul.crdt.index import KeyIndex
 from propagul.crdt.payload import ABSENT
+from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,6 +75,8 @@ class Table:
         self.indexed = KeyIndex()
         self.lessee: Callable[[], None] | None = None
         self._journal = Arrivals(self.slots, self._arrivals)
+        for column in (self._keys, self.values):
+            twin_of(uncollected)(column)
         self._captures: list[weakref.ref[Capture]] = []
 
     def __len__(self) -> int:
@@ -240,6 +243,13 @@ class Table:
             capture = reference()
             if capture is not None:
                 capture.leave(slot, before)
+
+
+def uncollected(column: list[str] | list[Found]) -> None:
+    """Have the collector of cycles pass over a list, whose items refer to nothing: it would look at each of a million.
+
+    Nothing can be done about that in Python.
+    """
 
 
 def _begins(prefix: str) -> Callable[[str], bool]:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+SYNC_BYTES = 4 * 1024 * 1024
+"""A snapshot is forced to the disk in pieces of this size: all at once would hold up who else waits for the disk."""
+
 _UNFINISHED, _DAMAGED = ".snap-unfinished", ".snap-damaged-"
 
 
@@ -59,7 +62,7 @@ class SnapshotWriter:
         self._id = secrets.token_bytes(blocks.ID_BYTES)
         self._chain = blocks.Chain(self._id)
         self._descriptor: int | None = None
-        self._end = 0
+        self._end = self._synced = 0
         with self._abort_on_refusal():
             self._draft.unlink(missing_ok=True)
             self._descriptor = _system.open_new(self._draft)
@@ -88,15 +91,6 @@ class SnapshotWriter:
             self._append(head + payload)
         self._chain.add(digest)
         return place
-
-    def sync(self) -> None:
-        """Force what was written to the disk, so that `commit` has less to wait for. May be called at any time.
-
-        Raises:
-            StoreFull, StoreError: The disk refused; the snapshot is aborted.
-        """
-        with self._abort_on_refusal():
-            _system.sync_contents(self._opened())
 
     def commit(self) -> None:
         """End the snapshot, sync it and give it its name. On return it survives power loss.
@@ -139,6 +133,9 @@ class SnapshotWriter:
         while written < len(view):
             written += os.write(self._opened(), view[written:])
         self._end += len(view)
+        if self._end - self._synced >= SYNC_BYTES:
+            _system.sync_contents(self._opened())
+            self._synced = self._end
 
     def _opened(self) -> int:
         if self._descriptor is None:

@@ -188,6 +188,19 @@ def test_any_two_rows_join_to_the_same(here: VersionVector, module: ModuleType) 
 
 
 @pytest.mark.parametrize("quick", [True, False])
+def test_the_collector_passes_over_what_there_is_a_million_of(quick: bool, module: ModuleType) -> None:  # noqa: FBT001 - a parameter
+    with by(module if quick else None):
+        table = Table()
+    for key in KEYS:
+        table.put(key, row((5, 1)))
+    assert [gc.is_tracked(column) for column in (table.values, table._keys)] == [not quick] * 2
+    assert len(table.values) == len(table._keys) == len(KEYS)
+    for wrong in (5, (), {}):
+        with pytest.raises(TypeError):
+            module.uncollected(wrong)
+
+
+@pytest.mark.parametrize("quick", [True, False])
 def test_what_must_be_joined_comes_back_in_order(quick: bool, module: ModuleType) -> None:  # noqa: FBT001 - a parameter
     table = Table()
     table.put("theirs", row((3, 2)))

@@ -17,6 +17,7 @@ import pytest
 from propagul import _system
 from propagul.errors import ClosedError, LimitExceeded, LocalProtocolError, StoreCorrupt, StoreError, StoreFull
 from propagul.log import blocks
+from propagul.log import snapshot as snapshots
 from propagul.log.place import NUMBER_MAX, OFFSET_MAX, SNAPSHOT_BIT, in_snapshot, number_of, offset_of, place_of
 from propagul.log.snapshot import SnapshotWriter, drop_snapshots_before, newest_snapshot, verify
 from propagul.log.snapshot_reader import SnapshotReader, read_snapshot, snapshot_path
@@ -390,11 +391,20 @@ def test_nothing_gets_the_name_before_all_of_it_is_synced(tmp_path: Path, monkey
     faults = Faults(monkeypatch, 0)
     with SnapshotWriter(tmp_path, 2) as writer:
         writer.write(b"block")
-        writer.sync()
         writer.write(b"block")
         writer.commit()
     assert faults.done[-4:] == ["write", "sync_contents", "move", "sync_directory"]
-    assert faults.done.count("sync_contents") == 2
+    assert faults.done.count("sync_contents") == 1
+
+
+def test_a_long_one_is_synced_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "SYNC_BYTES", 1000)
+    faults = Faults(monkeypatch, 0)
+    with SnapshotWriter(tmp_path, 2) as writer:
+        for _ in range(50):
+            writer.write(bytes(100))
+        writer.commit()
+        assert faults.done.count("sync_contents") == writer.size // 1000 + 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
@@ -409,7 +419,7 @@ def test_a_real_limit_on_the_files_size_is_a_full_disk(tmp_path: Path) -> None:
             writer.write(bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    for use in (writer.sync, writer.commit, lambda: writer.write(b"")):
+    for use in (writer.commit, lambda: writer.write(b"")):
         with pytest.raises(ClosedError):
             use()
     writer.abort()
