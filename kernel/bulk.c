@@ -310,3 +310,22 @@ read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count)
     Py_XDECREF(slots);
     return both;
 }
+
+PyObject *
+uncollected(PyObject *module, PyObject *column)
+{
+    (void)module;
+    if (!PyList_CheckExact(column)) {
+        return PyErr_Format(PyExc_TypeError, "uncollected takes a list");
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(column); i++) {
+        PyObject *item = PyList_GET_ITEM(column, i);
+        if (PyTuple_CheckExact(item) && PyObject_GC_IsTracked(item)) {
+            untrack(item);
+        }
+    }
+    if (PyObject_GC_IsTracked(column)) {
+        PyObject_GC_UnTrack(column);
+    }
+    return Py_NewRef(Py_None);
+}

@@ -65,20 +65,6 @@ table_traverse(Table *t, visitproc visit, void *arg)
     return 0;
 }
 
-/* `table.uncollected`. */
-PyObject *
-uncollected(PyObject *module, PyObject *column)
-{
-    (void)module;
-    if (!PyList_CheckExact(column)) {
-        return PyErr_Format(PyExc_TypeError, "uncollected takes a list");
-    }
-    if (PyObject_GC_IsTracked(column)) {
-        PyObject_GC_UnTrack(column);
-    }
-    return Py_NewRef(Py_None);
-}
-
 /* Have the columns' memory at hand; Python cannot move them until `table_release`. Idempotent. */
 int
 table_lease(Table *t)

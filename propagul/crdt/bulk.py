@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt.block import Plain
     from propagul.crdt.dot import Origin
+    from propagul.crdt.payload import Found
     from propagul.crdt.row import Row
     from propagul.crdt.table import Table
     from propagul.crdt.vector import VersionVector
@@ -94,3 +95,10 @@ def take_rows(
     """
     for key, theirs in others:
         join(key, theirs)
+
+
+def uncollected(column: list[str] | list[Found] | list[Plain]) -> None:
+    """Have the collector of cycles pass over a list and the tuples in it: it would look at each of a million.
+
+    They refer to nothing that refers to anything. In Python there is no way to say so.
+    """

@@ -15,8 +15,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from propagul.crdt import row as rows
+from propagul.crdt.bulk import uncollected
 from propagul.crdt.payload import Evicted
 from propagul.crdt.row import Row
+from propagul.crdt.twins import twin_of
 from propagul.errors import PeerProtocolError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 class Offer:
     """The rows of one stream by key.
 
-    Plain rows stand here as they came: as bare tuples, which the collector of cycles learns to pass over.
+    Plain rows stand here as they came: as bare tuples, which the collector of cycles passes over.
 
     Attributes:
         by_key: The rows; whoever has joined one puts None in its place.
@@ -57,7 +59,9 @@ class Offer:
             PeerProtocolError: A key was named before. The stream is of no use.
         """
         before = len(self.by_key)
+        twin_of(uncollected)(block.plain)
         self.by_key.update((plain[0], plain) for plain in block.plain)
+        twin_of(uncollected)(block.plain)
         self.by_key.update(block.other)
         if len(self.by_key) != before + len(block):
             raise PeerProtocolError("a stream names a key twice")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import row as rows
 from propagul.crdt.arrivals import Arrivals
+from propagul.crdt.bulk import uncollected
 from propagul.crdt.capture import Capture
 from propagul.crdt.dot import Dot, Origin, Stamp
 from propagul.crdt.index import KeyIndex
@@ -243,13 +244,6 @@ class Table:
             capture = reference()
             if capture is not None:
                 capture.leave(slot, before)
-
-
-def uncollected(column: list[str] | list[Found]) -> None:
-    """Have the collector of cycles pass over a list, whose items refer to nothing: it would look at each of a million.
-
-    Nothing can be done about that in Python.
-    """
 
 
 def _begins(prefix: str) -> Callable[[str], bool]:

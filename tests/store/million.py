@@ -12,14 +12,13 @@ import resource
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from propagul import AgentStateStore
 from propagul.store._spaces import STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 SECRET = "a-secret-of-this-test-alone-7"
 MIB = 1024 * 1024
@@ -90,13 +89,13 @@ class Reader(threading.Thread):
             self.reads += 1
 
 
-async def beat(reader: Reader, long: list[Interval]) -> None:
+async def beat(phase: Callable[[], str], long: list[Interval]) -> None:
     """Note when the event loop took long to come round."""
     while True:
         due = time.monotonic() + PAUSE_S
         await asyncio.sleep(PAUSE_S)
         if time.monotonic() - due > NOTED_S:
-            long.append((reader.phase, due, time.monotonic()))
+            long.append((phase(), due, time.monotonic()))
 
 
 async def serve(count: int, path: str, limit_mib: int) -> dict[str, object]:
@@ -105,7 +104,7 @@ async def serve(count: int, path: str, limit_mib: int) -> dict[str, object]:
     store = opened(count, path, 0)
     await store.start()
     reader, loop_long = Reader(store, count), list[Interval]()
-    beating = asyncio.create_task(beat(reader, loop_long))
+    beating = asyncio.create_task(beat(lambda: reader.phase, loop_long))
     reader.start()
     try:
         await asyncio.sleep(0.5)
@@ -117,7 +116,7 @@ async def serve(count: int, path: str, limit_mib: int) -> dict[str, object]:
             if phase != "joined":
                 works.append(asyncio.to_thread(store.compact))
             if phase != "compacting":
-                works.append(_join(count, store.addresses[0].port))
+                works.append(_join(count, store.addresses[0].port, f"{path}-{phase}"))
             joined += [found for found in await asyncio.gather(*works) if isinstance(found, dict)]
     finally:
         reader.done.set()
@@ -136,8 +135,8 @@ async def serve(count: int, path: str, limit_mib: int) -> dict[str, object]:
     }
 
 
-async def _join(count: int, port: int) -> object:
-    command = (sys.executable, "-m", "tests.store.million", "join", str(count), str(port))
+async def _join(count: int, port: int, path: str) -> object:
+    command = (sys.executable, "-m", "tests.store.million", "join", str(count), str(port), path)
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     output, _ = await child.communicate()
     return json.loads(output)
@@ -147,11 +146,10 @@ async def join(count: int, port: int, path: str) -> dict[str, object]:
     """Take everything over from the one who serves, and look at some of it. While it joins, keys are held twice."""
     bounded(None)
     store = opened(count, path, None)
-    reader, loop_long = Reader(store, count), list[Interval]()
-    reader.phase = "joining"
-    beating = asyncio.create_task(beat(reader, loop_long))
+    loop_long: list[Interval] = []
+    beating = asyncio.create_task(beat(lambda: "joining", loop_long))
     report = await store.start(peers=[("127.0.0.1", port)], sync_timeout_s=1200)
-    shown = [store.get(key(number)) for number in range(0, count, 997)]
+    shown = [await store.aget(key(number)) for number in range(0, count, 997)]
     while store._spaces[STATE].is_busy:
         await asyncio.sleep(0.01)
     beating.cancel()
@@ -186,10 +184,7 @@ def main(role: str, *arguments: str) -> dict[str, object]:
         case "serve":
             return asyncio.run(serve(int(arguments[0]), arguments[1], int(arguments[2])))
         case "join":
-            import tempfile
-
-            with tempfile.TemporaryDirectory() as scratch:
-                return asyncio.run(join(int(arguments[0]), int(arguments[1]), str(Path(scratch) / "state")))
+            return asyncio.run(join(int(arguments[0]), int(arguments[1]), arguments[2]))
         case _:
             return control()
 
