@@ -311,21 +311,54 @@ read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return both;
 }
 
+/* Packed and evicted payloads are of classes made in Python: the collector looks at each, though all that they refer to
+   is their class. */
+static void
+untrack_payload(PyObject *payload)
+{
+    if ((PyBytes_Check(payload) || PyLong_Check(payload)) && Py_TYPE(payload)->tp_dictoffset == 0
+        && PyObject_GC_IsTracked(payload)) {
+        PyObject_GC_UnTrack(payload);
+    }
+}
+
 PyObject *
-uncollected(PyObject *module, PyObject *column)
+uncollected(PyObject *module, PyObject *items)
 {
     (void)module;
-    if (!PyList_CheckExact(column)) {
+    if (!PyList_CheckExact(items)) {
         return PyErr_Format(PyExc_TypeError, "uncollected takes a list");
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(column); i++) {
-        PyObject *item = PyList_GET_ITEM(column, i);
-        if (PyTuple_CheckExact(item) && PyObject_GC_IsTracked(item)) {
-            untrack(item);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(items); i++) {
+        PyObject *item = PyList_GET_ITEM(items, i);
+        if (PyTuple_CheckExact(item)) {
+            for (Py_ssize_t field = 0; field < PyTuple_GET_SIZE(item); field++) {
+                untrack_payload(PyTuple_GET_ITEM(item, field));
+            }
+            if (PyObject_GC_IsTracked(item)) {
+                untrack(item);
+            }
         }
     }
-    if (PyObject_GC_IsTracked(column)) {
-        PyObject_GC_UnTrack(column);
+    if (PyObject_GC_IsTracked(items)) {
+        PyObject_GC_UnTrack(items);
+    }
+    return Py_NewRef(Py_None);
+}
+
+PyObject *
+uncollected_at(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 2 || !PyList_CheckExact(args[0]) || !PyList_CheckExact(args[1])) {
+        return PyErr_Format(PyExc_TypeError, "uncollected_at takes two lists");
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[1]); i++) {
+        uint64_t slot;
+        if (!as_number(PyList_GET_ITEM(args[1], i), &slot) || slot >= (uint64_t)PyList_GET_SIZE(args[0])) {
+            return PyErr_Format(PyExc_IndexError, "there is no such slot");
+        }
+        untrack_payload(PyList_GET_ITEM(args[0], (Py_ssize_t)slot));
     }
     return Py_NewRef(Py_None);
 }

@@ -332,7 +332,8 @@ void wipe(Record *record);
 
 /* --- functions ---------------------------------------------------------------------------------------------------- */
 
-PyObject *uncollected(PyObject *module, PyObject *column);
+PyObject *uncollected(PyObject *module, PyObject *items);
+PyObject *uncollected_at(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *newest_of(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -5,7 +5,9 @@
 static PyMethodDef functions[] = {
     {"newest_of", (PyCFunction)(void (*)(void))newest_of, METH_FASTCALL,
      "newest_of(slots, when, arrivals)\n--\n\nThe entries that are their slots' newest, as bytes of two columns."},
-    {"uncollected", uncollected, METH_O, "uncollected(column)\n--\n\nSee propagul.crdt.bulk."},
+    {"uncollected", uncollected, METH_O, "uncollected(items)\n--\n\nSee propagul.crdt.bulk."},
+    {"uncollected_at", (PyCFunction)(void (*)(void))uncollected_at, METH_FASTCALL,
+     "uncollected_at(values, slots)\n--\n\nSee propagul.crdt.bulk."},
     {"take_plains", (PyCFunction)(void (*)(void))take_plains, METH_FASTCALL,
      "take_plains(table, seen, plains)\n--\n\nSee propagul.crdt.bulk."},
     {"take_rows", (PyCFunction)(void (*)(void))take_rows, METH_FASTCALL,

@@ -110,8 +110,8 @@ class Ours:
     def _cut(self, after: int, known: VersionVector, told: int) -> bytes:
         codec, cut = self._codec, self.replica.cut(after=after, known=known, told=told)
         blocks: list[bytes] = []
-        while block := cut.read(codec.BLOCK_ROWS_MAX):
-            blocks += codec.encode_blocks(block)
+        while not cut.at_end:
+            blocks += codec.encode_blocks(cut.read(codec.BLOCK_ROWS_MAX))
         vector, floor = ((), ()) if cut.join is None else (cut.join.vector, cut.join.floor)
         return self._crdt.wire.pack([*map(codec.flatten, (cut.entries, vector, floor)), blocks])
 

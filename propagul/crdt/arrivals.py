@@ -8,10 +8,13 @@ from itertools import compress
 from operator import eq
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from propagul.crdt.bulk import uncollected_at
 from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from propagul.crdt.payload import Found
 
     When = range | array[int]
     Column = array[int] | bytes
@@ -30,12 +33,13 @@ class Arrivals:
         chunk: How many entries it has when it is full.
     """
 
-    __slots__ = ("_arrivals", "_entries", "_slots", "_sweeping", "_swept", "begin", "newest")
+    __slots__ = ("_arrivals", "_entries", "_slots", "_sweeping", "_swept", "_values", "begin", "newest")
 
     chunk: ClassVar[int] = CHUNK
 
-    def __init__(self, slots: Mapping[str, int], arrivals: array[int]) -> None:
+    def __init__(self, slots: Mapping[str, int], values: list[Found], arrivals: array[int]) -> None:
         self._slots = slots
+        self._values = values
         self._arrivals = arrivals
         self._entries = 0
         self._swept: list[tuple[array[int], When]] = []
@@ -53,6 +57,7 @@ class Arrivals:
     def close_chunk(self) -> None:
         """Begin another chunk, and sweep two older ones."""
         count = len(self.newest)
+        twin_of(uncollected_at)(self._values, self.newest)
         self._swept.append((array("I", self.newest), range(self.begin, self.begin + count)))
         self._entries += count
         self.begin += count

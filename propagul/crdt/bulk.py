@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from propagul.crdt.block import Plain
-    from propagul.crdt.dot import Origin
-    from propagul.crdt.payload import Found
+    from propagul.crdt.dot import Dot, Origin
+    from propagul.crdt.payload import Evicted, Found
     from propagul.crdt.row import Row
     from propagul.crdt.table import Table
     from propagul.crdt.vector import VersionVector
@@ -97,8 +97,13 @@ def take_rows(
         join(key, theirs)
 
 
-def uncollected(column: list[str] | list[Found] | list[Plain]) -> None:
-    """Have the collector of cycles pass over a list and the tuples in it: it would look at each of a million.
+def uncollected(items: list[str] | list[Found] | list[Plain] | list[tuple[str, Dot, Evicted]]) -> None:
+    """Have the collector of cycles pass over a list, the tuples in it and the payloads in these.
 
-    They refer to nothing that refers to anything. In Python there is no way to say so.
+    It would look at each of a million, and everybody would wait; and there is nothing to find, as they refer to nothing
+    that refers to anything. The kernel can say so, Python cannot: its part is to be called where there is no kernel.
     """
+
+
+def uncollected_at(values: list[Found], slots: list[int]) -> None:
+    """The same for the payloads in these slots."""

@@ -38,6 +38,11 @@ class Capture:
         """Rows to read, those already read included; free slots count."""
         return len(self._slots)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether every row was read."""
+        return self._position >= len(self._slots)
+
     def leave(self, slot: int, before: tuple[str, Row] | None) -> None:
         """Keep what a slot held, if that is to be read; None for a free one. Its arrival is still the former one."""
         if self._whole:

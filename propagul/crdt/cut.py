@@ -52,25 +52,36 @@ class Cut:
     join: Join | None
     _capture: Capture
     _lacks: Lacks
-    _ready: Block | None = field(default=None)
+    _ahead: Block | None = field(default=None)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything was read."""
+        return self._ahead is None and self._capture.at_end
 
     def read(self, most: int) -> Block:
-        """The next rows, at most `most`; empty at the end."""
-        if self._ready is not None:
-            block, self._ready = self._ready, None
+        """Those of the next `most` rows that the peer lacks: perhaps none of them, before the end too."""
+        if self._ahead is not None:
+            block, self._ahead = self._ahead, None
             return block
-        while len(found := self._capture.read(most)):
-            block = self._lacks.filter(found)
-            if len(block):
-                return block
-        self._capture.close()
+        found = self._lacks.filter(self._capture.read(most))
+        if self._capture.at_end:
+            self._capture.close()
         return found
 
+    def pass_over(self, most: int) -> bool:
+        """Read on, past rows that the peer has; return whether the next ones may be such, too.
+
+        What it found comes with the next `read`. There may be a million rows between two that the peer lacks.
+        """
+        found = self.read(most)
+        if found:
+            self._ahead = found
+        return not found and not self.at_end
+
     def is_empty(self, most: int) -> bool:
-        """Whether there are no rows; what it read ahead to know comes with the next `read`."""
-        if self._ready is None:
-            self._ready = self.read(most)
-        return not self._ready
+        """Whether a look at `most` rows shows that there are none; what it found comes with the next `read`."""
+        return not self.pass_over(most) and self.at_end
 
     def special_rows(self) -> Iterator[Row]:
         """The rows that are not plain, those that the peer has included. Ask at once, before any changes."""

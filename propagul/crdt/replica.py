@@ -260,6 +260,8 @@ class Replica:
             after = 0
             if not known.covers_all(self.vector.floor):
                 join = Join(self.vector.copy(), self.vector.floor)
+        if join is None and self.arrival - after > len(self.vector) and known.covers_all(self.vector):
+            after = self.arrival  # no context says more than the vector: looking at the rows would find nothing
         return self._cut(after, told, join, Lacks(None if join else known))
 
     def cut_own(self, *, after: int, known: VersionVector) -> Cut | None:
@@ -272,6 +274,7 @@ class Replica:
         stamp, seen = self.vector.stamp_of(self.origin), known.stamp_of(self.origin)
         if after < self.cursor_floor:
             return None
+        after = self.arrival if stamp <= seen else after  # it has every row
         cut = self._cut(after, self.vector.mark, None, Lacks(None, self.origin, seen))
         if any(self._tells_of_others(row, seen, known) for row in cut.special_rows()):
             cut.close()

@@ -75,7 +75,7 @@ class Table:
         self._free: list[int] = []
         self.indexed = KeyIndex()
         self.lessee: Callable[[], None] | None = None
-        self._journal = Arrivals(self.slots, self._arrivals)
+        self._journal = Arrivals(self.slots, self.values, self._arrivals)
         for column in (self._keys, self.values):
             twin_of(uncollected)(column)
         self._captures: list[weakref.ref[Capture]] = []

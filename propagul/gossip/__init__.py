@@ -4,11 +4,11 @@ The store's driver feeds it with links and time; the simulator feeds it with nei
 """
 
 from propagul.gossip.config import GossipConfig as GossipConfig
-from propagul.gossip.events import DiskRead as DiskRead
 from propagul.gossip.events import Drop as Drop
 from propagul.gossip.events import Effect as Effect
 from propagul.gossip.events import Event as Event
 from propagul.gossip.events import Incoming as Incoming
+from propagul.gossip.events import InThread as InThread
 from propagul.gossip.events import LinkDown as LinkDown
 from propagul.gossip.events import LinkKey as LinkKey
 from propagul.gossip.events import LinkUp as LinkUp

@@ -16,8 +16,8 @@ LinkKey = NewType("LinkKey", int)
 
 
 @dataclass(frozen=True, slots=True)
-class DiskRead:
-    """Instead of a frame or a block: reading a disk, before the next one can be had.
+class InThread:
+    """Instead of a frame or a block: what takes long, as reading a disk, before the next one can be had.
 
     Attributes:
         run: Does it, in any thread. Raises StoreError.
@@ -47,10 +47,10 @@ class Outgoing(Protocol):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it holds no rows and is no snapshot join."""
+        """Whether it surely holds no rows, and is no snapshot join."""
 
-    def blocks(self) -> Iterator[bytes | DiskRead]:
-        """The encoded blocks. Taken once; after a `DiskRead` it must have been run."""
+    def blocks(self) -> Iterator[bytes | InThread]:
+        """The encoded blocks. Taken once; after an `InThread` that must have been run."""
 
 
 class Incoming(Protocol):

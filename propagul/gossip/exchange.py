@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from propagul.crdt import Dot, Join, VersionVector
 from propagul.crdt.dot import STAMP_MAX
 from propagul.errors import PeerProtocolError
-from propagul.gossip.events import DiskRead
+from propagul.gossip.events import InThread
 from propagul.gossip.messages import CHUNK_BYTES, ENTRIES_PER_DIGEST, Delta, Digest, Push, encode
 from propagul.gossip.stream import Assembler, chunks, decode_floor
 
@@ -211,7 +211,7 @@ class Exchange:
             self._stage.incoming.abandon()
             self._stage = None
 
-    def outgoing(self) -> Iterator[bytes | DiskRead]:
+    def outgoing(self) -> Iterator[bytes | InThread]:
         """The frames that are due. Cut now, encoded as they are taken."""
         if self.heard and not self._is_out and not self._source.is_busy:
             yield from self._rows_due()
@@ -257,7 +257,7 @@ class Exchange:
                 del self._unadopted[origin]
         return news
 
-    def _rows_due(self) -> Iterator[bytes | DiskRead]:
+    def _rows_due(self) -> Iterator[bytes | InThread]:
         """One delta if the peer lacks anything: a full one where it may have asked, else a push of our own writes."""
         cut = self._full_cut() if self.owes_delta else None
         own: Outgoing | None = None
@@ -284,16 +284,18 @@ class Exchange:
         self.owes_push = False
         return cut
 
-    def _push(self, own: Outgoing) -> Iterator[bytes | DiskRead]:
+    def _push(self, own: Outgoing) -> Iterator[bytes | InThread]:
         """One message if it is one block that fits; else told and sent like any delta, and it backs this entry only."""
         blocks, begin = own.blocks(), list[bytes]()
         for block in blocks:
-            if isinstance(block, DiskRead):
+            if isinstance(block, InThread):
                 yield block
             else:
                 begin.append(block)
             if len(begin) > 1:
                 break
+        if not begin:
+            return
         if len(begin) > 1 or len(begin[0]) > CHUNK_BYTES:
             yield from self._tell(own.entries, rows_follow=True, only_these=True)
             yield from self._deltas(None, chain(begin, blocks))
@@ -303,10 +305,10 @@ class Exchange:
         self._is_out, self.owes_ack = True, False
         yield encode(Push.of(self._number, begin[0], self._pushed, before, applied=self._applied()))
 
-    def _deltas(self, floor: Floor | None, blocks: Iterable[bytes | DiskRead]) -> Iterator[bytes | DiskRead]:
+    def _deltas(self, floor: Floor | None, blocks: Iterable[bytes | InThread]) -> Iterator[bytes | InThread]:
         self._is_out, self._implied = True, []
         for chunk, last in chunks(floor, blocks, CHUNK_BYTES):
-            yield chunk if isinstance(chunk, DiskRead) else encode(Delta(space=self._number, last=last, chunk=chunk))
+            yield chunk if isinstance(chunk, InThread) else encode(Delta(space=self._number, last=last, chunk=chunk))
 
     def _applied(self) -> bool:
         """Whether there is something to acknowledge; it is, with this."""

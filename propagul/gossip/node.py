@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
 from propagul.gossip.events import (
-    DiskRead,
     Drop,
     Effect,
     Event,
+    InThread,
     LinkDown,
     LinkKey,
     LinkUp,
@@ -124,10 +124,10 @@ class GossipNode:
         """Join some of those rows; return whether more are left."""
         return self._spaces[space].settle()
 
-    def outgoing(self, link: LinkKey) -> Iterator[bytes | DiskRead]:
+    def outgoing(self, link: LinkKey) -> Iterator[bytes | InThread]:
         """The frames due on a link. Take them all before asking again; nothing is encoded before it is taken.
 
-        A `DiskRead` among them must be run before the next one is taken.
+        An `InThread` among them must be run before the next one is taken.
         """
         peer = self._peers.get(link)
         if peer is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from propagul.crdt import VALUE_BYTES_MAX, Floor, codec, wire
 from propagul.errors import PeerProtocolError
-from propagul.gossip.events import DiskRead
+from propagul.gossip.events import InThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,12 +24,12 @@ ORIGINS_MAX = 1_000_000
 
 
 def chunks(
-    floor: Floor | None, blocks: Iterable[bytes | DiskRead], chunk_bytes: int
-) -> Iterator[tuple[bytes | DiskRead, bool]]:
-    """The stream in pieces of at most `chunk_bytes`, each with whether it is the last one; disk reads in between."""
+    floor: Floor | None, blocks: Iterable[bytes | InThread], chunk_bytes: int
+) -> Iterator[tuple[bytes | InThread, bool]]:
+    """The stream in pieces of at most `chunk_bytes`, each with whether it is the last; and what is for a thread."""
     buffer = bytearray(_item(b"" if floor is None else wire.pack(codec.flatten(floor))))
     for block in blocks:
-        if isinstance(block, DiskRead):
+        if isinstance(block, InThread):
             yield block, False
             continue
         while len(buffer) > chunk_bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
-from propagul.gossip import DiskRead, Drop, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
+from propagul.gossip import Drop, InThread, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
 
@@ -229,7 +229,7 @@ class Mesh:
                 await entry.ready.wait()
                 entry.ready.clear()
                 for frame in self.node.outgoing(key):
-                    if isinstance(frame, DiskRead):
+                    if isinstance(frame, InThread):
                         await asyncio.to_thread(frame.run)
                         continue
                     await entry.link.send(frame)

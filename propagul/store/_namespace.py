@@ -29,8 +29,10 @@ from propagul.crdt import (
     stamp_of_ns,
     stamps_in,
 )
+from propagul.crdt.bulk import uncollected
 from propagul.crdt.hot import local_writer
 from propagul.crdt.row import SIBLINGS_MAX
+from propagul.crdt.twins import twin_of
 from propagul.log import fold
 from propagul.store._instant import SnapshotCut, blocks_of, rows_of
 from propagul.store._origin import fresh_origin
@@ -202,8 +204,9 @@ class Namespace:
         with self.lock:
             self._own.update(entries)
 
-    def evict(self, values: Iterable[tuple[str, Dot, Evicted]]) -> None:
+    def evict(self, values: list[tuple[str, Dot, Evicted]]) -> None:
         """Have payloads elsewhere, where the row of the key still holds the dot."""
+        twin_of(uncollected)(values)
         with self.lock:
             for key, dot, payload in values:
                 self.table.evict(key, dot, payload)

@@ -174,8 +174,8 @@ def join_replica(space: Namespace, replica: Replica) -> None:
     cut = replica.cut(after=0, known=known, told=0)
     stream = space.incoming()
     try:
-        while block := cut.read(_SLICE_ROWS):
-            for packed in codec.encode_blocks(filled(block)):
+        while not cut.at_end:
+            for packed in codec.encode_blocks(filled(cut.read(_SLICE_ROWS))):
                 stream.add(packed)
         stream.apply(cut.entries, cut.join)
         space.settle_all()

@@ -7,10 +7,11 @@ step, however long it is.
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import Offer, codec
-from propagul.gossip import DiskRead
+from propagul.gossip import InThread
 from propagul.log.cold import filled, is_cold, left
 
 if TYPE_CHECKING:
@@ -40,19 +41,26 @@ class OutgoingStream:
         self.entries, self.arrival, self.mark, self.join = cut.entries, cut.arrival, cut.mark, cut.join
         self.is_empty = cut.join is None and cut.is_empty(_SLICE_ROWS)
 
-    def blocks(self) -> Iterator[bytes | DiskRead]:
+    def blocks(self) -> Iterator[bytes | InThread]:
         """See `Outgoing.blocks`."""
-        while True:
+        while not self._cut.at_end:
             with self._space.lock:
                 block = self._cut.read(_SLICE_ROWS)
-            if not block:
-                return
-            if is_cold(block):
+            if not block and not self._cut.at_end:
+                yield InThread(self._pass_over)
+            elif is_cold(block):
                 read: list[bytes] = []
-                yield DiskRead(functools.partial(_encode_filled, block, read))
+                yield InThread(functools.partial(_encode_filled, block, read))
                 yield from read
             else:
                 yield from codec.encode_blocks(block)
+
+    def _pass_over(self) -> None:
+        more = True
+        while more:
+            with self._space.lock:
+                more = self._cut.pass_over(_SLICE_ROWS)
+            time.sleep(0)  # a lock that is let go of and taken again would pass nobody by
 
 
 def _encode_filled(block: Block, encoded: list[bytes]) -> None:

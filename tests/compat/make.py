@@ -55,8 +55,8 @@ def theirs(store: AgentStateStore, key: str, value: str, *, staged: bool) -> Non
     author.apply(author.prepare([Op(key, REGISTER, value)], stamp_of_ns(NOON_NS)))
     cut = author.cut(after=0, known=VersionVector(), told=0)
     incoming = store._state.incoming()
-    while block := cut.read(10):
-        for packed in codec.encode_blocks(block):
+    while not cut.at_end:
+        for packed in codec.encode_blocks(cut.read(10)):
             incoming.add(packed)
     incoming.apply(cut.entries, cut.join)
 

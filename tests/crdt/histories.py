@@ -273,8 +273,8 @@ def lacking(sender: Replica, receiver: Replica) -> Cut:
 def blocks_of(cut: Cut) -> list[bytes]:
     """All rows of a cut as they travel, read in small slices."""
     packed: list[bytes] = []
-    while block := cut.read(2):
-        packed += codec.encode_blocks(block)
+    while not cut.at_end:
+        packed += codec.encode_blocks(cut.read(2))
     return packed
 
 

@@ -15,8 +15,10 @@ from propagul.crdt import (
     REMOVE,
     Block,
     Dot,
+    Evicted,
     Floor,
     Keep,
+    Offer,
     Op,
     Origin,
     Packed,
@@ -28,6 +30,7 @@ from propagul.crdt import (
     bulk,
     codec,
 )
+from propagul.crdt.arrivals import CHUNK
 from propagul.crdt.bulk import take_plains, take_rows
 from propagul.crdt.merge import Merge
 from propagul.crdt.table import Table
@@ -130,8 +133,8 @@ class Pair:
 def codec_blocks(cut: object) -> list[bytes]:
     """All rows of a cut in blocks as large as they come."""
     packed: list[bytes] = []
-    while block := cut.read(codec.BLOCK_ROWS_MAX):  # type: ignore[attr-defined]  # a cut
-        packed += codec.encode_blocks(block)
+    while not cut.at_end:  # type: ignore[attr-defined]  # a cut
+        packed += codec.encode_blocks(cut.read(codec.BLOCK_ROWS_MAX))  # type: ignore[attr-defined]
     return packed
 
 
@@ -191,13 +194,17 @@ def test_any_two_rows_join_to_the_same(here: VersionVector, module: ModuleType) 
 def test_the_collector_passes_over_what_there_is_a_million_of(quick: bool, module: ModuleType) -> None:  # noqa: FBT001 - a parameter
     with by(module if quick else None):
         table = Table()
-    for key in KEYS:
-        table.put(key, row((5, 1)))
-    assert [gc.is_tracked(column) for column in (table.values, table._keys)] == [not quick] * 2
-    assert len(table.values) == len(table._keys) == len(KEYS)
-    for wrong in (5, ()):
-        with pytest.raises(TypeError):
-            module.uncollected(wrong)
+        for number in range(CHUNK + 5):
+            table.write(f"key {number}", 0, Packed(b"\x90") if number % 2 else Evicted(number), number + 1, 7)
+        offer = Offer()
+        offer.add(Block([("key", Evicted(5), 0, Stamp(1), Origin(2))], []))
+    seen = [table.values, table._keys, *table.values[:CHUNK], offer.by_key, offer.by_key["key"]]
+    assert {gc.is_tracked(each) for each in seen} == {not quick}
+    assert len(table.values) == len(table._keys) == CHUNK + 5
+    wrongs: list[tuple[object, ...]] = [(5,), ((),), ([], [0]), ([1], ["0"]), ([], 5)]
+    for wrong in wrongs:
+        with pytest.raises((TypeError, IndexError)):
+            (module.uncollected_at if len(wrong) > 1 else module.uncollected)(*wrong)
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -55,10 +55,9 @@ class Stream:
 
     def advance(self, most: int) -> bool:
         """Read and send one block; return whether there was one."""
-        block = self.cut.read(most)
-        if not block:
+        if self.cut.at_end:
             return False
-        self.blocks.append(codec.encode_block(filled(block)))
+        self.blocks.append(codec.encode_block(filled(self.cut.read(most))))
         if self.staged:
             self.receiver.stage(self.number, self.blocks[-1])
         return True
@@ -176,8 +175,11 @@ class Wires:
             link.theirs.join(receiver.replicas[space].vector)
         known, kind = sender.known[space], "pushes"
         cut = replica.cut_own(after=link.place, known=link.theirs) if push else None
-        if cut is not None and cut.is_empty(self._rng.randint(1, 3)):
-            return None
+        if cut is not None:
+            while cut.pass_over(self._rng.randint(1, 3)):
+                pass
+            if cut.at_end:
+                return None
         if cut is None:
             push, by_place = False, link.place >= replica.cursor_floor
             cut = replica.cut(after=link.place, known=link.theirs, told=link.told)

@@ -93,8 +93,8 @@ def test_the_oracle_keeps_what_a_trim_keeps() -> None:
 def deliver(sender: Replica, receiver: Replica, after: int = 0, known: VersionVector | None = None) -> int:
     cut = sender.cut(after=after, known=known or VersionVector(), told=0)
     blocks = []
-    while len(block := cut.read(2)):
-        blocks.append(block)
+    while not cut.at_end:
+        blocks.append(cut.read(2))
     receiver.merge(blocks, cut.entries, Stamp(100), cut.join)
     return cut.arrival
 

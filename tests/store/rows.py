@@ -67,8 +67,8 @@ class MemoryRows:
         """Learn everything another replica knows."""
         cut = other.replica.cut(after=0, known=VersionVector(), told=0)
         blocks = []
-        while len(block := cut.read(100)):
-            blocks.append(block)
+        while not cut.at_end:
+            blocks.append(cut.read(100))
         self.replica.merge(blocks, cut.entries, stamp_of_ns(self.now_ns), cut.join)
         for key, _ in self.replica:
             self._index.add(key)

@@ -37,8 +37,8 @@ def received(store: AgentStateStore, author: Replica) -> None:
     """The store takes in all that another replica has."""
     cut = author.cut(after=0, known=VersionVector(), told=0)
     blocks = []
-    while block := cut.read(100):
-        blocks.append(block)
+    while not cut.at_end:
+        blocks.append(cut.read(100))
     store._state.receive(None, [], blocks, cut.entries, cut.join)
 
 
