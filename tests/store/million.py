@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import resource
 import sys
@@ -26,6 +27,7 @@ IN_MEMORY = 1 / 64
 VALUE_PARTS = 256
 NOTED_S = 0.005
 PAUSE_S = 0.0005
+CONTROL_BYTES, READ_BYTES = 64 * MIB, 50_000
 
 Interval = tuple[str, float, float]
 
@@ -159,10 +161,12 @@ async def join(count: int, port: int, path: str) -> dict[str, object]:
     return {"complete": report.complete, "keys": keys, "wrong": wrong, "peak_mib": peak_mib(), "long_turns": loop_long}
 
 
-def control() -> dict[str, object]:
-    """What this machine does to a process that does nothing: until its standard input ends."""
-    long: list[tuple[float, float]] = []
+def control(path: str) -> dict[str, object]:
+    """What this machine does to a process that only reads a file, until its standard input ends."""
+    chance, long = random.Random(7), list[tuple[float, float]]()
     ended = threading.Event()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.pwrite(descriptor, bytes(CONTROL_BYTES), 0)
 
     def wait() -> None:
         sys.stdin.read()
@@ -172,8 +176,10 @@ def control() -> dict[str, object]:
     while not ended.is_set():
         due = time.monotonic() + PAUSE_S
         time.sleep(PAUSE_S)
+        os.pread(descriptor, READ_BYTES, chance.randrange(CONTROL_BYTES - READ_BYTES))
         if time.monotonic() - due > NOTED_S:
             long.append((due, time.monotonic()))
+    os.close(descriptor)
     return {"long": long}
 
 
@@ -186,7 +192,7 @@ def main(role: str, *arguments: str) -> dict[str, object]:
         case "join":
             return asyncio.run(join(int(arguments[0]), int(arguments[1]), arguments[2]))
         case _:
-            return control()
+            return control(arguments[0])
 
 
 if __name__ == "__main__":
