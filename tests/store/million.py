@@ -27,7 +27,7 @@ IN_MEMORY = 1 / 64
 VALUE_PARTS = 256
 NOTED_S = 0.005
 PAUSE_S = 0.0005
-CONTROL_BYTES, READ_BYTES = 64 * MIB, 50_000
+CONTROL_READERS, CONTROL_BYTES, READ_BYTES = 4, 64 * MIB, 50_000
 
 Interval = tuple[str, float, float]
 
@@ -162,25 +162,28 @@ async def join(count: int, port: int, path: str) -> dict[str, object]:
 
 
 def control(path: str) -> dict[str, object]:
-    """What this machine does to a process that only reads a file, until its standard input ends."""
-    chance, long = random.Random(7), list[tuple[float, float]]()
-    ended = threading.Event()
+    """How long this machine makes a process wait that only reads a file, at worst, until its standard input ends."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     os.pwrite(descriptor, bytes(CONTROL_BYTES), 0)
+    worst_s, ended = [0.0], threading.Event()
 
-    def wait() -> None:
-        sys.stdin.read()
-        ended.set()
+    def read() -> None:
+        chance = random.Random(7)
+        while not ended.is_set():
+            due = time.monotonic() + PAUSE_S
+            time.sleep(PAUSE_S)
+            os.pread(descriptor, READ_BYTES, chance.randrange(CONTROL_BYTES - READ_BYTES))
+            worst_s.append(max(worst_s.pop(), time.monotonic() - due))
 
-    threading.Thread(target=wait, daemon=True).start()
-    while not ended.is_set():
-        due = time.monotonic() + PAUSE_S
-        time.sleep(PAUSE_S)
-        os.pread(descriptor, READ_BYTES, chance.randrange(CONTROL_BYTES - READ_BYTES))
-        if time.monotonic() - due > NOTED_S:
-            long.append((due, time.monotonic()))
+    readers = [threading.Thread(target=read) for _ in range(CONTROL_READERS)]
+    for reader in readers:
+        reader.start()
+    sys.stdin.read()
+    ended.set()
+    for reader in readers:
+        reader.join()
     os.close(descriptor)
-    return {"long": long}
+    return {"worst_s": worst_s[0]}
 
 
 def main(role: str, *arguments: str) -> dict[str, object]:
