@@ -209,4 +209,4 @@ def test_the_kernel_is_what_reads_a_log(module: ModuleType) -> None:
     with by(Counting()):  # type: ignore[arg-type]  # as good as one
         fold.Fold({"": Replica(Origin(1))}, lambda _: b"").take_all(enumerate([single("k", 1, 5)]))
         records.scan_chunk(b"", 64, 1, records.new_seed())
-    assert called == ["replay", "take_records"]
+    assert [name for name in called if not name.startswith("uncollected")] == ["replay", "take_records"]

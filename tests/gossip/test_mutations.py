@@ -58,7 +58,7 @@ MUTANTS = [
     ),
     Mutant(
         "a push is taken for all that was told", "gossip/exchange.py",
-        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 4,
+        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 389,
     ),
     Mutant(
         "a push of one message is taken for all that was told", "gossip/exchange.py",
