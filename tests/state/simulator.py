@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 from unittest import mock
 
@@ -341,9 +342,10 @@ ACTIONS: Final[list[tuple[Callable[[Simulation], None], int, tuple[int, ...]]]] 
 
 def simulate(seed: int) -> Counter[str]:
     """Run one schedule; return what happened in it. Raises AssertionError with a line that replays it."""
-    small = mock.patch("propagul.crdt.arrivals.CHUNK", 4), mock.patch("propagul.crdt.hot.CHUNK", 4)
-    large = mock.patch("propagul.log.cold.LARGE_BYTES", 0)
-    with small[0], small[1], large:  # so that the journal is swept, and texts and bytes are evicted
+    sizes = {"crdt.arrivals.CHUNK": 4, "crdt.hot.CHUNK": 4, "crdt.replica._FEW": 2, "log.cold.LARGE_BYTES": 0}
+    with ExitStack() as small:  # so that the journal is swept, and texts and bytes are evicted
+        for name, size in sizes.items():
+            small.enter_context(mock.patch(f"propagul.{name}", size))
         try:
             simulation = Simulation(seed)
             simulation.run()
