@@ -58,7 +58,7 @@ MUTANTS = [
     ),
     Mutant(
         "a push is taken for all that was told", "gossip/exchange.py",
-        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 137,
+        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 4,
     ),
     Mutant(
         "a push of one message is taken for all that was told", "gossip/exchange.py",
@@ -70,7 +70,7 @@ MUTANTS = [
     ),
     Mutant(
         "an acknowledgement hides more than what was pushed", "gossip/exchange.py",
-        "[entry for entry in entries if entry != implied]", "[] if implied else entries", 39,
+        "[entry for entry in entries if entry != implied]", "[] if implied else entries", 79,
     ),
     Mutant(
         "a push is of the stamp before", "gossip/messages.py",
@@ -105,7 +105,7 @@ MUTANTS = [
     Mutant(
         "a stream in slices is not of one instant", "store/_streams.py",
         "block = self._cut.read(_SLICE_ROWS)",
-        "self._cut._capture._former.clear(); block = self._cut.read(_SLICE_ROWS)", 85,
+        "self._cut._capture._former.clear(); block = self._cut.read(_SLICE_ROWS)", 166,
     ),
 ]  # fmt: skip
 
