@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import random
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -50,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost,::1"
     _adopt_orphans()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; our children would be deaf, too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(SkipCount(), "skip-count")
 

@@ -16,6 +16,7 @@ from propagul.crdt import LOG, SET, Stamp
 from propagul.errors import StoreCorrupt
 from propagul.store import _paths
 from propagul.store._history import time_of
+from propagul.store._instant import rows_of
 from propagul.store._types import read_cell
 from propagul.store._types._leaves import inner_nodes, leaves_of, stands_in_the_way, tree_of
 from propagul.store._types._rows import of_kind
@@ -166,7 +167,7 @@ class Holding:
 def holdings(store: StateMap, prefix: str = "") -> list[Holding]:
     """Everything whose key or name begins so, of one instant, sorted by name. O(rows)."""
     state = store._state  # noqa: SLF001 - the store's own package; its public face shows keys one at a time
-    hold, rows = state.hold(), state.rows()
+    hold, rows = state.hold(), rows_of(state.blocks())
     return holdings_of(((key, row) for key, row in rows if row.siblings), prefix, hold)
 
 

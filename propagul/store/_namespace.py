@@ -25,7 +25,6 @@ from propagul.crdt import (
     Replica,
     Stamp,
     VersionVector,
-    seconds_between,
     stamp_of_ns,
     stamps_in,
 )
@@ -34,7 +33,7 @@ from propagul.crdt.hot import local_writer
 from propagul.crdt.row import SIBLINGS_MAX
 from propagul.crdt.twins import twin_of
 from propagul.log import fold
-from propagul.store._instant import SnapshotCut, blocks_of, rows_of
+from propagul.store._instant import SnapshotCut, blocks_of
 from propagul.store._origin import fresh_origin
 from propagul.store._rows import View
 from propagul.store._streams import IncomingStream, OutgoingStream
@@ -150,10 +149,6 @@ class Namespace:
         with self._whole():
             capture = self._replica.capture()
         return blocks_of(capture, self.lock)
-
-    def rows(self) -> Iterator[tuple[str, Row]]:
-        """The same rows one by one."""
-        return rows_of(self.blocks())
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""
@@ -324,8 +319,8 @@ class Namespace:
 
     def settle_all(self) -> None:
         """Join every row that waits for it, in slices."""
-        with self._whole():
-            pass
+        while self.settle():
+            time.sleep(0)  # or nobody else would get the lock
 
     # --- inside the lock -----------------------------------------------------------------------------------------
 
@@ -362,11 +357,10 @@ class Namespace:
         self._write_batch(self._prepare(ops))
 
     def _prepare(self, ops: Sequence[Op]) -> Batch:
-        wall = self._wall()
-        if seconds_between(self._replica.clock.last, wall) > AHEAD_S_MAX:
+        if self._replica.clock.last > self.newest_credible:
             _log.warning("store.clock_went_back namespace=%r: a fresh origin from here on", self.name)
             self._replica.renew(fresh_origin())
-        return self._replica.prepare(ops, wall)
+        return self._replica.prepare(ops, self._wall())
 
     def _write_batch(self, batch: Batch) -> None:
         if self.journal is not None:

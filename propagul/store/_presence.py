@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from propagul.errors import StoreCorrupt
 from propagul.store import _values
+from propagul.store._instant import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ class Presence:
 
     def get_all(self, prefix: str = "") -> dict[str, Heard]:
         """Everything heard recently under a prefix, by key."""
-        keys = sorted(key for key, _ in self._space.rows() if key.startswith(prefix))
+        keys = sorted(key for key, _ in rows_of(self._space.blocks()) if key.startswith(prefix))
         return {key: heard for key in keys if (heard := self._heard(key)) is not None}
 
     def refresh(self) -> None:
@@ -115,7 +116,7 @@ class Presence:
 
     def _expire(self) -> None:
         now = self._monotonic()
-        for key, row in self._space.rows():
+        for key, row in rows_of(self._space.blocks()):
             if key not in self._own and now - self._heard_at.get(key, now) > self._ttl_s:
                 self._space.forget(key, row)
                 self._heard_at.pop(key, None)
