@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from propagul.errors import StoreError
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 READERS_MAX = 8
 """Segments that are kept open."""
+
+
+_PAUSE_S = 0.005
+"""Between two files that are removed: some systems let go of neither disk nor processor for as long as one takes."""
 
 
 class SegmentReaders:
@@ -45,10 +50,11 @@ class SegmentReaders:
         """Remove the segments below a number from the disk; what the system will not remove stays."""
         with self._lock:
             self._open = {kept: segment for kept, segment in self._open.items() if kept >= number}
-            for old, path in segment_paths(self._directory).items():
-                if old < number:
-                    with contextlib.suppress(OSError):
-                        path.unlink()
+        for old, path in segment_paths(self._directory).items():
+            if old < number:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                time.sleep(_PAUSE_S)
 
     def clear(self) -> None:
         """Let go of all."""

@@ -13,9 +13,11 @@ import resource
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from propagul import AgentStateStore
+from propagul.log.event_log import SEGMENT_BYTES
 from propagul.store._spaces import STATE
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ IN_MEMORY = 1 / 64
 VALUE_PARTS = 256
 NOTED_S = 0.005
 PAUSE_S = 0.0005
-CONTROL_READERS, CONTROL_BYTES, READ_BYTES = 4, 64 * MIB, 50_000
+OLD_SEGMENTS, READ_BYTES = 32, 50_000
 
 Interval = tuple[str, float, float]
 
@@ -162,27 +164,39 @@ async def join(count: int, port: int, path: str) -> dict[str, object]:
 
 
 def control(path: str) -> dict[str, object]:
-    """How long this machine makes a process wait that only reads a file, at worst, until its standard input ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    os.pwrite(descriptor, bytes(CONTROL_BYTES), 0)
+    """How long this machine makes a process wait, at worst, that reads a file while it removes others as large as ours.
+
+    Some kernels do not let go of a processor while they give a file's blocks back.
+    """
+    directory = Path(path)
+    directory.mkdir()
+    large = directory / "large"
+    for file, chunks in [(large, OLD_SEGMENTS), *((directory / str(number), 1) for number in range(OLD_SEGMENTS))]:
+        with file.open("wb") as written:
+            for _ in range(chunks):
+                written.write(bytes(SEGMENT_BYTES))
+            os.fsync(written.fileno())
     worst_s, ended = [0.0], threading.Event()
 
     def read() -> None:
         chance = random.Random(7)
-        while not ended.is_set():
-            due = time.monotonic() + PAUSE_S
-            time.sleep(PAUSE_S)
-            os.pread(descriptor, READ_BYTES, chance.randrange(CONTROL_BYTES - READ_BYTES))
-            worst_s.append(max(worst_s.pop(), time.monotonic() - due))
+        with large.open("rb", buffering=0) as file:
+            while not ended.is_set():
+                due = time.monotonic() + PAUSE_S
+                time.sleep(PAUSE_S)
+                file.seek(chance.randrange(OLD_SEGMENTS * SEGMENT_BYTES))
+                file.read(READ_BYTES)
+                worst_s.append(max(worst_s.pop(), time.monotonic() - due))
 
-    readers = [threading.Thread(target=read) for _ in range(CONTROL_READERS)]
+    readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    sys.stdin.read()
+    for number in range(OLD_SEGMENTS):
+        (directory / str(number)).unlink()
     ended.set()
     for reader in readers:
         reader.join()
-    os.close(descriptor)
+    large.unlink()
     return {"worst_s": worst_s[0]}
 
 
