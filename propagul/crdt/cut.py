@@ -7,7 +7,7 @@ decides. Here is what comes of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from propagul.crdt.block import Block
 from propagul.crdt.bulk import lacking
@@ -44,7 +44,10 @@ class Cut:
         arrival: Our arrival number at the cut: the peer's next place.
         mark: Our vector's mark at the cut: the next "since we last told".
         join: Set if this is a snapshot join.
+        few: Of so many rows it costs nothing to see whether the peer lacks them.
     """
+
+    few: ClassVar[int] = 64
 
     entries: list[Entry]
     arrival: int
@@ -79,9 +82,10 @@ class Cut:
             self._ahead = found
         return not found and not self.at_end
 
-    def is_empty(self, most: int) -> bool:
-        """Whether a look at `most` rows shows that there are none; what it found comes with the next `read`."""
-        return not self.pass_over(most) and self.at_end
+    @property
+    def is_empty(self) -> bool:
+        """Whether a look at `few` rows shows that there are none; what it found comes with the next `read`."""
+        return not self.pass_over(self.few) and self.at_end
 
     def special_rows(self) -> Iterator[Row]:
         """The rows that are not plain, those that the peer has included. Ask at once, before any changes."""

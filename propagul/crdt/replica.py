@@ -11,7 +11,7 @@ join. Delta-state CRDTs after Almeida, Shoker, Baquero 2018; removal without tom
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from propagul.crdt import row as rows
 from propagul.crdt.bulk import load_plains
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from propagul.crdt.pending import Offer
     from propagul.crdt.row import Row
     from propagul.crdt.vector import Entry
-
-
-_FEW: Final = 64
-"""Of so many changes it costs nothing to see whether a peer lacks them."""
 
 
 class Op(NamedTuple):
@@ -218,8 +214,10 @@ class Replica:
         if self._pending is None:
             return False
         before = self.arrival
-        more = self._pending.settle_some(most)
-        self.foreign += self.arrival - before
+        try:
+            more = self._pending.settle_some(most)
+        finally:  # what was joined before a failure is no local write either
+            self.foreign += self.arrival - before
         if not more:
             self._crowded += self._pending.crowded
             self._pending, self.watched = None, self._reports
@@ -264,7 +262,7 @@ class Replica:
             after = 0
             if not known.covers_all(self.vector.floor):
                 join = Join(self.vector.copy(), self.vector.floor)
-        if join is None and self.arrival - after > _FEW and known.covers_all(self.vector):
+        if join is None and self.arrival - after > Cut.few and known.covers_all(self.vector):
             after = self.arrival  # no context says more than the vector: looking at the rows would find nothing
         return self._cut(after, told, join, Lacks(None if join else known))
 

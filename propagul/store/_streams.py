@@ -39,7 +39,7 @@ class OutgoingStream:
         self._cut = cut
         self._hold = space.hold()
         self.entries, self.arrival, self.mark, self.join = cut.entries, cut.arrival, cut.mark, cut.join
-        self.is_empty = cut.join is None and cut.is_empty(_SLICE_ROWS)
+        self.is_empty = cut.join is None and cut.is_empty
 
     def blocks(self) -> Iterator[bytes | InThread]:
         """See `Outgoing.blocks`."""

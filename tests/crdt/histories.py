@@ -184,7 +184,7 @@ class Room:
         ours, theirs = self.replicas[sender], self.replicas[receiver]
         after, _ = self._places.get((sender, receiver), (0, 0))
         cut = ours.cut_own(after=after, known=theirs.vector) if theirs.vector.covers_all(ours.vector.floor) else None
-        if cut is None or cut.is_empty(2):
+        if cut is None or cut.is_empty:
             return
         self.known[receiver] |= {op for op in self.known[sender] if op.dot.origin == ours.origin}
         self._merge(receiver, blocks_of(cut), cut.entries, None)

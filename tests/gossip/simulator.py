@@ -470,7 +470,7 @@ def simulate(seed: int, steps: int = 50) -> None:
     slices = mock.patch.multiple("propagul.store._streams", STAGE_BYTES=100, _SLICE_ROWS=2, EAGER_ROWS_MAX=eager)
     settling = mock.patch("propagul.store._namespace._SLICE_ROWS", 1)
     blocks = mock.patch.multiple("propagul.crdt.codec", BLOCK_BYTES=64)
-    few = mock.patch("propagul.crdt.replica._FEW", 2)
+    few = mock.patch("propagul.crdt.cut.Cut.few", 2)
     with small, slices, settling, blocks, few:
         try:
             simulation = Simulation(seed)

@@ -75,7 +75,7 @@ MUTANTS = [
            "            stream.take(block)\n"
            "            if join is None:\n                self.vector.join(entries)\n", 0),
     Mutant("who knows our floor is taken to have every row", "crdt/replica.py",
-           "> _FEW and known.covers_all(self.vector):", "> _FEW and known.covers_all(self.vector.floor):", 0),
+           "> Cut.few and known.covers_all(self.vector):", "> Cut.few and known.covers_all(self.vector.floor):", 0),
     Mutant("what was found past rows that the peer has is lost", "crdt/cut.py",
            "        if found:\n            self._ahead = found\n", "", 0),
     # --- streams that are joined at leisure

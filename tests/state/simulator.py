@@ -342,7 +342,7 @@ ACTIONS: Final[list[tuple[Callable[[Simulation], None], int, tuple[int, ...]]]] 
 
 def simulate(seed: int) -> Counter[str]:
     """Run one schedule; return what happened in it. Raises AssertionError with a line that replays it."""
-    sizes = {"crdt.arrivals.CHUNK": 4, "crdt.hot.CHUNK": 4, "crdt.replica._FEW": 2, "log.cold.LARGE_BYTES": 0}
+    sizes = {"crdt.arrivals.CHUNK": 4, "crdt.hot.CHUNK": 4, "crdt.cut.Cut.few": 2, "log.cold.LARGE_BYTES": 0}
     with ExitStack() as small:  # so that the journal is swept, and texts and bytes are evicted
         for name, size in sizes.items():
             small.enter_context(mock.patch(f"propagul.{name}", size))
