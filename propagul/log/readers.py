@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from propagul.errors import StoreError
@@ -15,10 +14,6 @@ if TYPE_CHECKING:
 
 READERS_MAX = 8
 """Segments that are kept open."""
-
-
-_PAUSE_S = 0.005
-"""Between two files that are removed: some systems let go of neither disk nor processor for as long as one takes."""
 
 
 class SegmentReaders:
@@ -54,7 +49,6 @@ class SegmentReaders:
             if old < number:
                 with contextlib.suppress(OSError):
                     path.unlink()
-                time.sleep(_PAUSE_S)
 
     def clear(self) -> None:
         """Let go of all."""
