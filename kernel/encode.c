@@ -23,8 +23,7 @@ typedef struct {
     uint16_t *kinds;
     Dot *dots;                          /* of the siblings, then of what contexts say further */
     Py_ssize_t rows, siblings, size;
-    size_t bytes;                       /* of keys and payloads */
-    size_t keys_bytes;
+    size_t keys_bytes, payloads_bytes;  /* at most */
     uint64_t origins[ORIGINS_MAX];      /* in the order in which they first come */
     Py_ssize_t named;
 } Draft;
@@ -110,7 +109,7 @@ add_sibling(Draft *d, PyObject *payload, PyObject *kind, PyObject *stamp, PyObje
         || !as_number(origin, &dot->origin)) {
         return 0;
     }
-    d->bytes += bytes;
+    d->payloads_bytes += bytes;
     d->payloads[d->siblings] = payload;
     d->kinds[d->siblings++] = (uint16_t)number;
     return 1;
@@ -438,7 +437,7 @@ bytes_max(const Draft *d)
 {
     const size_t lists = 8 * HEAD_BYTES, a_row = 4 * UINT_BYTES_MAX, a_sibling = 2 * UINT_BYTES_MAX;
     const size_t a_dot = 3 * UINT_BYTES_MAX;
-    return lists + d->keys_bytes + d->bytes + a_row * (size_t)d->rows + a_sibling * (size_t)d->siblings
+    return lists + d->keys_bytes + d->payloads_bytes + a_row * (size_t)d->rows + a_sibling * (size_t)d->siblings
          + a_dot * (size_t)d->size + (size_t)d->named * UINT_BYTES_MAX;
 }
 

@@ -52,7 +52,7 @@ def read_slots(table: Table, slots: Sequence[int]) -> tuple[list[Plain], list[tu
     plains: list[Plain] = []
     others: list[tuple[str, Row]] = []
     keys, values, special = table._keys, table.values, table._special  # noqa: SLF001 - one loop of the table's
-    kinds, stamps, origins = table._kinds, table._stamps, table._origins  # noqa: SLF001
+    kinds, stamps, origins = table._kinds, table._stamps, table._origins  # noqa: SLF001 - as before
     for slot in slots:
         if slot in special:
             others.append((keys[slot], special[slot]))
@@ -81,7 +81,7 @@ def lacking(
 
 def take_rows(
     table: Table,  # noqa: ARG001 - the twin's
-    here: VersionVector,  # noqa: ARG001
+    here: VersionVector,  # noqa: ARG001 - the twin's
     others: list[tuple[str, Row]],
     join: Callable[[str, Row], None],
 ) -> None:

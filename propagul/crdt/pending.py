@@ -83,9 +83,8 @@ class Pending:
         self._merge = merge
         self._rows = offer.by_key
         self._found = offer.found
-        self._left: Iterator[str] = chain(
-            self._rows, table.keys_so_far() if whole else ()
-        )  # no key of these comes or goes
+        there = table.keys_so_far() if whole else ()
+        self._left: Iterator[str] = chain(self._rows, there)  # no key of these comes or goes
         self._whole = whole
 
     @property
@@ -108,7 +107,7 @@ class Pending:
         for key in islice(self._left, most):
             try:
                 self.settle(key)
-            except BaseException:
+            except BaseException:  # whatever it was, it is raised again, and the key comes again
                 self._left = chain((key,), self._left)
                 raise
             taken += 1

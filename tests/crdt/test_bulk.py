@@ -40,6 +40,7 @@ from tests.crdt.kernels import by, compiled, load, said_by
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from propagul.crdt import Cut
     from propagul.crdt.block import Plain
     from propagul.crdt.capture import Capture
 
@@ -130,11 +131,11 @@ class Pair:
                 capture.close()
 
 
-def codec_blocks(cut: object) -> list[bytes]:
+def codec_blocks(cut: Cut) -> list[bytes]:
     """All rows of a cut in blocks as large as they come."""
     packed: list[bytes] = []
-    while not cut.at_end:  # type: ignore[attr-defined]  # a cut
-        packed += codec.encode_blocks(cut.read(codec.BLOCK_ROWS_MAX))  # type: ignore[attr-defined]
+    while not cut.at_end:
+        packed += codec.encode_blocks(cut.read(codec.BLOCK_ROWS_MAX))
     return packed
 
 

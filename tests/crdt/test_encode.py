@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,8 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
 
 def encoded(kernel: ModuleType, block: Block) -> list[bytes] | None:
     """By the kernel itself; None if it leaves them."""
-    return kernel.encode_blocks(*block, Packed, codec.BLOCK_BYTES, codec.BLOCK_ROWS_MAX)  # type: ignore[no-any-return]
+    packed: list[bytes] | None = kernel.encode_blocks(*block, Packed, codec.BLOCK_BYTES, codec.BLOCK_ROWS_MAX)
+    return packed
 
 
 def expect_alike(kernel: ModuleType, block: Block, *, taken: bool = True) -> None:
@@ -110,16 +111,21 @@ class Elsewhere(Evicted):
     __slots__ = ()
 
 
+def made(plains: list[Any], others: list[Any]) -> Block:
+    """A block of anything."""
+    return Block(plains, others)
+
+
 def plain(*changed: tuple[int, object]) -> Block:
     """A block of one plain row with some fields changed."""
     fields: list[object] = ["key", "value", 0, 5, 7]
     for at, field in changed:
         fields[at] = field
-    return Block([tuple(fields)], [])  # type: ignore[list-item]  # what is no row, too
+    return made([tuple(fields)], [])
 
 
 def other(siblings: object, context: object) -> Block:
-    return Block([], [("key", Row(siblings, context))])  # type: ignore[arg-type]  # what is no row, too
+    return made([], [("key", (siblings, context))])
 
 
 WIDE = tuple(Sibling(Dot(Stamp(99), Origin(origin)), 0, 1) for origin in range(70, 0, -1))
@@ -138,12 +144,12 @@ NOT_ROWS = {
     "no stamp": plain((3, -1)),
     "an origin of no kind": plain((4, "7")),
     "a kind of no kind": plain((2, "0")),
-    "half a plain row": Block([("key", 1)], []),  # type: ignore[list-item]
-    "no plain row": Block([5], []),  # type: ignore[list-item]
-    "no row": Block([], [("key", 5)]),  # type: ignore[list-item]
+    "half a plain row": made([("key", 1)], []),
+    "no plain row": made([5], []),
+    "no row": made([], [("key", 5)]),
     "no siblings": other(5, {ONE: Stamp(5)}),
     "no sibling": other((5,), {ONE: Stamp(5)}),
-    "no dot": other((Sibling(5, 0, 1),), {ONE: Stamp(5)}),  # type: ignore[arg-type]
+    "no dot": other(((5, 0, 1),), {ONE: Stamp(5)}),
     "no context": other((Sibling(Dot(Stamp(5), ONE), 0, 1),), 5),
     "a context of texts": other((Sibling(Dot(Stamp(5), ONE), 0, 1),), {ONE: "5"}),
     "a row that says nothing": other((), {}),

@@ -181,12 +181,12 @@ def control(path: str) -> dict[str, object]:
     def read() -> None:
         chance = random.Random(7)
         with large.open("rb", buffering=0) as file:
-            while not ended.is_set():
-                due = time.monotonic() + PAUSE_S
-                time.sleep(PAUSE_S)
+            due = time.monotonic() + PAUSE_S
+            while not ended.wait(PAUSE_S):
                 file.seek(chance.randrange(OLD_SEGMENTS * SEGMENT_BYTES))
                 file.read(READ_BYTES)
                 worst_s.append(max(worst_s.pop(), time.monotonic() - due))
+                due = time.monotonic() + PAUSE_S
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
