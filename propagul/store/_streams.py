@@ -84,7 +84,11 @@ class IncomingStream:
 
     def add(self, block: bytes) -> None:
         """See `Incoming.add`."""
-        decoded = codec.decode_block(block)
+        received = codec.decode_block(block)
+        decoded = self._space.traffic.admit(received)
+        if len(decoded) < len(received):
+            self._space.traffic.refused_rows += len(received) - len(decoded)
+            block = codec.encode_block(decoded)
         self._raw.append(block)
         self._blocks.append(decoded)
         self._size += len(block)

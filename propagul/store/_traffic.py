@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import COUNTER, REGISTER, Keep, Op, seconds_between
@@ -13,7 +13,7 @@ from propagul.store._types import read_cell
 from propagul.store._values import TYPED_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from propagul.crdt import Block, Entry, Row, Stamp
 
@@ -32,6 +32,9 @@ class Traffic:
         skew_s: The furthest any received stamp was ahead of our wall clock, seconds.
         siblings_trimmed: Rows that had too many siblings, cut down by an operation of ours.
         floors_raised: How often old removal records were dropped.
+        refused_rows: Rows received that `admit` left out.
+        admit: What of a received block may be stored here: a function of its rows alone, or members that refuse
+            different things would never agree. What it leaves out is neither logged nor passed on.
     """
 
     remote_rows: int = 0
@@ -39,6 +42,8 @@ class Traffic:
     skew_s: float = 0.0
     siblings_trimmed: int = 0
     floors_raised: int = 0
+    refused_rows: int = 0
+    admit: Callable[[Block], Block] = field(default=lambda block: block)
 
     def note_skew(self, space: str, entries: Iterable[Entry], wall: Stamp) -> None:
         """Remember how far stamps are ahead of our wall clock, and say so when it gets worse."""
