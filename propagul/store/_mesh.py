@@ -133,7 +133,7 @@ class Mesh:
 
     def learned(self, space: str) -> None:
         """Rows came by another way than a link. Call in the loop."""
-        self.node.learned(space, self._clock.monotonic())
+        self._obey(self.node.learned(space, self._clock.monotonic()))
         self._feed(Settled(space))
         self._rearm.set()
 
