@@ -118,7 +118,7 @@ class Crowd:
         space = Namespace("", Replica(Origin(number + 1)), threading.Lock(), None, wall_ns=self._wall_ns)
         name = _name(number)
         node = GossipNode(name, name, {"": space}, self.config, random.Random(self.rng.random()))
-        node.sparse = True
+        node.be_sparse(True, 0.0)
         return Member(node, space, {})
 
     def _wall_ns(self) -> int:

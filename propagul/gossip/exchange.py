@@ -145,9 +145,12 @@ class Exchange:
         self.heard = self.owes_digest = self.owes_delta = self.owes_push = self.owes_ack = False
         self.tell_at = self.relay_at = NEVER
 
-    @property
-    def place(self) -> int:
-        """Up to where in our arrival order the peer has been served."""
+    def served(self) -> int:
+        """Up to where in our arrival order the peer has everything."""
+        arrival = self._source.arrival  # first: what is written after this is among the entries
+        entries, _ = self._source.told_since(self._told)
+        if self.heard and self.theirs.covers_all((*self._unsure.items(), *entries)):
+            self._place = arrival
         return self._place
 
     @property

@@ -17,7 +17,6 @@ of this file: no socket, no clock (`now` is a monotonic reading in seconds), no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
@@ -38,6 +37,9 @@ from propagul.gossip.events import (
 from propagul.gossip.exchange import NEVER, Exchange
 from propagul.gossip.lanes import Lane, Lanes
 from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Pulse, Push, decode, encode
+from propagul.gossip.overlay import Overlay
+from propagul.gossip.peer import Peer
+from propagul.link.local import is_local
 
 if TYPE_CHECKING:
     import random
@@ -55,32 +57,6 @@ LATE_S: Final = 1.0
 """A timer later than this means that this process was stopped, or the machine asleep."""
 
 
-@dataclass(slots=True)
-class _Peer:
-    """One open link and who is at its end.
-
-    Attributes:
-        numbered: The exchanges by the peer's numbers; None where it has a namespace that we have not.
-        lane: How we want to hear of news from it.
-        wanted: How it wants to hear of news from us.
-        spoke: Whether anything was sent since the last pulse was due.
-    """
-
-    node: NodeId
-    dialed: bool
-    urgent: bool
-    exchanges: dict[str, Exchange]
-    heard_at: float
-    pulse_at: float
-    hello_sent: bool = False
-    hello: Hello | None = None
-    numbered: list[Exchange | None] = field(default_factory=list)
-    lane: Lane = Lane.TELL
-    wanted: Lane = Lane.TELL
-    spoke: bool = False
-    owes_pulse: bool = False
-
-
 class GossipNode:
     """Who is linked, and what they miss.
 
@@ -94,7 +70,7 @@ class GossipNode:
 
     Attributes:
         recovering: We have not yet caught up with anybody since we opened.
-        sparse: There are more members than links, so that news must be relayed. Set by the driver.
+        overlay: Decides how many links are enough then.
     """
 
     def __init__(
@@ -113,12 +89,23 @@ class GossipNode:
         self._config = config
         self._patient = patient
         self._jitter = jitter
-        self._peers: dict[LinkKey, _Peer] = {}
+        self._peers: dict[LinkKey, Peer] = {}
+        self.overlay = Overlay(config.active_max, jitter)
         self._lanes = Lanes(jitter)
         self._lanes_at = NEVER
         self._asked_at: dict[str, float] = {}
         self.recovering = True
-        self.sparse = False
+        self._sparse = False
+
+    @property
+    def sparse(self) -> bool:
+        """Whether there are more members than links, so that news must be relayed."""
+        return self._sparse
+
+    def be_sparse(self, sparse: bool, now: float) -> None:  # noqa: FBT001 - a switch
+        """There are more members than links, or not. `next_tick` may be earlier now."""
+        if sparse != self._sparse:
+            self._sparse, self._lanes_at = sparse, now
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event; return what to do about it. A peer's error drops its link and nothing else."""
@@ -187,14 +174,14 @@ class GossipNode:
 
     def all_past(self, space: str, place: int) -> bool:
         """Whether somebody is linked, and everybody who is has been served up to this place of ours."""
-        places = [peer.exchanges[space].place for peer in self._peers.values()]
+        places = [peer.exchanges[space].served() for peer in self._peers.values()]
         return bool(places) and min(places) >= place
 
     def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
         """Linked peers that said they have applied and logged these writes."""
         return {peer.node for peer in self._peers.values() if all(map(peer.exchanges[space].theirs.covers, dots))}
 
-    def _frames(self, peer: _Peer) -> Iterator[bytes | InThread]:
+    def _frames(self, peer: Peer) -> Iterator[bytes | InThread]:
         if not peer.hello_sent:
             peer.hello_sent = True
             yield encode(
@@ -222,7 +209,7 @@ class GossipNode:
         spaces = enumerate(self._spaces.items())
         exchanges = {name: Exchange(name, number, source) for number, (name, source) in spaces}
         pulse_at = now + self._spread(self._config.pulse_interval_s)
-        self._peers[event.link] = _Peer(event.peer, event.dialed, event.urgent, exchanges, now, pulse_at)
+        self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, pulse_at)
         self._lanes_at = min(self._lanes_at, now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
@@ -230,7 +217,7 @@ class GossipNode:
             effects.append(Drop(twin, "replaced by another link to the same node"))
         return effects
 
-    def _replaces(self, newcomer: LinkUp, held: _Peer) -> bool:
+    def _replaces(self, newcomer: LinkUp, held: Peer) -> bool:
         """Of two links between one pair keep the one that the smaller identity dialled; of two such, the newer."""
         if newcomer.dialed == held.dialed:
             return True
@@ -254,18 +241,18 @@ class GossipNode:
         except (PeerProtocolError, StoreError) as error:
             return [self._dropped(event.link, error, now)]
 
-    def _take(self, link: LinkKey, peer: _Peer, frame: bytes, now: float) -> list[Effect]:
+    def _take(self, link: LinkKey, peer: Peer, frame: bytes, now: float) -> list[Effect]:
         message = decode(frame)
         match message:
             case None:
                 return []
             case Hello():
-                return self._greeted(link, peer, message)
+                return self._greeted(link, peer, message, now)
             case Pulse():
                 peer.wanted = message.lane
                 return []
             case Digest() | Delta() | Push():
-                exchange = _addressed(peer, message.space)
+                exchange = peer.addressed(message.space)
                 return [] if exchange is None else self._exchanged(link, exchange, message, now)
             case _:
                 assert_never(message)
@@ -283,7 +270,7 @@ class GossipNode:
                 self._lanes.heard(link, [(exchange.pushed.origin, exchange.pushed.stamp)], now)
         return [*effects, Ready(link)] if exchange.owes_anything else effects
 
-    def _greeted(self, link: LinkKey, peer: _Peer, hello: Hello) -> list[Effect]:
+    def _greeted(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
         if peer.hello is not None:
             raise PeerProtocolError("a second hello")
         peer.hello = hello
@@ -291,7 +278,17 @@ class GossipNode:
         for space in list(peer.exchanges):
             if space in hello.digests:
                 peer.exchanges[space].peer_said_hello(hello.digests[space])
-        return [Ready(link)]
+        return [Ready(link), *self._room_for(link, peer, hello, now)]
+
+    def _room_for(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
+        """Where links are few: turn a newcomer away if we have enough, or give up another for one who has none."""
+        others = {node: key for node, key in self.linked().items() if key != link and not is_local(node)}
+        if not self._sparse or peer.dialed or is_local(peer.node) or not self.overlay.is_full(len(others) + 1):
+            return []
+        left = self.overlay.victim(others) if hello.urgent else peer.node
+        given_up = others.get(left, link)
+        self._forget(given_up, now)
+        return [Drop(given_up, "enough links to others")]
 
     def _wrote(self, space: str) -> list[Effect]:
         for peer in self._peers.values():
@@ -319,7 +316,7 @@ class GossipNode:
         """There is news: each other peer hears of it in the lane it wants. Return which links have frames at once."""
         at_once: list[Effect] = []
         for link, peer in self._peers.items():
-            if link == heard_on:
+            if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
                 continue
             exchange = peer.exchanges[space]
             if peer.wanted is Lane.PUSH:
@@ -332,14 +329,14 @@ class GossipNode:
         return at_once
 
     def _announce_delay_s(self, space: str) -> float:
-        if self.sparse:
+        if self._sparse:
             return self._config.sparse_announce_delay_s
         patient = space in self._patient
         return self._config.presence_announce_delay_s if patient else self._config.announce_delay_s
 
     def _plan_to_ask(self, exchange: Exchange, now: float) -> None:
         """Ask for what a peer told of, unless it comes by itself; one neighbour after the other, not all at once."""
-        if not self.sparse:
+        if not self._sparse:
             exchange.owes_digest = True
             return
         wait_s = self._config.ask_delay_s
@@ -359,7 +356,7 @@ class GossipNode:
             if now - peer.heard_at >= self._config.silence_s_max:
                 self._forget(link, now)
                 effects.append(Drop(link, "silent for too long"))
-            elif self._due(peer, now):
+            elif peer.due(now, now + self._spread(self._config.pulse_interval_s)):
                 effects.append(Ready(link))
         return effects
 
@@ -369,29 +366,11 @@ class GossipNode:
             for peer in self._peers.values():
                 peer.heard_at += late_s
 
-    def _due(self, peer: _Peer, now: float) -> bool:
-        """Let what is due on this link be owed; return whether that is anything."""
-        if peer.pulse_at <= now:
-            peer.owes_pulse, peer.spoke = peer.owes_pulse or not peer.spoke, False
-            peer.pulse_at = now + self._spread(self._config.pulse_interval_s)
-        if peer.hello is None:
-            return peer.owes_pulse
-        owing = [exchange.due(now) for exchange in peer.exchanges.values()]
-        return peer.owes_pulse or any(owing)
-
     def _choose_lanes(self, now: float) -> None:
         """Say on which links we want to hear of news at once, from now on."""
-        self._lanes_at = now + self._spread(LANES_S) if self.sparse else NEVER
+        self._lanes_at = now + self._spread(LANES_S) if self._sparse else NEVER
         held = {link: peer.lane for link, peer in self._peers.items()}
-        for link, lane in self._lanes.choose(held).items() if self.sparse else ():
+        chosen = self._lanes.choose(held) if self._sparse else dict.fromkeys(held, Lane.TELL)
+        for link, lane in chosen.items():
             peer = self._peers[link]
             peer.lane, peer.owes_pulse = lane, peer.owes_pulse or lane is not peer.lane
-
-
-def _addressed(peer: _Peer, space: int) -> Exchange | None:
-    """The exchange of a number of the peer's; None if that namespace is none of ours."""
-    if peer.hello is None:
-        raise PeerProtocolError("the first message was no hello")
-    if space >= len(peer.numbered):
-        raise PeerProtocolError("a namespace that its sender's hello did not name")
-    return peer.numbered[space]

@@ -31,6 +31,9 @@ _AFTER_YOU_S = 0.5
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
+_CROWD = 4
+"""So many times `peers_max` links are borne until the overlay has spread them."""
+
 _log = logging.getLogger("propagul.store")
 
 
@@ -53,6 +56,7 @@ class Target:
         trouble: Why the last round failed; empty after a success.
         refused: Whether somebody answered and was not a member of this room, or not who was expected.
         transport: How it is dialled, if it is a process of our own directory.
+        urgent: Whether it must make room for us.
     """
 
     addresses: tuple[Address, ...]
@@ -61,6 +65,7 @@ class Target:
     trouble: str = ""
     refused: bool = False
     transport: Transport | None = None
+    urgent: bool = False
     task: asyncio.Task[None] | None = None
 
 
@@ -93,6 +98,7 @@ class Mesh:
         self._open: dict[LinkKey, _Open] = {}
         self._keys = itertools.count(1)
         self._targets: list[Target] = []
+        self.links_changed = asyncio.Event()
         self._moved = asyncio.Event()
         self._rearm = asyncio.Event()
         self._busy = asyncio.Event()
@@ -137,11 +143,21 @@ class Mesh:
         self._feed(Settled(space))
         self._rearm.set()
 
+    def be_sparse(self, sparse: bool) -> None:  # noqa: FBT001 - a switch
+        """There are more members than links, or not. Call in the loop."""
+        self.node.be_sparse(sparse, self._clock.monotonic())
+        self._rearm.set()
+
     def keep(
-        self, addresses: Sequence[Address], node: NodeId | None = None, transport: Transport | None = None
+        self,
+        addresses: Sequence[Address],
+        node: NodeId | None = None,
+        transport: Transport | None = None,
+        *,
+        urgent: bool = False,
     ) -> Target:
         """Stay linked with somebody from now on. Call in the loop."""
-        target = Target(tuple(addresses), node, transport=transport)
+        target = Target(tuple(addresses), node, transport=transport, urgent=urgent)
         self._targets.append(target)
         assert self._group is not None
         stay = functools.partial(self._stay_linked, target)
@@ -182,7 +198,7 @@ class Mesh:
             await self._clock.wait(self._moved, min(left_s, 0.5))
         return True
 
-    async def carry(self, link: Link) -> None:
+    async def carry(self, link: Link, *, urgent: bool = False) -> None:
         """Gossip on an open link until it ends. The transport's handler for `Purpose.GOSSIP`, and our dials' too."""
         key, entry = LinkKey(next(self._keys)), _Open(link)
         if self._closing or self._is_full(link):
@@ -191,7 +207,8 @@ class Mesh:
             return
         self._open[key] = entry
         self.counters.links_opened += 1
-        self._feed(LinkUp(key, link.peer, link.dialed))
+        self.links_changed.set()
+        self._feed(LinkUp(key, link.peer, link.dialed, urgent))
         try:
             async with asyncio.TaskGroup() as group:
                 sender = group.create_task(self._send(key, entry))
@@ -199,13 +216,17 @@ class Mesh:
                 sender.cancel()
         finally:
             self._open.pop(key, None)
+            self.links_changed.set()
             self._feed(LinkDown(key))
             link.abort()
 
     def _is_full(self, newcomer: Link) -> bool:
         """Whether there is no place for one more of its kind: processes of our directory and members count apart."""
-        alike = sum(is_local(entry.link.peer) == is_local(newcomer.peer) for entry in self._open.values())
-        return alike >= (_PROCESSES_MAX if is_local(newcomer.peer) else 2 * self._config.peers_max)
+        most = _PROCESSES_MAX if is_local(newcomer.peer) else _CROWD * self._config.peers_max
+        return self._links(alike=newcomer.peer) >= most
+
+    def _links(self, alike: NodeId) -> int:
+        return sum(is_local(entry.link.peer) == is_local(alike) for entry in self._open.values())
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
@@ -248,8 +269,7 @@ class Mesh:
             now = self._clock.monotonic()
             self._planned = now + 60.0 if due is None else due
             self._rearm.clear()
-            if self._planned > now:
-                await self._clock.wait(self._rearm, max(self._planned - now, 0.001))
+            await self._clock.wait(self._rearm, max(self._planned - now, 0.001))
             if self._clock.monotonic() >= self._planned:
                 self._feed(Tick())
 
@@ -285,7 +305,8 @@ class Mesh:
                 link.abort()  # another address of somebody we are linked with
             elif link is not None:
                 since = self._clock.monotonic()
-                await self.carry(link)
+                lonely = self.node.overlay.is_urgent(self._links(alike=link.peer))
+                await self.carry(link, urgent=target.urgent or lonely)
                 if self._clock.monotonic() - since > self._config.redial_s_max:
                     delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
             await self._clock.wait(never, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads dials, no secret
@@ -293,9 +314,10 @@ class Mesh:
 
     def _satisfied(self, target: Target) -> bool:
         linked = self.node.linked()
-        if target.node is None or target.node in linked or target.transport is not None:
+        if target.node is None or target.node in linked or target.transport is not None or target.urgent:
             return target.node in linked
-        return sum(not is_local(node) for node in linked) >= self._config.peers_max
+        enough = self._config.active_max - 1 if self.node.sparse else self._config.peers_max
+        return sum(not is_local(node) for node in linked) >= enough
 
     async def _dial(self, target: Target) -> Link | None:
         """Try each address once; note why none answered."""

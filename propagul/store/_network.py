@@ -16,9 +16,11 @@ from propagul.errors import IdentityError, LinkError, NotReplicated, PropagulErr
 from propagul.gossip import GossipNode
 from propagul.link import Address, ByteLink, NodeId, Purpose, serve_join
 from propagul.link.local import is_local
-from propagul.store._addresses import advertised, parse_addresses
+from propagul.store._addresses import advertised
+from propagul.store._company import Company
 from propagul.store._mesh import Mesh
 from propagul.store._report import Member, PeerSync, SyncReport
+from propagul.store._roll import Roll
 from propagul.store._spaces import PRESENCE, STATE
 
 if TYPE_CHECKING:
@@ -35,19 +37,10 @@ if TYPE_CHECKING:
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
 
-MEMBERS = "members/"
 _GOODBYE_S = 2.0
 _ASK_AGAIN_S = 0.2
-_REMEMBER_S = 3600.0
-_REMEMBER_MAX = 64
-
-
-@dataclass(slots=True)
-class _Known:
-    """A member we stay linked with, and when it last told where it listens."""
-
-    target: Target
-    told_at: float
+_ENROL_S = 0.25
+_LINKS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +73,8 @@ class Network:
         called = self._me if self._processes is None else self._processes.node
         self._node = GossipNode(called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
-        self._members: dict[NodeId, _Known] = {}
+        self.roll = Roll(parts.presence, self._me)
+        self._company = Company(self.mesh, self.roll, parts.clock)
         self._listener: Listener | None = None
         self._listen: Address | None = None
         self._advertise: Sequence[tuple[str, int]] | None = None
@@ -100,7 +94,8 @@ class Network:
         if self._at_door:
             await self._open_port()
         started = asyncio.Event()
-        works = [] if self._processes is None else [functools.partial(self._processes.run, self)]
+        works: list[Callable[[], Awaitable[None]]] = [self._enrol_forever]
+        works += [] if self._processes is None else [functools.partial(self._processes.run, self)]
         self._runner = asyncio.create_task(self.mesh.run(started, self._chores, *works))
         await started.wait()
 
@@ -115,7 +110,7 @@ class Network:
 
     async def _say_goodbye(self, runner: asyncio.Task[None]) -> None:
         self._runner = None
-        self._parts.presence.withdraw()
+        self.roll.leave()
         self.mesh.wrote(PRESENCE)  # the store has let go of this network already and would not push it
         await self.mesh.until(self._goodbye_heard, _GOODBYE_S)
         if self._listener is not None:
@@ -198,19 +193,19 @@ class Network:
         return {node for node in self._node.linked() if not is_local(node)}
 
     def members(self) -> list[Member]:
-        """Who was heard of recently, this store left out."""
-        rows = self._parts.presence.get_all(MEMBERS)
+        """Who can be reached, or could a moment ago; this store left out."""
         linked = self._node.linked()
+        found = ((node, said, self._parts.presence.age_s(said.dot.origin)) for node, said in self.roll.read().items())
         return [
             Member(
-                node=NodeId(key.removeprefix(MEMBERS)),
-                label=str(heard.value.get("label", ""))[:64],
-                addresses=tuple(map(str, parse_addresses(heard.value.get("addresses")))),
-                linked=NodeId(key.removeprefix(MEMBERS)) in linked,
-                heard_s=heard.age_s,
+                node=node,
+                label=said.label,
+                addresses=tuple(map(str, said.addresses)),
+                linked=node in linked,
+                heard_s=heard_s,
             )
-            for key, heard in rows.items()
-            if isinstance(heard.value, dict) and key != MEMBERS + self._me
+            for node, said, heard_s in found
+            if heard_s <= self._parts.config.presence_ttl_s
         ]
 
     @property
@@ -261,7 +256,7 @@ class Network:
         if self._listen is not None:
             self._listener = await self._parts.transport.listen(self._listen, self._handlers())
             self.addresses = advertised(self._listener.address, self._advertise)
-        self._parts.presence.set(MEMBERS + self._me, self._member_row())
+        self._enrol()
 
     async def tend_door(self) -> None:
         """The door is ours: dial whom we know, and listen as soon as the port is free."""
@@ -295,41 +290,33 @@ class Network:
         with contextlib.suppress(PropagulError):  # the joiner was told; there is nobody else to tell
             await serve_join(link, self._parts.credentials, self._parts.invites)
 
-    def _member_row(self) -> dict[str, object]:
-        return {"label": self._parts.label, "addresses": [[a.host, a.port] for a in self.addresses]}
+    def _enrol(self) -> None:
+        self.roll.enrol(self._parts.label, self.addresses, self._node.linked())
+
+    async def _enrol_forever(self) -> None:
+        """Say with whom we are linked whenever that changes, but not once for each of many links."""
+        while True:
+            await self._parts.clock.wait(self.mesh.links_changed, _LINKS_S)
+            self.mesh.links_changed.clear()
+            if self._at_door:
+                self._enrol()
+            self._look()
+            await self._parts.clock.wait(asyncio.Event(), _ENROL_S)
+
+    def _look(self) -> None:
+        linked = self.linked()
+        self.roll.look(linked)
+        self.mesh.be_sparse(len(self.roll.reached | linked) > self._parts.config.peers_max)
 
     def _chores(self) -> None:
-        self._parts.presence.refresh()
+        self._look()
+        self._parts.presence.tend(
+            self._parts.config.presence_interval_s, is_member=self.roll.is_member, members=len(self.roll.members)
+        )
         if self._at_door:
-            self._tend_members()
+            self._company.tend()
         for name, space in self._parts.spaces.items():
             space.tidy(functools.partial(self._node.all_past, name))
-
-    def _tend_members(self) -> None:
-        """Stay linked with every member that says where it listens, also for a while after it fell silent."""
-        now = self._parts.clock.monotonic()
-        for node, addresses in self._told_addresses().items():
-            known = self._members.get(node)
-            if known is not None and known.target.addresses != addresses:
-                self.mesh.release(self._members.pop(node).target)
-                known = None
-            if known is None:
-                self._members[node] = _Known(self.mesh.keep(addresses, node), now)
-            else:
-                known.told_at = now
-        silent_longest = sorted(self._members, key=lambda node: self._members[node].told_at)
-        for node in silent_longest:
-            if len(self._members) > _REMEMBER_MAX or now - self._members[node].told_at > _REMEMBER_S:
-                self.mesh.release(self._members.pop(node).target)
-
-    def _told_addresses(self) -> dict[NodeId, tuple[Address, ...]]:
-        """Where members say they listen; those that listen nowhere left out."""
-        told = {
-            NodeId(key.removeprefix(MEMBERS)): parse_addresses(heard.value.get("addresses"))
-            for key, heard in self._parts.presence.get_all(MEMBERS).items()
-            if isinstance(heard.value, dict) and key != MEMBERS + self._me
-        }
-        return {node: addresses for node, addresses in told.items() if addresses}
 
     def _all_settled(self) -> bool:
         """Whether there is nothing more to wait for before `start` returns."""
@@ -377,7 +364,8 @@ class Network:
     def _addresses_of(self, node: NodeId) -> list[Address]:
         """Where a member may be dialled, the address that already carries gossip first."""
         dialled = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
-        known = [*self._told_addresses().get(node, ()), *dialled]
+        said = self.roll.members.get(node)
+        known = [*(() if said is None else said.addresses), *dialled]
         remote = self.mesh.address_of(node)
         return sorted(dict.fromkeys(known), key=lambda address: address != remote)
 

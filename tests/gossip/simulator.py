@@ -244,7 +244,7 @@ class Simulation:
         me = NodeId(f"n{number}")
         jitter = random.Random(self.rng.random())
         self.nodes[number] = GossipNode(me, me, self.sources[number], self.config, jitter)
-        self.nodes[number].sparse = self.sparse and self.rng.random() < 0.9
+        self.nodes[number].be_sparse(self.sparse and self.rng.random() < 0.9, self.now)
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.queue, (self.now + delay, next(self.order), action))

@@ -126,7 +126,7 @@ def sparse_lan(nodes: int) -> Simulation:
     """Nodes that have more company than links."""
     simulation = lan(nodes)
     for node in simulation.nodes.values():
-        node.sparse = True
+        node.be_sparse(True, 0.0)
     return simulation
 
 

@@ -1,0 +1,140 @@
+"""The roll of a room: who is in it, where each listens and with whom it is linked, by the members' own presence rows.
+
+A member has one row, `members/<id>`, that it writes anew when it changes. Here such rows are read, each once, and what
+follows from all of them is computed: who can be reached, and with that, whose presence is true. Who was out of reach
+for too long has been forgotten, and has forgotten us, unless it is another process by now: when it is back, both say
+everything again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from propagul.errors import StoreCorrupt
+from propagul.gossip.membership import reachable, short
+from propagul.link import NodeId
+from propagul.link.local import is_local
+from propagul.store import _values
+from propagul.store._addresses import parse_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from propagul.crdt import Dot, Origin, Payload
+    from propagul.link import Address
+    from propagul.store._presence import Presence
+
+MEMBERS: Final = "members/"
+_LINKS_MAX: Final = 64
+_LABEL_CHARS_MAX: Final = 64
+_LOST_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """What one member said of itself last.
+
+    Attributes:
+        label: What people call it.
+        addresses: Where it listens.
+        links: With whom it is linked, by their short names.
+        dot: Which write of whom this is.
+    """
+
+    label: str
+    addresses: tuple[Address, ...]
+    links: frozenset[str]
+    dot: Dot
+
+
+class Roll:
+    """Reads members' rows and vouches for those who can be reached.
+
+    Attributes:
+        members: Everybody who could be reached until a moment ago, this store left out.
+        reached: Those of them that a chain of links leads to now.
+    """
+
+    def __init__(self, presence: Presence, me: NodeId) -> None:
+        self.members: Mapping[NodeId, Enrolled] = {}
+        self.reached: set[NodeId] = set()
+        self._presence = presence
+        self._me = me
+        self._own: dict[str, object] = {}
+        self._has_left = False
+        self._lost: dict[NodeId, Origin] = {}
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this store is on it."""
+        return bool(self._own)
+
+    def enrol(self, label: str, addresses: Iterable[Address], linked: Collection[NodeId]) -> None:
+        """Say who we are, if that has changed."""
+        links = sorted(short(node) for node in linked if not is_local(node))
+        row: dict[str, object] = {
+            "label": label,
+            "addresses": [[a.host, a.port] for a in addresses],
+            "links": links[:_LINKS_MAX],
+        }
+        if row != self._own and not self._has_left:
+            self._own = row
+            self._presence.set(MEMBERS + self._me, row)
+
+    def leave(self) -> None:
+        """Take back everything this store said, for good."""
+        self._has_left = True
+        self._presence.withdraw()
+
+    def look(self, linked: Collection[NodeId]) -> None:
+        """Read what is new and vouch for everybody who can be reached; `linked` are those who surely can."""
+        before, self.members = self.members, self.read()
+        self._lost.update((node, said.dot.origin) for node, said in before.items() if node not in self.members)
+        for node in list(self._lost)[:-_LOST_MAX]:
+            del self._lost[node]
+        if self._is_back(linked):
+            self._presence.repeat()
+        reached = reachable(linked, {node: said.links for node, said in self.members.items()})
+        self.reached = reached & self.members.keys()
+        self._presence.vouch([self.members[node].dot.origin for node in self.reached])
+
+    def _is_back(self, linked: Collection[NodeId]) -> bool:
+        """Whether somebody is here again who was lost. A neighbour's row may be among what was forgotten."""
+        back = [node for node in self._lost if node in linked]
+        back += [node for node, said in self.members.items() if self._lost.get(node) == said.dot.origin]
+        for node in (*back, *self.members):
+            self._lost.pop(node, None)
+        return bool(back)
+
+    def read(self) -> dict[NodeId, Enrolled]:
+        """Everybody's row as it is now. Any thread."""
+        found: dict[NodeId, Enrolled] = {}
+        for key, dot, payload in self._presence.said(MEMBERS):
+            node = NodeId(key.removeprefix(MEMBERS))
+            known = self.members.get(node)
+            if node == self._me:
+                continue
+            if known is None or known.dot != dot:
+                known = _enrolled(key, dot, payload)
+            if known is not None:
+                found[node] = known
+        return found
+
+
+def _enrolled(key: str, dot: Dot, payload: Payload) -> Enrolled | None:
+    """A member's row; None for what is none: it came from another machine."""
+    try:
+        row = _values.thaw(key, payload)
+    except StoreCorrupt:
+        return None
+    if not isinstance(row, dict):
+        return None
+    links = row.get("links")
+    names = [name for name in links[:_LINKS_MAX] if type(name) is str] if isinstance(links, list) else []
+    return Enrolled(
+        label=str(row.get("label", ""))[:_LABEL_CHARS_MAX],
+        addresses=parse_addresses(row.get("addresses")),
+        links=frozenset(names),
+        dot=dot,
+    )
