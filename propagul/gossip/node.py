@@ -172,10 +172,9 @@ class GossipNode:
             for peer in self._peers.values()
         )
 
-    def all_past(self, space: str, place: int) -> bool:
-        """Whether somebody is linked, and everybody who is has been served up to this place of ours."""
-        places = [peer.exchanges[space].served() for peer in self._peers.values()]
-        return bool(places) and min(places) >= place
+    def served(self, space: str) -> int:
+        """Up to which place of ours everybody who is linked has everything; below all of them if nobody is linked."""
+        return min((peer.exchanges[space].served() for peer in self._peers.values()), default=-1)
 
     def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
         """Linked peers that said they have applied and logged these writes."""

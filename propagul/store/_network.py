@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import operator
 import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -316,7 +317,7 @@ class Network:
         if self._at_door:
             self._company.tend()
         for name, space in self._parts.spaces.items():
-            space.tidy(functools.partial(self._node.all_past, name))
+            space.tidy(functools.partial(operator.ge, self._node.served(name)))
 
     def _all_settled(self) -> bool:
         """Whether there is nothing more to wait for before `start` returns."""
