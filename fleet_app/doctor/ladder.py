@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STEP_S = 5.0
 """How long each step may take."""
 
-_KNOCK_S = 2.0
+_KNOCK_S = 4.0  # more than the 3 s after which Linux says that nobody on the LAN has an address
 _SKEW_NOTED_S = 10.0
 _SKEW_MAX_S = 300.0
 
