@@ -15,8 +15,6 @@ from propagul.errors import IdentityError, LinkError
 from propagul.link import Purpose, TcpTransport
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fleet_app.doctor.box import Box
 
 _RELEASED_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -52,17 +50,14 @@ def _node(box: Box, elsewhere: str) -> Finding:
 def _data(box: Box) -> list[Finding]:
     path = box.settings.data_dir
     if box.membership_trouble:
-        return [blocked("data", box.membership_trouble, "propagul fleet up says the same until that is mended")]
+        return [blocked("data", box.membership_trouble, "mend that, then start the node: propagul fleet up")]
     if not path.exists():
         return []
-    if not _is_writable(path):
-        user = "the user who owns it"
-        return [blocked("data", f"this user may not write to {path}", f"run this, and the node, as {user}")]
+    if not path.is_dir():
+        return [blocked("data", f"{path} is no directory", "name another one: propagul fleet up --data-dir DIR")]
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        return [blocked("data", f"this user may not write to {path}", "run the node as the user who owns it")]
     return [ok("data", f"{path} can be used")]
-
-
-def _is_writable(path: Path) -> bool:
-    return path.is_dir() and os.access(path, os.R_OK | os.W_OK | os.X_OK)
 
 
 def _secret(box: Box) -> list[Finding]:
