@@ -20,7 +20,7 @@ _ALLOW_ON_A_MAC = (
     "allow your terminal in System Settings > Privacy & Security > Local Network, then try again "
     "(macOS does not say whether it is allowed)"
 )
-_JOIN = "on that box: propagul fleet invite - then here: propagul fleet up --join -"
+_JOIN = "on that box: propagul fleet invite; then here: propagul fleet up --join -"
 
 
 def name_unknown(target: Address) -> Finding:
