@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from fleet_app.addresses import advertised, is_loopback, parse_address
+from fleet_app.addresses import advertised, is_loopback, on_lan, parse_address
 from fleet_app.admin import AdminApi, NodeFile, create_admin_token, remove_node_file, write_node_file
 from fleet_app.backends import Scanner
 from fleet_app.dashboard import Dashboard
@@ -154,14 +154,15 @@ class Node:
         self.gateway = Address(self.settings.gateway.host, int(self._runner.addresses[0][1]))
 
     async def _open_lan(self) -> None:
-        listening = self.store.addresses
-        if self.settings.mdns and not is_loopback(self.settings.listen.host) and listening:
+        if self.settings.mdns and not is_loopback(self.settings.listen.host) and self.store.addresses:
+            hosts = [address.host for address in on_lan(self.settings.listen)]
             self._lan = LanDiscovery(
                 room_tag=self._membership.credentials.room_tag,
                 node=self.store.node,
-                port=listening[0].port,
-                addresses=[address.host for address in listening],
+                port=self.store.addresses[0].port,
+                addresses=hosts,
                 found=lambda address: self.store.add_peer(*address),
+                interfaces=[host for host in hosts if ":" not in host] or None,
             )
             await self._lan.start()
 

@@ -240,7 +240,10 @@ class Network:
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _handlers(self) -> dict[Purpose, Callable[[Link], Awaitable[None]]]:
-        handlers: dict[Purpose, Callable[[Link], Awaitable[None]]] = {Purpose.GOSSIP: self.mesh.carry}
+        handlers: dict[Purpose, Callable[[Link], Awaitable[None]]] = {
+            Purpose.GOSSIP: self.mesh.carry,
+            Purpose.QUERY: _answer_nothing,
+        }
         if self._parts.tunnel_handler is not None:
             serve = self._parts.tunnel_handler
             handlers[Purpose.TUNNEL] = lambda link: serve(_carrying_bytes(link))
@@ -369,6 +372,10 @@ class Network:
         known = [*(() if said is None else said.addresses), *dialled]
         remote = self.mesh.address_of(node)
         return sorted(dict.fromkeys(known), key=lambda address: address != remote)
+
+
+async def _answer_nothing(_: Link) -> None:
+    """Take no question. That the link opened told the member who dialled that room, secret and version fit."""
 
 
 def _carrying_bytes(link: Link) -> ByteLink:

@@ -121,7 +121,11 @@ def test_help_names_every_command_and_hides_the_old_names(shell: Shell) -> None:
         shell("fleet", "--help").stdout,
         shell.python(MESH, "--help").stdout,
     )
-    for text, words in ((top, "fleet detect config version"), (fleet, "up invite status"), (mesh, "up invite status")):
+    for text, words in (
+        (top, "fleet detect doctor config version"),
+        (fleet, "up invite status"),
+        (mesh, "up invite status"),
+    ):
         assert all(f"\n  {word} " in text for word in words.split())
         assert "\n  start " not in text
     up = shell("fleet", "up", "-h").stdout
