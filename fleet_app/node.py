@@ -24,7 +24,7 @@ from fleet_app.gateway import Gateway, ServingSide, front_application, front_run
 from fleet_app.heartbeat import INTERVAL_S, Heartbeat
 from fleet_app.membership import ROOM
 from fleet_app.roster import NODES, Roster
-from propagul import AgentStateStore, LinkError, StoreLocked, __version__
+from propagul import AgentStateStore, GossipConfig, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
 
 _SYNC_S_MAX = 3.0
+_GOSSIP = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0)
+"""A box that hangs is seen to within seconds: people look at the page to learn that."""
 
 
 class Node:
@@ -202,6 +204,7 @@ def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
             port=listen.port,
             host=listen.host,
             path=settings.data_dir / "state",
+            config=_GOSSIP,
             credentials=membership.credentials,
             advertise=advertised(listen),
             alone=True,

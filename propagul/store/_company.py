@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _REMEMBER_S: Final = 3600.0
 _REMEMBER_MAX: Final = 64
+_TRY_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -50,29 +51,42 @@ class Company:
         while len(self._told) > max(_REMEMBER_MAX, 2 * len(told)):
             self._told.popitem(last=False)
         linked = {node for node in self._mesh.node.linked() if not is_local(node)}
+        for node in linked & self._known.keys():
+            self._known[node].told_at = self._clock.monotonic()
         if self._mesh.node.sparse:
             self._tend_some(told, linked)
         else:
             self._tend_all(told)
-        for node in self._silent():
-            self._mesh.release(self._known.pop(node).target)
 
     def _tend_all(self, told: Mapping[NodeId, tuple[Address, ...]]) -> None:
         for node, addresses in told.items():
             self._want(node, addresses)
+        for node in self._silent():
+            self._mesh.release(self._known.pop(node).target)
 
     def _tend_some(self, told: Mapping[NodeId, tuple[Address, ...]], linked: set[NodeId]) -> None:
         overlay, reached = self._mesh.node.overlay, told.keys() & self._roll.reached
-        for node in [node for node in self._known if node not in linked]:
-            self._mesh.release(self._known.pop(node).target)
         for node in overlay.surplus(linked):
             self._mesh.drop(node, "enough links to others")
-        for node in overlay.choose(linked, reached or told.keys()):
+        trying = self._still_tried(linked)
+        for node in overlay.choose(linked | trying, reached or told.keys()):
             self._want(node, told[node])
-        for target in self._crossing:
-            self._mesh.release(target)
         lost = overlay.bridge(len(reached), self._told.keys() - self._roll.reached)
-        self._crossing = [self._mesh.keep(self._told[node], node, urgent=True) for node in lost]
+        self._crossing += [self._mesh.keep(self._told[node], node, urgent=True) for node in lost]
+        for target in [target for target in self._crossing if target.tried.is_set()]:
+            self._crossing.remove(target)
+            if target.node in linked and target.node not in self._known:
+                self._known[target.node] = _Known(target, self._clock.monotonic())
+            else:
+                self._mesh.release(target)
+
+    def _still_tried(self, linked: set[NodeId]) -> set[NodeId]:
+        """Who was chosen and may yet answer; let go of those who had their time."""
+        apart = self._known.keys() - linked
+        late = {node for node in apart if self._clock.monotonic() - self._known[node].told_at > _TRY_S}
+        for node in late:
+            self._mesh.release(self._known.pop(node).target)
+        return apart - late
 
     def _want(self, node: NodeId, addresses: tuple[Address, ...]) -> None:
         now = self._clock.monotonic()

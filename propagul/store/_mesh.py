@@ -165,7 +165,7 @@ class Mesh:
         return target
 
     def release(self, target: Target) -> None:
-        """Stop dialling; an open link stays until either end closes it."""
+        """Stop dialling, and close the link if this end has dialled it."""
         if target in self._targets:
             self._targets.remove(target)
             if target.task is not None:
