@@ -24,6 +24,8 @@ class GossipConfig:
         presence_interval_s: How often a store looks after its presence, its members and its old records.
         presence_ttl_s: Others' presence rows vanish when their owner could not be reached for this long, by our own
             clock.
+        bytes_per_s_max: One store sends at most this much to all others together, before encryption. Raising it joins
+            large rooms faster and leaves less of an uplink to others.
         redial_s_max: Unreachable addresses are tried again at least this often.
         peers_max: Most links in a full mesh. With more members than that, each keeps `active_max` links.
         active_max: Links kept when there are more members than `peers_max`. Raising it costs small messages and saves
@@ -39,6 +41,7 @@ class GossipConfig:
     silence_s_max: float = 32.0
     presence_interval_s: float = 2.0
     presence_ttl_s: float = 10.0
+    bytes_per_s_max: int = 64 * 1024 * 1024
     redial_s_max: float = 5.0
     peers_max: int = 12
     active_max: int = 6
@@ -59,6 +62,7 @@ class GossipConfig:
             ask_delay_s=0.1,
             pulse_interval_s=15.0,
             silence_s_max=50.0,
+            bytes_per_s_max=4 * 1024 * 1024,
             presence_ttl_s=20.0,
         )
 

@@ -15,7 +15,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
-from propagul.gossip import Drop, InThread, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
+from propagul.gossip import (
+    Drop,
+    InThread,
+    LinkDown,
+    LinkKey,
+    LinkUp,
+    RateCap,
+    Ready,
+    Received,
+    Settled,
+    Tick,
+    Wrote,
+)
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
 
@@ -80,6 +92,7 @@ class MeshCounters:
     frames_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    throttled_s: float = 0.0
     last_drop: str = ""
 
 
@@ -95,6 +108,7 @@ class Mesh:
         self._config = config
         self._clock = clock
         self._pressure = pressure
+        self._cap = RateCap(config.bytes_per_s_max)
         self._open: dict[LinkKey, _Open] = {}
         self._keys = itertools.count(1)
         self._targets: list[Target] = []
@@ -253,6 +267,7 @@ class Mesh:
                     if isinstance(frame, InThread):
                         await asyncio.to_thread(frame.run)
                         continue
+                    await self._wait_for_rate(len(frame))
                     await entry.link.send(frame)
                     self.counters.frames_out += 1
                     self.counters.bytes_out += len(frame)
@@ -262,6 +277,12 @@ class Mesh:
         except StoreError as error:
             self._note_drop(f"{entry.link.remote}: {error}")
             entry.link.abort()
+
+    async def _wait_for_rate(self, size: int) -> None:
+        pause_s = self._cap.take(size, self._clock.monotonic())
+        if pause_s > 0:
+            self.counters.throttled_s += pause_s
+            await self._clock.wait(asyncio.Event(), pause_s)
 
     async def _tick_forever(self) -> None:
         while True:

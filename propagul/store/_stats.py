@@ -36,6 +36,7 @@ class StoreStats:
         dials_failed: Dials nobody answered, or the wrong party.
         refused: Strangers turned away at the port.
         frames_in: Frames received; likewise `frames_out`, `bytes_in` and `bytes_out` (before encryption).
+        throttled_s: Seconds that frames waited because of `GossipConfig.bytes_per_s_max`, of all links together.
         callbacks_failed: `on_change` callbacks that raised.
         door: Which process of the directory listens and dials for it: `this process`, `process 123`, `nobody` for now;
             empty before `start` and where the directory is not shared.
@@ -70,6 +71,7 @@ class StoreStats:
     frames_out: int
     bytes_in: int
     bytes_out: int
+    throttled_s: float
     callbacks_failed: int
     door: str
     logs_adopted: int
@@ -111,6 +113,7 @@ def measure(
         frames_out=counters.frames_out,
         bytes_in=counters.bytes_in,
         bytes_out=counters.bytes_out,
+        throttled_s=counters.throttled_s,
         callbacks_failed=callbacks_failed,
         door="" if network is None else network.door,
         logs_adopted=adopted,
