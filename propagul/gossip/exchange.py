@@ -148,7 +148,7 @@ class Exchange:
     def served(self) -> int:
         """Up to where in our arrival order the peer has everything."""
         arrival = self._source.arrival  # first: what is written after this is among the entries
-        entries, _ = self._source.told_since(self._told)
+        entries, _ = self._untold()
         if self.heard and self.theirs.covers_all((*self._unsure.items(), *entries)):
             self._place = arrival
         return self._place
@@ -239,7 +239,7 @@ class Exchange:
         if self.relay_at <= now:
             self.relay_at, self.owes_delta = NEVER, True
         if self.tell_at <= now:
-            entries, _ = self._source.told_since(self._told)
+            entries, _ = self._untold()
             hint_at = min(self._hint_at, now + HINT_S) if entries else NEVER
             if self.lags or hint_at <= now or not self.theirs.covers_all(entries):
                 self.owes_digest, hint_at = True, NEVER
@@ -258,7 +258,7 @@ class Exchange:
             yield from self._rows_due()
         if self.owes_digest or self.owes_ack:
             self.owes_digest = self.owes_ack = False
-            entries, self._told = self._source.told_since(self._told)
+            entries, self._told = self._untold()
             self._unsure.update(entries)
             yield from self._tell(entries)
 
@@ -327,19 +327,16 @@ class Exchange:
 
     def _full(self, cut: Outgoing) -> Iterator[bytes | InThread]:
         """Everything the peer lacks: a push, if all of that is what one origin wrote."""
-        self._unsure.update(cut.entries)
+        entries = self._unsaid(cut.entries)
+        self._unsure.update(entries)
         self._unsure = {o: s for o, s in self._unsure.items() if not self.theirs.covers_entry(o, s)}
-        if (
-            len(self._unsure) == 1
-            and cut.join is None
-            and not self._same
-            and self._unsure.keys() >= dict(cut.entries).keys()
-        ):
+        is_simple = cut.join is None and not self._same and self._unsure.keys() >= dict(entries).keys()
+        if is_simple and len(self._unsure) == 1:
             ((origin, stamp),) = self._unsure.items()
             yield from self._push(cut.blocks(), origin, stamp)
             return
         self.owes_digest = self.owes_ack = False
-        yield from self._tell(cut.entries, rows_follow=True, join=cut.join is not None)
+        yield from self._tell(entries, rows_follow=True, join=cut.join is not None)
         yield from self._deltas(None if cut.join is None else cut.join.floor, cut.blocks())
 
     def _push(self, blocks: Iterator[bytes | InThread], origin: Origin, stamp: Stamp) -> Iterator[bytes | InThread]:
@@ -359,6 +356,7 @@ class Exchange:
             yield from self._deltas(None, chain(begin, blocks))
             return
         self._implied = [(origin, stamp)]
+        self._unsure[origin] = stamp
         before, self._pushed = self._pushed, Dot(stamp, origin)
         self._is_out, self.owes_ack = True, False
         yield encode(Push.of(self._number, begin[0], self._pushed, before, applied=self._applied()))
@@ -367,6 +365,16 @@ class Exchange:
         self._is_out, self._implied = True, []
         for chunk, last in chunks(floor, blocks, CHUNK_BYTES):
             yield chunk if isinstance(chunk, InThread) else encode(Delta(space=self._number, last=last, chunk=chunk))
+
+    def _untold(self) -> tuple[list[Entry], int]:
+        """How our vector changed since the peer was told, and the mark now."""
+        entries, mark = self._source.told_since(self._told)
+        return self._unsaid(entries), mark
+
+    def _unsaid(self, entries: list[Entry]) -> list[Entry]:
+        """Those entries that no push has said, ours by itself and the peer's by its acknowledgement."""
+        said = [(dot.origin, dot.stamp) for dot in (self._taken, self._pushed) if dot is not None]
+        return [entry for entry in entries if entry not in said]
 
     def _applied(self) -> bool:
         """Whether there is something to acknowledge; it is, with this."""
@@ -377,8 +385,6 @@ class Exchange:
         self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False, join: bool = False
     ) -> Iterator[bytes]:
         same, self._same = self._same, False
-        implied = self._taken and (self._taken.origin, self._taken.stamp)  # by its acknowledgement
-        entries = [entry for entry in entries if entry != implied]
         for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
             yield encode(
                 Digest(
