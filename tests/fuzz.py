@@ -63,7 +63,10 @@ DECODERS: Final[dict[str, Decoder]] = {
 GOOD: Final[Mapping[str, list[bytes]]] = {
     **replica.GOOD,
     "frames": [encode_frame(b"one") + encode_frame(bytes(100))],
-    "hello": [link_messages.pack_hello("gossip"), link_messages.pack(["propagul", 1, "gossip", "node/log"])],
+    "hello": [
+        link_messages.pack_hello(link_messages.Hello("gossip", nonce=b"n" * 16)),
+        link_messages.pack(["propagul", 1, "gossip", "node/log"]),
+    ],
     "answer": [link_messages.pack_ok(), *map(link_messages.pack_refusal, link_messages.RefusalCode)],
     "invite": [Invite.new(addresses=[_ROOT], room="room", issuer=Identity.from_seed(bytes(32)).node).encode().encode()],
     "segment": [
