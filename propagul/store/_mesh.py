@@ -18,9 +18,10 @@ from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolE
 from propagul.gossip import Drop, InThread, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
+from propagul.store._asks import is_ask
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from propagul.gossip import Effect, Event, GossipConfig, GossipNode
     from propagul.link.base import Link, NodeId, Transport
@@ -31,15 +32,24 @@ _AFTER_YOU_S = 0.5
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
+_ASKS_MAX = 64
+"""Frames that are no gossip waiting for one link."""
+
 _log = logging.getLogger("propagul.store")
 
 
 @dataclass(slots=True, eq=False)
 class _Open:
-    """A link in use; `ready` is set when the node may have frames for it."""
+    """A link in use; `ready` is set when the node may have frames for it, or when there are `asks`."""
 
     link: Link
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    asks: list[bytes] = field(default_factory=list)
+
+    def take_asks(self) -> list[bytes]:
+        """Take what waits to be sent between the frames of gossip."""
+        taken, self.asks = self.asks, []
+        return taken
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +96,7 @@ class Mesh:
     ) -> None:
         self.node = node
         self.counters = MeshCounters()
+        self.on_ask: Callable[[Link, bytes], None] = lambda _, __: None
         self._transport = transport
         self._config = config
         self._clock = clock
@@ -171,6 +182,16 @@ class Mesh:
         key = self.node.linked().get(node)
         return None if key is None or key not in self._open else self._open[key].link.remote
 
+    def ask(self, node: NodeId, frame: bytes) -> bool:
+        """Send a frame that is no gossip on the link to a node; False without a link, or while too many wait for it."""
+        key = self.node.linked().get(node)
+        entry = None if key is None else self._open.get(key)
+        if entry is None or len(entry.asks) >= _ASKS_MAX:
+            return False
+        entry.asks.append(frame)
+        entry.ready.set()
+        return True
+
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until something on the links makes the condition true, at most `timeout_s`."""
         deadline = self._clock.monotonic() + timeout_s
@@ -215,6 +236,9 @@ class Mesh:
                 frame = await link.receive()
                 self.counters.frames_in += 1
                 self.counters.bytes_in += len(frame)
+                if is_ask(frame):
+                    self.on_ask(link, frame)
+                    continue
                 self._feed(Received(key, frame))
                 if self._pressure.is_pressing:
                     await asyncio.to_thread(self._pressure.relieve, block=True)
@@ -228,7 +252,7 @@ class Mesh:
             while True:
                 await entry.ready.wait()
                 entry.ready.clear()
-                for frame in self.node.outgoing(key):
+                for frame in self._outgoing(key, entry):
                     if isinstance(frame, InThread):
                         await asyncio.to_thread(frame.run)
                         continue
@@ -241,6 +265,12 @@ class Mesh:
         except StoreError as error:
             self._note_drop(f"{entry.link.remote}: {error}")
             entry.link.abort()
+
+    def _outgoing(self, key: LinkKey, entry: _Open) -> Iterator[bytes | InThread]:
+        yield from entry.take_asks()
+        for frame in self.node.outgoing(key):
+            yield frame
+            yield from entry.take_asks()
 
     async def _tick_forever(self) -> None:
         while True:
