@@ -27,7 +27,7 @@ from propagul.link.framing import FrameDecoder, encode_frame
 from propagul.link.identity import Identity, node_id, public_bytes, verify
 from propagul.link.invite import Invite, InviteGate, invite_id
 from propagul.link.join import Grant, join, serve_join
-from propagul.link.pins import AllowList, AnyMember, FirstUse, Pins
+from propagul.link.pins import AllowList, AnyMember, FirstUse, Pins, open_pins
 from propagul.link.relayed import Relayed
 from propagul.link.room import RoomAuthority, room_tag
 from propagul.link.tcp import TcpTransport
@@ -61,6 +61,7 @@ __all__ = [
     "invite_id",
     "join",
     "node_id",
+    "open_pins",
     "public_bytes",
     "room_tag",
     "serve_join",

@@ -47,16 +47,16 @@ class AwaitedTunnel:
         else:
             self._arrived.set_result(link)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: LinkError) -> None:
         """The member said that it could not dial."""
         if not self._arrived.done():
-            self._arrived.set_exception(LinkError(reason))
+            self._arrived.set_exception(reason)
 
     async def arrival(self) -> ByteLink:
         """Wait for the connection; who gets it owns it.
 
         Raises:
-            LinkError: The member could not dial.
+            LinkError: The member could not dial; what `fail` was given.
         """
         link = await asyncio.shield(self._arrived)
         self._taken = True

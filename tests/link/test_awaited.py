@@ -146,7 +146,7 @@ def test_what_arrives_when_nobody_waits_any_more_is_closed() -> None:
 def test_who_could_not_dial_says_so_to_who_waits() -> None:
     async def scenario() -> None:
         with AwaitedTunnels().expect(Identity.generate().node) as awaited:
-            awaited.fail("it could not")
+            awaited.fail(LinkError("it could not"))
             with pytest.raises(LinkError, match="it could not"):
                 await awaited.arrival()
 
