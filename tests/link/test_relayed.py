@@ -31,7 +31,7 @@ from tests.link.world import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from propagul.link import ByteLink, Link, NodeId
+    from propagul.link import Link, NodeId
 
 VIA = Address("a relay", 0)
 PLAIN = b"what only the two ends may read " * 40
@@ -205,7 +205,8 @@ def test_a_carrier_that_never_answers_is_given_up_and_closed() -> None:
     run(scenario)
 
 
-def test_tunnels_through_a_member_carry_a_link_that_this_member_cannot_read() -> None:
+@pytest.mark.parametrize("late", [True, False])
+def test_tunnels_through_a_member_carry_a_link_that_this_member_cannot_read(*, late: bool) -> None:
     """Three members: a tunnel from each of two to the third, which copies; http-like bytes flow between the two."""
 
     async def scenario() -> None:
@@ -221,13 +222,14 @@ def test_tunnels_through_a_member_carry_a_link_that_this_member_cannot_read() ->
             await half.lost.wait()
 
         async with listening(hub, {Purpose.TUNNEL: carry}) as listener:
-            tunnels: list[ByteLink] = [await one.dial(listener.address, Purpose.TUNNEL) for one in (ours, theirs)]
+            tunnels = [await one.dial(listener.address, Purpose.TUNNEL) for one in (ours, theirs)]
             first, second = await halves.get(), await halves.get()
             first.pair(second)
-            dialled, accepted = await asyncio.gather(
-                ours.over(tunnels[0], VIA).dial(Purpose.TUNNEL, expect=theirs.node),
-                theirs.over(tunnels[1], VIA).accept({Purpose.TUNNEL}),
-            )
+            accepting = asyncio.create_task(theirs.over(tunnels[1], VIA).accept({Purpose.TUNNEL}))
+            if late:  # the acceptor speaks first: its words lie in the tunnel when the dialler begins
+                await until(lambda: tunnels[0]._stream._decoder.buffered > 100)
+            dialled = await ours.over(tunnels[0], VIA).dial(Purpose.TUNNEL, expect=theirs.node)
+            accepted = await accepting
             assert accepted is not None
             far, near = Caller(), Caller()
             answering, asking = accepted.hand_over(far), dialled.hand_over(near)
