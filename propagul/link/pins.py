@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from propagul._system import read_private, write_private
 from propagul.errors import IdentityError
-from propagul.link.base import NodeId
+from propagul.link.base import Address, NodeId
 from propagul.link.identity import public_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
-
-    from propagul.link.base import Address
 
 PINNED_MAX: Final = 1024
 """Addresses that are remembered. One more is refused: forgetting an old one would be no pin."""
@@ -46,7 +44,7 @@ class Pins(Protocol):
             IdentityError: Another member was named there first, or it cannot be remembered.
         """
 
-    def forget(self, address: Address) -> bool:
+    def forget(self, host: str, port: int) -> bool:
         """Accept whoever answers at an address next; return whether somebody was remembered. From any thread.
 
         Raises:
@@ -68,7 +66,7 @@ class AnyMember:
     async def remember(self, address: Address, node: NodeId) -> None:
         """Do nothing."""
 
-    def forget(self, address: Address) -> bool:  # noqa: ARG002
+    def forget(self, host: str, port: int) -> bool:  # noqa: ARG002
         """Do nothing."""
         return False
 
@@ -116,11 +114,11 @@ class FirstUse(AnyMember):
         """Keep it, unless somebody is remembered there."""
         await asyncio.to_thread(self._remember, address, node)
 
-    def forget(self, address: Address) -> bool:
+    def forget(self, host: str, port: int) -> bool:
         """Drop it."""
         with self._lock:
             known = self._read()
-            held = known.pop(_key(address), None)
+            held = known.pop(_key(Address(host, port)), None)
             if held is not None:
                 self._write(known)
             return held is not None
@@ -188,5 +186,5 @@ def changed(address: Address, old: NodeId, new: NodeId) -> str:
     """What is wrong where a pinned address leads to another node, and how to accept it."""
     return (
         f"{address} led to node {old} and leads to node {new} now; nothing was sent. If that machine was replaced on "
-        f"purpose, accept it: store.pins.forget(Address({address.host!r}, {address.port}))"
+        f"purpose, accept it: store.pins.forget({address.host!r}, {address.port})"
     )

@@ -67,7 +67,7 @@ class AgentStateStore(StateMap):
             told, also for other programs; None leaves that as it is, which is no further if nobody ever said.
         memory_bytes: About how many bytes of values stay in memory, newest first. Keys always do; without a path, all.
         pins: Which members to link with: None for all, a list of node ids, or `first-use`: an address named here leads
-            to who answered there first, until `store.pins.forget(address)`.
+            to who answered there first, until `store.pins.forget(host, port)`.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.

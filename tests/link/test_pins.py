@@ -72,13 +72,13 @@ def test_an_address_leads_to_who_answered_there_first_until_that_is_forgotten(tm
         with pytest.raises(IdentityError) as refused:
             await move_in(ours, address, second)
         assert f"led to node {first.node} and leads to node {second.node} now" in str(refused.value)
-        assert f"store.pins.forget(Address('127.0.0.1', {address.port}))" in str(refused.value)
-        assert FirstUse(path).forget(address)  # as another process would
+        assert f"store.pins.forget('127.0.0.1', {address.port})" in str(refused.value)
+        assert FirstUse(path).forget(*address)  # as another process would
         await move_in(ours, address, second)
         with pytest.raises(IdentityError):
             await move_in(ours, address, first)
-        assert pins.forget(address)
-        assert not pins.forget(address)
+        assert pins.forget(*address)
+        assert not pins.forget(*address)
 
     run(scenario)
 

@@ -34,7 +34,7 @@ def test_first_use_holds_across_restarts_and_is_taken_back_by_one_call(tmp_path:
         assert report.peers[0].trouble in store.troubles()
         assert not store.linked()
         remedy = report.peers[0].trouble.rpartition("accept it: ")[2]
-        exec(f"from propagul.link import Address; {remedy}", {"store": store})  # what people are told to write
+        exec(remedy, {"store": store})  # what people are told to write
         await until(lambda: store.linked() == {another.node})
         await store.stop()
         await another.stop()
