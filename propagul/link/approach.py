@@ -43,7 +43,7 @@ async def approach(
         raise
     greeting = Hello(purpose, standing.versions, standing.instance, nonce)
     answer = await _greet(standing, stream, address, greeting, own=peer == standing.credentials.node)
-    standing.note_instance(peer, answer.instance, address.host)
+    standing.note_instance(peer, greeting._replace(instance=answer.instance), address.host)
     return TcpLink(stream, peer=peer, purpose=purpose, dialed=True, version=answer.version)
 
 

@@ -95,8 +95,7 @@ async def _handshake(
     assert version is not None
     stream.allow_long_frames()
     await stream.send(pack_ok(version, standing.instance))
-    if not invited:
-        standing.note_instance(peer, hello.instance, stream.remote.host)
+    standing.note_instance(peer, hello, stream.remote.host)
     link = TcpLink(stream, peer=peer, purpose=Purpose(hello.purpose), dialed=False, version=version)
     return link, awaited
 

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from propagul.link.base import Purpose
 from propagul.link.twins import runs_twice
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from propagul.link.base import NodeId
     from propagul.link.credentials import Credentials
     from propagul.link.invite import InviteGate
-    from propagul.link.messages import Versions
+    from propagul.link.messages import Hello, Versions
     from propagul.link.pins import Pins
     from propagul.link.refusals import RefusalBook
     from propagul.link.twins import InstanceBook
@@ -54,7 +55,10 @@ class Standing:
         if count & (count - 1) == 0:
             _log.info("link.refused reason='%s' host=%s count=%d", reason, host, count)
 
-    def note_instance(self, node: NodeId, instance: bytes, host: str) -> None:
-        """A member linked with us; count it if it runs twice."""
-        if self.instances.note(node, instance):
+    def note_instance(self, node: NodeId, said: Hello, host: str) -> None:
+        """A member linked with us; count it if it runs twice.
+
+        Only links for gossip tell: of several processes with one directory, one has those, and all may open tunnels.
+        """
+        if said.purpose == Purpose.GOSSIP and self.instances.note(node, said.instance):
             self.count(runs_twice(node), host)

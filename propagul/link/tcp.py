@@ -123,6 +123,9 @@ class TcpTransport:
         Args:
             stream: A tunnel to who carries them, which is spent with this call, or any connection of the loop.
             via: What to call the other end in errors and refusals.
+
+        Raises:
+            ClosedError: The tunnel is closed.
         """
         return Relayed(self._standing, stream, via)
 

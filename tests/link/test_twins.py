@@ -70,6 +70,18 @@ def test_a_third_node_that_is_linked_with_both_says_who_runs_twice(*, third_dial
     run(scenario)
 
 
+def test_tunnels_of_several_processes_of_one_directory_make_no_twin() -> None:
+    async def scenario() -> None:
+        third, processes = member(), twins()
+        for _ in range(2 * RETURNS):
+            for process in processes:
+                ends = await linked(process, third, Purpose.TUNNEL)
+                await ends[0].aclose()
+        assert reasons(third) == []
+
+    run(scenario)
+
+
 def noted(instances: Sequence[bytes]) -> list[bool]:
     book = InstanceBook()
     return [book.note(NODE, instance) for instance in instances]

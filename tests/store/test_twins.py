@@ -6,6 +6,8 @@ import shutil
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from propagul import AgentStateStore, GossipConfig
 from propagul.link.messages import TWIN
 from propagul.link.twins import runs_twice
@@ -115,6 +117,40 @@ def test_a_node_that_said_goodbye_and_started_again_is_no_twin() -> None:
             await island.clock.advance(5)
             assert not named(store)
             await island.finish(store.stop())
+
+    on_island(scenario)
+
+
+@pytest.mark.parametrize(
+    ("row", "twin"),
+    [
+        ({"run": ["{own}", ""], "addresses": []}, True),
+        ({"run": ["0" * 16, "{own}", "later"], "addresses": [["10.0.0.7", 9001]], "later": 1}, True),
+        ({"run": ["0" * 16, "1" * 16], "addresses": []}, False),
+        ({"run": ["0" * 16], "addresses": []}, False),
+        ({"run": "{own}", "addresses": []}, False),
+        ({"run": [7, 7], "addresses": 7}, False),
+        ({"label": "of a version that names no run", "addresses": []}, False),
+        ("no row", False),
+    ],
+)
+def test_a_row_under_our_name_proves_a_twin_only_by_naming_our_run(row: object, *, twin: bool) -> None:
+    """The first is what a clone of the running process writes: our own run in a row that is not ours."""
+
+    async def scenario(island: Island) -> None:
+        third = await island.start("c")
+        store = await island.start("a", "c")
+        await island.clock.advance(1)
+        assert store._network is not None
+        own = store._network._twins.run
+        named_so = eval(repr(row).replace("{own}", own))
+        third.presence.set("members/" + store.node, named_so)
+        await island.clock.advance(0.5)
+        assert named(store) == twin
+        third.presence.delete("members/" + store.node)
+        await island.clock.advance(30)
+        assert not named(store)
+        assert third.presence.get("members/" + store.node) is not None, "it goes on saying who it is"
 
     on_island(scenario)
 
