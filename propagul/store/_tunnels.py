@@ -241,7 +241,7 @@ class Tunnels:
                 async with asyncio.timeout_at(self._loop.time() + (deadline - self._loop.time()) / left):
                     await asyncio.sleep(budget.take(self._loop.time()))
                     return carrying_bytes(await transport.dial_back(address, nonce, expect=node))
-            except (TimeoutError, LinkError, IdentityError) as error:
+            except (TimeoutError, PropagulError) as error:
                 _log.debug("tunnel.not_dialled_back peer=%s address=%s error=%s", node, address, error)
         return None
 
