@@ -16,12 +16,12 @@ from propagul.link.tcp_link import TcpLink
 if TYPE_CHECKING:
     from propagul.link.base import Address, NodeId, Purpose
     from propagul.link.messages import Answer
-    from propagul.link.standing import Standing
     from propagul.link.stream import FrameStream
+    from propagul.link.terms import Terms
 
 
 async def approach(
-    standing: Standing,
+    terms: Terms,
     stream: FrameStream,
     address: Address,
     purpose: Purpose,
@@ -35,42 +35,42 @@ async def approach(
     Raises:
         LinkError, IdentityError: As for `propagul.link.tcp.TcpTransport.dial`.
     """
-    await secure(stream, address, standing.credentials.dialer_context(), standing.timeout_s)
+    await secure(stream, address, terms.credentials.dialer_context(), terms.timeout_s)
     try:
-        peer = _recognise(standing, stream, address, expect, pinned)
+        peer = _recognise(terms, stream, address, expect, pinned)
     except IdentityError:
         stream.abort()
         raise
-    greeting = Hello(purpose, standing.versions, standing.instance, nonce)
-    answer = await _greet(standing, stream, address, greeting, own=peer == standing.credentials.node)
-    standing.note_instance(peer, greeting._replace(instance=answer.instance), address.host)
+    greeting = Hello(purpose, terms.versions, terms.instance, nonce)
+    answer = await _greet(terms, stream, address, greeting, own=peer == terms.credentials.node)
+    terms.note_instance(peer, greeting._replace(instance=answer.instance), address.host)
     return TcpLink(stream, peer=peer, purpose=purpose, dialed=True, version=answer.version)
 
 
 def _recognise(
-    standing: Standing, stream: FrameStream, address: Address, expect: NodeId | None, pinned: NodeId | None
+    terms: Terms, stream: FrameStream, address: Address, expect: NodeId | None, pinned: NodeId | None
 ) -> NodeId:
     """Who answered, if it is one to say anything to."""
-    peer = standing.credentials.member(stream.peer_certificate() or b"")
-    if peer == standing.credentials.node:
+    peer = terms.credentials.member(stream.peer_certificate() or b"")
+    if peer == terms.credentials.node:
         return peer  # whether it is ourselves or a twin, the acceptor tells
     if pinned not in (None, peer) and expect in (None, pinned):
         assert pinned is not None
         raise IdentityError(changed(address, pinned, peer))
     if expect is not None and peer != expect:
         raise IdentityError(f"{address} is {peer}, expected was {expect}")
-    if not standing.pins.admits(peer):
+    if not terms.pins.admits(peer):
         raise IdentityError(f"{address} is {peer}, which is not on this node's list of pins")
     return peer
 
 
-async def _greet(standing: Standing, stream: FrameStream, address: Address, hello: Hello, *, own: bool) -> Answer:
+async def _greet(terms: Terms, stream: FrameStream, address: Address, hello: Hello, *, own: bool) -> Answer:
     """Say what we want; `own` if whoever answers has our identity, which opens no link."""
     try:
-        answer = await ask(stream, address, hello, standing.timeout_s)
+        answer = await ask(stream, address, hello, terms.timeout_s)
     except IdentityError:
         if own:
-            standing.count(f"{TWIN}: {TWIN_REMEDY}", address.host)
+            terms.count(f"{TWIN}: {TWIN_REMEDY}", address.host)
         raise
     if own:  # it did not look at our instance
         stream.abort()

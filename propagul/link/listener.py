@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from propagul.link.base import Link
-    from propagul.link.standing import Standing
+    from propagul.link.terms import Terms
 
 _log = logging.getLogger("propagul.link")
 
@@ -32,11 +32,11 @@ class TcpListener:
 
     def __init__(
         self,
-        standing: Standing,
+        terms: Terms,
         accept: Mapping[Purpose, Callable[[Link], Awaitable[None]]],
         doorstep: Doorstep[FrameStream],
     ) -> None:
-        self._standing, self._accept, self._doorstep = standing, dict(accept), doorstep
+        self._terms, self._accept, self._doorstep = terms, dict(accept), doorstep
         self._mine: set[Visitor[FrameStream]] = set()
         self._closed, self._emptied = asyncio.Event(), asyncio.Event()
         self._emptied.set()
@@ -92,7 +92,7 @@ class TcpListener:
         now = asyncio.get_running_loop().time()
         visitor, evicted = self._doorstep.enter(stream, stream.remote.host, now)
         if evicted is not None:
-            self._standing.count(TOO_MANY, evicted.connection.remote.host)
+            self._terms.count(TOO_MANY, evicted.connection.remote.host)
             evicted.connection.evicted = True
             evicted.connection.abort()
         if evicted is not visitor:
@@ -102,7 +102,7 @@ class TcpListener:
 
     async def _serve(self, visitor: Visitor[FrameStream]) -> None:
         try:
-            link = await welcome(self._standing, visitor.connection, self._accept)
+            link = await welcome(self._terms, visitor.connection, self._accept)
         finally:
             self._leave(visitor)
         if link is None:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from propagul.link.awaited import AwaitedTunnel
     from propagul.link.messages import Versions
-    from propagul.link.standing import Standing
     from propagul.link.stream import FrameStream
+    from propagul.link.terms import Terms
 
 _log = logging.getLogger("propagul.link")
 
@@ -43,19 +43,19 @@ class _TurnedAwayError(Exception):
     """One connection that becomes no link. An empty reason is not counted."""
 
 
-async def welcome(standing: Standing, stream: FrameStream, purposes: Container[str]) -> TcpLink | None:
+async def welcome(terms: Terms, stream: FrameStream, purposes: Container[str]) -> TcpLink | None:
     """Turn a connection into a link for one of these purposes.
 
     None if it became none, which was counted, or if it was awaited and now belongs to who waited for it.
     """
     link, awaited, reason = None, None, ""
     try:
-        async with asyncio.timeout(standing.timeout_s):
-            link, awaited = await _handshake(standing, stream, purposes)
+        async with asyncio.timeout(terms.timeout_s):
+            link, awaited = await _handshake(terms, stream, purposes)
     except _TurnedAwayError as error:
         reason = str(error)
     except TimeoutError:
-        late = f"no handshake within {standing.timeout_s:g} s"
+        late = f"no handshake within {terms.timeout_s:g} s"
         reason = late if stream.verdict.failure is None else Cause.FOREIGN
     except PeerProtocolError:
         reason = Cause.GARBAGE
@@ -67,7 +67,7 @@ async def welcome(standing: Standing, stream: FrameStream, purposes: Container[s
         if link is None:
             stream.abort()
     if reason and not stream.evicted:
-        standing.count(reason, stream.remote.host)
+        terms.count(reason, stream.remote.host)
     if link is None or awaited is None:
         return link
     awaited.deliver(link)
@@ -75,51 +75,51 @@ async def welcome(standing: Standing, stream: FrameStream, purposes: Container[s
 
 
 async def _handshake(
-    standing: Standing, stream: FrameStream, purposes: Container[str]
+    terms: Terms, stream: FrameStream, purposes: Container[str]
 ) -> tuple[TcpLink, AwaitedTunnel | None]:
-    invites = tuple(standing.invites.open_certificates()) if standing.invites is not None else ()
-    context = standing.credentials.acceptor_context(invites)
-    await stream.start_tls(context, server_side=False, timeout_s=2 * standing.timeout_s)
-    peer, invited = _who(standing, stream, invites)
+    invites = tuple(terms.invites.open_certificates()) if terms.invites is not None else ()
+    context = terms.credentials.acceptor_context(invites)
+    await stream.start_tls(context, server_side=False, timeout_s=2 * terms.timeout_s)
+    peer, invited = _who(terms, stream, invites)
     hello = unpack_hello(await stream.receive())
-    objection, awaited = _objection(standing, peer, hello, invited=invited), None
+    objection, awaited = _objection(terms, peer, hello, invited=invited), None
     if objection is None and hello.nonce:
-        awaited = standing.awaited.claim(hello.nonce, peer)
+        awaited = terms.awaited.claim(hello.nonce, peer)
     objection = objection or _no_place(hello, awaited, purposes)
     if objection is not None:
-        await stream.send(pack_refusal(objection, standing.versions))
+        await stream.send(pack_refusal(objection, terms.versions))
         await stream.aclose()
         reason = _OBJECTIONS[objection]
-        raise _TurnedAwayError(_unspoken(standing.versions, hello.versions) if reason is None else reason)
-    version = standing.versions.common(hello.versions)
+        raise _TurnedAwayError(_unspoken(terms.versions, hello.versions) if reason is None else reason)
+    version = terms.versions.common(hello.versions)
     assert version is not None
     stream.allow_long_frames()
-    await stream.send(pack_ok(version, standing.instance))
-    standing.note_instance(peer, hello, stream.remote.host)
+    await stream.send(pack_ok(version, terms.instance))
+    terms.note_instance(peer, hello, stream.remote.host)
     link = TcpLink(stream, peer=peer, purpose=Purpose(hello.purpose), dialed=False, version=version)
     return link, awaited
 
 
-def _who(standing: Standing, stream: FrameStream, invites: Sequence[str]) -> tuple[NodeId, bool]:
+def _who(terms: Terms, stream: FrameStream, invites: Sequence[str]) -> tuple[NodeId, bool]:
     """Return whose certificate the peer showed, and whether it is an invite's."""
     shown = stream.peer_certificate() or b""
     if shown in map(ssl.PEM_cert_to_DER_cert, invites):
         return holder(parse_certificate(shown)), True
     try:
-        return standing.credentials.member(shown), False
+        return terms.credentials.member(shown), False
     except IdentityError as error:
         raise _TurnedAwayError(Cause.FOREIGN) from error
 
 
-def _objection(standing: Standing, peer: NodeId, hello: Hello, *, invited: bool) -> RefusalCode | None:
+def _objection(terms: Terms, peer: NodeId, hello: Hello, *, invited: bool) -> RefusalCode | None:
     """What stands against this peer."""
-    if peer == standing.credentials.node:
-        return RefusalCode.ITSELF if hello.instance == standing.instance else RefusalCode.TWIN
+    if peer == terms.credentials.node:
+        return RefusalCode.ITSELF if hello.instance == terms.instance else RefusalCode.TWIN
     if invited != (hello.purpose == Purpose.JOIN):
         return RefusalCode.INVITE
-    if not invited and not standing.pins.admits(peer):
+    if not invited and not terms.pins.admits(peer):
         return RefusalCode.PINS
-    return RefusalCode.VERSION if standing.versions.common(hello.versions) is None else None
+    return RefusalCode.VERSION if terms.versions.common(hello.versions) is None else None
 
 
 def _no_place(hello: Hello, awaited: AwaitedTunnel | None, purposes: Container[str]) -> RefusalCode | None:

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from propagul.link.base import Address, NodeId, Purpose
-    from propagul.link.standing import Standing
     from propagul.link.tcp_link import TcpLink
+    from propagul.link.terms import Terms
 
 
 class Relayed:
     """One carried connection, on which one end dials and the other accepts. Made by `TcpTransport.over`."""
 
-    def __init__(self, standing: Standing, stream: ByteLink | asyncio.Transport, via: Address) -> None:
-        self._standing, self._via = standing, via
+    def __init__(self, terms: Terms, stream: ByteLink | asyncio.Transport, via: Address) -> None:
+        self._terms, self._via = terms, via
         self._stream = FrameStream()
         pipe = Pipe()
         if isinstance(stream, ByteLink):
@@ -45,11 +45,11 @@ class Relayed:
             LinkError: It does not answer, in time, with this protocol; or what was carried was changed on the way.
             IdentityError: It belongs to another room or secret, or is not `expect`.
         """
-        return await approach(self._standing, self._stream, self._via, purpose, expect=expect)
+        return await approach(self._terms, self._stream, self._via, purpose, expect=expect)
 
     async def accept(self, purposes: Container[Purpose]) -> TcpLink | None:
         """Open the link that the member at the other end asks for; None if there is none, which was counted."""
-        return await welcome(self._standing, self._stream, purposes)
+        return await welcome(self._terms, self._stream, purposes)
 
     def abort(self) -> None:
         """Close the connection at once. Idempotent; a link that was opened on it breaks."""

@@ -17,7 +17,7 @@ from propagul.link.messages import INSTANCE_BYTES, VERSIONS, Versions
 from propagul.link.pins import AnyMember
 from propagul.link.refusals import Doorstep, RefusalBook
 from propagul.link.relayed import Relayed
-from propagul.link.standing import Standing
+from propagul.link.terms import Terms
 from propagul.link.twins import InstanceBook
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class TcpTransport:
     ) -> None:
         self.awaited = AwaitedTunnels()
         self._doorstep: Doorstep[FrameStream] = Doorstep(half_open_max, half_open_per_host_max)
-        self._standing = Standing(
+        self._terms = Terms(
             credentials=credentials,
             invites=invites,
             pins=pins or AnyMember(),
@@ -75,7 +75,7 @@ class TcpTransport:
     @property
     def node(self) -> NodeId:
         """This end's identity."""
-        return self._standing.credentials.node
+        return self._terms.credentials.node
 
     @property
     def half_open(self) -> int:
@@ -93,7 +93,7 @@ class TcpTransport:
         Raises:
             LinkError: The port is taken or the address is not this machine's.
         """
-        listener = TcpListener(self._standing, accept, self._doorstep)
+        listener = TcpListener(self._terms, accept, self._doorstep)
         await listener.open(address)
         return listener
 
@@ -127,19 +127,19 @@ class TcpTransport:
         Raises:
             ClosedError: The tunnel is closed.
         """
-        return Relayed(self._standing, stream, via)
+        return Relayed(self._terms, stream, via)
 
     def refusals(self) -> list[Refusal]:
         """Strangers turned away since the start, at most 64 reasons and hosts, newest last."""
-        return self._standing.book.entries()
+        return self._terms.book.entries()
 
     async def _dial(self, address: Address, purpose: Purpose, expect: NodeId | None, nonce: bytes) -> TcpLink:
-        pinned = await self._standing.pins.pinned(address)
-        stream = await connect(address, self._standing.timeout_s)
-        link = await approach(self._standing, stream, address, purpose, expect=expect, pinned=pinned, nonce=nonce)
+        pinned = await self._terms.pins.pinned(address)
+        stream = await connect(address, self._terms.timeout_s)
+        link = await approach(self._terms, stream, address, purpose, expect=expect, pinned=pinned, nonce=nonce)
         if expect is None:
             try:
-                await self._standing.pins.remember(address, link.peer)
+                await self._terms.pins.remember(address, link.peer)
             except BaseException:
                 link.abort()
                 raise

@@ -127,9 +127,9 @@ def secrets_of(*members: TcpTransport) -> list[bytes]:
     """What nobody on the way may see: plaintext, names, certificates and the keys in them."""
     found = [PLAIN[:32], b"propagul", b"tunnel", ROOM.encode(), SECRET.encode()]
     for one in members:
-        credentials = one._standing.credentials
+        credentials = one._terms.credentials
         certificates = [credentials.certificate_pem, *credentials.ca_pems]
-        found += [one.node.encode(), public_bytes(one.node), one._standing.instance, credentials.room_tag.encode()]
+        found += [one.node.encode(), public_bytes(one.node), one._terms.instance, credentials.room_tag.encode()]
         found += [ssl.PEM_cert_to_DER_cert(certificate)[:64] for certificate in certificates]
     return found
 

@@ -1,4 +1,4 @@
-"""What all ways into and out of a node share: ports, dials, and streams that others relay."""
+"""The terms on which a node links, the same for all ways in and out: ports, dials, and streams that others relay."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _log = logging.getLogger("propagul.link")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """One node as its links see it.
+class Terms:
+    """Who we are, whom we let in, and where it is counted.
 
     Attributes:
         credentials: Our standing in the room.
