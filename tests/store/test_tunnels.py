@@ -13,11 +13,13 @@ from aiohttp import web
 from fleet_app.gateway.tunnels import ServedTunnel
 from propagul import AgentStateStore
 from propagul.errors import LinkError, PeerProtocolError
+from propagul.link import TcpTransport
 from propagul.link.messages import NONCE_BYTES, pack
 from propagul.store._asks import Dial, Undialed, Why, is_ask, pack_ask, unpack_ask
 from propagul.store._tunnels import PACE_S, UNDER_WAY_MAX, Tunnels, _Budget, _first_of
 from tests.link.test_awaited import arrived
 from tests.link.test_hand_over import Caller, ask
+from tests.link.world import standing
 from tests.store.world import FAST, ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ def test_a_member_that_can_be_dialled_is_dialled() -> None:
 
 @pytest.mark.parametrize("wall", ["closed", "silent"])
 def test_a_member_behind_a_wall_is_asked_and_then_asked_first(wall: str) -> None:
-    """`silent`: its address takes connections and says nothing, as a firewall that drops: no refusal to wait for."""
+    """`silent`: its address takes connections and says nothing, as a firewall that drops; no dial ends in this test."""
 
     async def scenario() -> None:
         knocks = 0
@@ -133,13 +135,12 @@ def test_a_member_behind_a_wall_is_asked_and_then_asked_first(wall: str) -> None
         where = server.sockets[0].getsockname()[:2]
         if wall == "closed":
             server.close()
-        a, b = loopback("a"), store("b", advertise=[where])
+        patient = TcpTransport(standing(), handshake_timeout_s=300)
+        a, b = AgentStateStore(ROOM, "a", 0, transport=patient, config=FAST), store("b", advertise=[where])
         async with linked(a, b) as serving:
-            began = time.monotonic()
             for _ in range(3):
                 await talk(a, await a.open_tunnel(b.node))
             assert [link.dialed for link in serving.links] == [True] * 3
-            assert time.monotonic() - began < 5, "less than one dial that nobody answers"
             assert knocks == (wall == "silent"), "once dialled in vain, it is asked first"
         for writer in writers:
             writer.transport.abort()
