@@ -17,7 +17,7 @@ from propagul.errors import IdentityError, LinkError, PeerProtocolError, StoreCo
 from propagul.link import Address, FrameDecoder, Identity, Invite, encode_frame
 from propagul.link import messages as link_messages
 from propagul.log import records
-from propagul.store import _paths, _values
+from propagul.store import _asks, _paths, _values
 from tests.crdt import test_hostile_bytes as replica
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     Decoder = tuple[Callable[[bytes], object], type[Exception] | tuple[type[Exception], ...]]
 
 FRAMES: Final = 100
+ANSWERS: Final = (LinkError, IdentityError, PeerProtocolError)
+"""A good refusal is an error too."""
+
 _ROOT: Final = Address("192.0.2.1", 9000)
 _SEED: Final = 0x40404040
 _BOOT: Final = bytes(16)
@@ -53,7 +56,8 @@ DECODERS: Final[dict[str, Decoder]] = {
     **replica.DECODERS,
     "frames": (frames, PeerProtocolError),
     "hello": (link_messages.unpack_hello, PeerProtocolError),
-    "answer": (lambda packed: link_messages.check_answer(packed, _ROOT, "gossip"), (LinkError, PeerProtocolError)),
+    "answer": (lambda packed: link_messages.check_answer(packed, _ROOT, "gossip"), ANSWERS),
+    "ask": (_asks.unpack_ask, PeerProtocolError),
     "invite": (lambda packed: Invite.decode(packed.decode("latin-1")), IdentityError),
     "segment": (segment, ()),
     "value": (lambda packed: _values.thaw("k", Packed(packed)), StoreCorrupt),
@@ -63,8 +67,12 @@ DECODERS: Final[dict[str, Decoder]] = {
 GOOD: Final[Mapping[str, list[bytes]]] = {
     **replica.GOOD,
     "frames": [encode_frame(b"one") + encode_frame(bytes(100))],
-    "hello": [link_messages.pack_hello("gossip"), link_messages.pack(["propagul", 1, "gossip", "node/log"])],
+    "hello": [
+        link_messages.pack_hello(link_messages.Hello("gossip", nonce=b"n" * 16)),
+        link_messages.pack(["propagul", 1, "gossip"]),
+    ],
     "answer": [link_messages.pack_ok(), *map(link_messages.pack_refusal, link_messages.RefusalCode)],
+    "ask": [_asks.pack_ask(_asks.Dial(b"n" * 16)), _asks.pack_ask(_asks.Undialed(b"n" * 16, _asks.Why.BUSY))],
     "invite": [Invite.new(addresses=[_ROOT], room="room", issuer=Identity.from_seed(bytes(32)).node).encode().encode()],
     "segment": [
         records.encode_header(records.SegmentHeader(7, 1, _BOOT, _SEED)),

@@ -31,7 +31,7 @@ class FrameStream(asyncio.Protocol):
     """One connection, from its first byte to its end.
 
     Attributes:
-        evicted: Set by a listener that gave its place on the doorstep to another.
+        evicted: Set by a listener that gave its place on the doorstep to another, or closes: the peer is not to blame.
         failure: What broke the connection, if not its orderly end.
         remote: The other end's address, from when the connection was made.
         verdict: What we found wrong with the peer's certificate.

@@ -5,29 +5,42 @@ Holds what all ports and dials of a node share: credentials, limits, the doorste
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
-from propagul.errors import IdentityError, LinkError
-from propagul.link.handshake import ask, open_stream
+from propagul.link.approach import approach
+from propagul.link.awaited import AwaitedTunnels
+from propagul.link.base import Purpose
+from propagul.link.handshake import connect
 from propagul.link.listener import TcpListener
+from propagul.link.messages import INSTANCE_BYTES, VERSIONS, Versions
+from propagul.link.pins import AnyMember
 from propagul.link.refusals import Doorstep, RefusalBook
-from propagul.link.tcp_link import TcpLink
+from propagul.link.relayed import Relayed
+from propagul.link.terms import Terms
+from propagul.link.twins import InstanceBook
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
 
-    from propagul.link.base import Address, Link, NodeId, Purpose, Refusal
+    from propagul.link.base import Address, ByteLink, Link, NodeId, Refusal
     from propagul.link.credentials import Credentials
     from propagul.link.invite import InviteGate
+    from propagul.link.pins import Pins
     from propagul.link.stream import FrameStream
+    from propagul.link.tcp_link import TcpLink
 
 
 class TcpTransport:
-    """Opens and accepts links over TCP with mutual TLS 1.3. Implements `propagul.link.base.Transport`.
+    """Opens and accepts links over TCP with mutual TLS 1.3. Implements `propagul.link.base.ReverseTransport`.
 
     Args:
         credentials: Our standing in the room.
         invites: Open invites, if this node redeems any.
+        pins: Which members to link with; every one if not given.
+        versions: The protocol versions to speak, `(oldest, newest)`; those of this code if not given.
+        instance: What tells this run from another one with our identity, 8 bytes; random if not given.
         handshake_timeout_s: From an accepted connection to its first frame; also each step of a dial.
         half_open_max: Connections that have proven nothing yet, in all. Raising it costs about 100 KiB each.
         half_open_per_host_max: The same for one address (one /64 for IPv6).
@@ -38,18 +51,31 @@ class TcpTransport:
         credentials: Credentials,
         *,
         invites: InviteGate | None = None,
+        pins: Pins | None = None,
+        versions: tuple[int, int] = VERSIONS,
+        instance: bytes | None = None,
         handshake_timeout_s: float = 5.0,
         half_open_max: int = 64,
         half_open_per_host_max: int = 8,
     ) -> None:
-        self._credentials, self._invites, self._timeout_s = credentials, invites, handshake_timeout_s
+        self.awaited = AwaitedTunnels()
         self._doorstep: Doorstep[FrameStream] = Doorstep(half_open_max, half_open_per_host_max)
-        self._book = RefusalBook()
+        self._terms = Terms(
+            credentials=credentials,
+            invites=invites,
+            pins=pins or AnyMember(),
+            versions=Versions(*versions),
+            instance=secrets.token_bytes(INSTANCE_BYTES) if instance is None else instance,
+            awaited=self.awaited,
+            book=RefusalBook(),
+            timeout_s=handshake_timeout_s,
+            instances=InstanceBook(),
+        )
 
     @property
     def node(self) -> NodeId:
         """This end's identity."""
-        return self._credentials.node
+        return self._terms.credentials.node
 
     @property
     def half_open(self) -> int:
@@ -61,19 +87,13 @@ class TcpTransport:
     ) -> TcpListener:
         """Accept links and run the handler of their purpose, one task a link; when it returns the link is closed.
 
-        A purpose without a handler is refused. `JOIN` is for holders of an open invite, who get nothing else.
+        A purpose without a handler is refused. `JOIN` is for holders of an open invite, who get nothing else. A tunnel
+        that is awaited goes to who waits for it.
 
         Raises:
             LinkError: The port is taken or the address is not this machine's.
         """
-        listener = TcpListener(
-            self._credentials,
-            accept,
-            invites=self._invites,
-            doorstep=self._doorstep,
-            book=self._book,
-            handshake_timeout_s=self._timeout_s,
-        )
+        listener = TcpListener(self._terms, accept, self._doorstep)
         await listener.open(address)
         return listener
 
@@ -82,25 +102,45 @@ class TcpTransport:
 
         Raises:
             LinkError: Nobody answers there, in time, with this protocol; or it is this node itself.
-            IdentityError: The peer belongs to another room or secret, or is not `expect`.
+            IdentityError: The peer belongs to another room or secret, or is not `expect`; or the pins, here or there,
+                are against it; or it is a second machine with our identity.
         """
-        stream = await open_stream(address, self._credentials.dialer_context(), self._timeout_s)
-        try:
-            peer = self._recognise(stream, address, expect)
-        except (IdentityError, LinkError):
-            stream.abort()
-            raise
-        await ask(stream, address, purpose, self._timeout_s)
-        return TcpLink(stream, peer=peer, purpose=purpose, dialed=True)
+        return await self._dial(address, purpose, expect, b"")
 
-    def _recognise(self, stream: FrameStream, address: Address, expect: NodeId | None) -> NodeId:
-        peer = self._credentials.member(stream.peer_certificate() or b"")
-        if peer == self.node:
-            raise LinkError(f"{address} is this node itself, or a node that runs with a copy of its identity")
-        if expect is not None and peer != expect:
-            raise IdentityError(f"{address} is {peer}, expected was {expect}")
-        return peer
+    async def dial_back(self, address: Address, nonce: bytes, *, expect: NodeId) -> TcpLink:
+        """Open a tunnel that the other end asked for with this nonce.
+
+        Raises:
+            LinkError, IdentityError: As for `dial`; or nobody waits for it there.
+        """
+        return await self._dial(address, Purpose.TUNNEL, expect, nonce)
+
+    def over(self, stream: ByteLink | asyncio.Transport, via: Address) -> Relayed:
+        """Bytes that somebody else carries, as a connection on which either end may open a link.
+
+        The same handshake as on a socket runs end to end, so whoever carries the bytes sees ciphertext.
+
+        Args:
+            stream: A tunnel to who carries them, which is spent with this call, or any connection of the loop.
+            via: What to call the other end in errors and refusals.
+
+        Raises:
+            ClosedError: The tunnel is closed.
+        """
+        return Relayed(self._terms, stream, via)
 
     def refusals(self) -> list[Refusal]:
         """Strangers turned away since the start, at most 64 reasons and hosts, newest last."""
-        return self._book.entries()
+        return self._terms.book.entries()
+
+    async def _dial(self, address: Address, purpose: Purpose, expect: NodeId | None, nonce: bytes) -> TcpLink:
+        pinned = await self._terms.pins.pinned(address)
+        stream = await connect(address, self._terms.timeout_s)
+        link = await approach(self._terms, stream, address, purpose, expect=expect, pinned=pinned, nonce=nonce)
+        if expect is None:
+            try:
+                await self._terms.pins.remember(address, link.peer)
+            except BaseException:
+                link.abort()
+                raise
+        return link

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from propagul.link import Address, NodeId
     from propagul.store._clock import Clock
-    from propagul.store._mesh import Mesh, Target
+    from propagul.store._mesh import Mesh
     from propagul.store._roll import Roll
+    from propagul.store._targets import Target
 
 _REMEMBER_S: Final = 3600.0
 _REMEMBER_MAX: Final = 64

@@ -11,7 +11,6 @@ import functools
 import itertools
 import logging
 import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
@@ -30,9 +29,11 @@ from propagul.gossip import (
 )
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
+from propagul.store._asks import is_ask
+from propagul.store._targets import ASKS_MAX, MeshCounters, Open, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from propagul.gossip import Effect, Event, GossipConfig, GossipNode
     from propagul.link.base import Link, NodeId, Transport
@@ -49,53 +50,6 @@ _CROWD = 4
 _log = logging.getLogger("propagul.store")
 
 
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A link in use; `ready` is set when the node may have frames for it."""
-
-    link: Link
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(slots=True, eq=False)
-class Target:
-    """Somebody to stay linked with.
-
-    Attributes:
-        addresses: Where it may answer, tried in turn.
-        node: Who it is: given for members, learned from the first link for addresses the user named.
-        tried: Set when the first round of dials has ended, one way or the other.
-        trouble: Why the last round failed; empty after a success.
-        refused: Whether somebody answered and was not a member of this room, or not who was expected.
-        transport: How it is dialled, if it is a process of our own directory.
-        urgent: Whether it must make room for us.
-    """
-
-    addresses: tuple[Address, ...]
-    node: NodeId | None = None
-    tried: asyncio.Event = field(default_factory=asyncio.Event)
-    trouble: str = ""
-    refused: bool = False
-    transport: Transport | None = None
-    urgent: bool = False
-    task: asyncio.Task[None] | None = None
-
-
-@dataclass(slots=True)
-class MeshCounters:
-    """What has happened on the links since the start."""
-
-    links_opened: int = 0
-    links_dropped: int = 0
-    dials_failed: int = 0
-    frames_in: int = 0
-    frames_out: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    throttled_s: float = 0.0
-    last_drop: str = ""
-
-
 class Mesh:
     """Keeps links to the targets and to whoever links to us, and gossip going on them."""
 
@@ -104,12 +58,13 @@ class Mesh:
     ) -> None:
         self.node = node
         self.counters = MeshCounters()
+        self.on_ask: Callable[[Link, bytes], None] = lambda _, __: None
         self._transport = transport
         self._config = config
         self._clock = clock
         self._pressure = pressure
         self._cap = RateCap(config.bytes_per_s_max)
-        self._open: dict[LinkKey, _Open] = {}
+        self._open: dict[LinkKey, Open] = {}
         self._keys = itertools.count(1)
         self._targets: list[Target] = []
         self.links_changed = asyncio.Event()
@@ -201,6 +156,16 @@ class Mesh:
         key = self.node.linked().get(node)
         return None if key is None or key not in self._open else self._open[key].link.remote
 
+    def ask(self, node: NodeId, frame: bytes) -> bool:
+        """Send a frame that is no gossip on the link to a node; False without a link, or while too many wait for it."""
+        key = self.node.linked().get(node)
+        entry = None if key is None else self._open.get(key)
+        if entry is None or len(entry.asks) >= ASKS_MAX:
+            return False
+        entry.asks.append(frame)
+        entry.ready.set()
+        return True
+
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until something on the links makes the condition true, at most `timeout_s`."""
         deadline = self._clock.monotonic() + timeout_s
@@ -214,7 +179,7 @@ class Mesh:
 
     async def carry(self, link: Link, *, urgent: bool = False) -> None:
         """Gossip on an open link until it ends. The transport's handler for `Purpose.GOSSIP`, and our dials' too."""
-        key, entry = LinkKey(next(self._keys)), _Open(link)
+        key, entry = LinkKey(next(self._keys)), Open(link)
         if self._closing or self._is_full(link):
             link.abort()
             self._note_drop(f"{link.remote}: no room for another link")
@@ -250,6 +215,9 @@ class Mesh:
                 frame = await link.receive()
                 self.counters.frames_in += 1
                 self.counters.bytes_in += len(frame)
+                if is_ask(frame):
+                    self.on_ask(link, frame)
+                    continue
                 self._feed(Received(key, frame))
                 if self._pressure.is_pressing:
                     await asyncio.to_thread(self._pressure.relieve, block=True)
@@ -258,12 +226,12 @@ class Mesh:
         except (PeerProtocolError, StoreError) as error:
             self._note_drop(f"{link.remote}: {error}")
 
-    async def _send(self, key: LinkKey, entry: _Open) -> None:
+    async def _send(self, key: LinkKey, entry: Open) -> None:
         try:
             while True:
                 await entry.ready.wait()
                 entry.ready.clear()
-                for frame in self.node.outgoing(key):
+                for frame in self._outgoing(key, entry):
                     if isinstance(frame, InThread):
                         await asyncio.to_thread(frame.run)
                         continue
@@ -283,6 +251,12 @@ class Mesh:
         if pause_s > 0:
             self.counters.throttled_s += pause_s
             await self._clock.wait(asyncio.Event(), pause_s)
+
+    def _outgoing(self, key: LinkKey, entry: Open) -> Iterator[bytes | InThread]:
+        yield from entry.take_asks()
+        for frame in self.node.outgoing(key):
+            yield frame
+            yield from entry.take_asks()
 
     async def _tick_forever(self) -> None:
         while True:

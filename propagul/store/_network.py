@@ -13,30 +13,32 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from propagul.errors import IdentityError, LinkError, NotReplicated, PropagulError, SyncTimeout
+from propagul.errors import LinkError, NotReplicated, PropagulError, SyncTimeout
 from propagul.gossip import GossipNode
-from propagul.link import Address, ByteLink, NodeId, Purpose, serve_join
+from propagul.link import Address, NodeId, Purpose, serve_join
 from propagul.link.local import is_local
 from propagul.store._addresses import advertised
 from propagul.store._company import Company
 from propagul.store._mesh import Mesh
 from propagul.store._report import Member, PeerSync, SyncReport
-from propagul.store._roll import Roll
+from propagul.store._roll import MEMBERS, Roll
 from propagul.store._spaces import PRESENCE, STATE
+from propagul.store._tunnels import Tunnels, carrying_bytes
+from propagul.store._twins import TwinWatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from propagul.crdt import Dot
     from propagul.gossip import GossipConfig
-    from propagul.link import Credentials, Link, Listener, Transport
+    from propagul.link import ByteLink, Credentials, Link, Listener, Transport
     from propagul.store._clock import Clock
     from propagul.store._invites import InviteBook
-    from propagul.store._mesh import Target
     from propagul.store._namespace import Namespace
     from propagul.store._presence import Presence
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
+    from propagul.store._targets import Target
 
 _GOODBYE_S = 2.0
 _ASK_AGAIN_S = 0.2
@@ -76,6 +78,11 @@ class Network:
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
         self.roll = Roll(parts.presence, self._me)
         self._company = Company(self.mesh, self.roll, parts.clock)
+        self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
+        self._twins = TwinWatch(
+            MEMBERS + self._me, parts.clock, parts.config, self.loop.call_soon_threadsafe, self._answer_twin
+        )
+        self._unwatch: Callable[[], None] = lambda: None
         self._listener: Listener | None = None
         self._listen: Address | None = None
         self._advertise: Sequence[tuple[str, int]] | None = None
@@ -94,8 +101,9 @@ class Network:
         self._at_door = self._processes is None or await self._processes.try_door()
         if self._at_door:
             await self._open_port()
+        self._unwatch = self._parts.spaces[PRESENCE].listen(self._twins.hear)
         started = asyncio.Event()
-        works: list[Callable[[], Awaitable[None]]] = [self._enrol_forever]
+        works: list[Callable[[], Awaitable[None]]] = [self._enrol_forever, self._tunnels.run]
         works += [] if self._processes is None else [functools.partial(self._processes.run, self)]
         self._runner = asyncio.create_task(self.mesh.run(started, self._chores, *works))
         await started.wait()
@@ -111,6 +119,7 @@ class Network:
 
     async def _say_goodbye(self, runner: asyncio.Task[None]) -> None:
         self._runner = None
+        self._unwatch()
         self.roll.leave()
         self.mesh.wrote(PRESENCE)  # the store has let go of this network already and would not push it
         await self.mesh.until(self._goodbye_heard, _GOODBYE_S)
@@ -224,18 +233,24 @@ class Network:
         return [target.trouble for target in apart if target.refused or not linked] + self._local_troubles()
 
     async def open_tunnel(self, node: NodeId) -> ByteLink:
-        """Dial a member for a tunnel.
+        """A tunnel to a member; see `Tunnels.open`.
 
         Raises:
-            LinkError: It answers at none of its addresses.
+            LinkError: It cannot be dialled and cannot dial back.
         """
-        troubles = []
-        for address in self._addresses_of(node):
-            try:
-                return _carrying_bytes(await self._parts.transport.dial(address, Purpose.TUNNEL, expect=node))
-            except (LinkError, IdentityError) as error:
-                troubles.append(str(error))
-        raise LinkError("no tunnel: " + ("; ".join(troubles) or "that node has told no address it can be dialled at"))
+        return await self._tunnels.open(node)
+
+    def announced(self, node: NodeId) -> tuple[Address, ...]:
+        """Where a member says that it listens."""
+        said = self.roll.find(node)
+        return () if said is None else said.addresses
+
+    def addresses_of(self, node: NodeId) -> list[Address]:
+        """Where a member may be dialled, the address that already carries gossip first."""
+        dialled = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
+        known = [*self.announced(node), *dialled]
+        remote = self.mesh.address_of(node)
+        return sorted(dict.fromkeys(known), key=lambda address: address != remote)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -246,7 +261,7 @@ class Network:
         }
         if self._parts.tunnel_handler is not None:
             serve = self._parts.tunnel_handler
-            handlers[Purpose.TUNNEL] = lambda link: serve(_carrying_bytes(link))
+            handlers[Purpose.TUNNEL] = lambda link: serve(carrying_bytes(link))
         if self._parts.credentials is not None and self._parts.credentials.authority is not None:
             handlers[Purpose.JOIN] = self._join
         return handlers
@@ -261,6 +276,10 @@ class Network:
             self._listener = await self._parts.transport.listen(self._listen, self._handlers())
             self.addresses = advertised(self._listener.address, self._advertise)
         self._enrol()
+
+    def _answer_twin(self) -> None:
+        if self._at_door and self._runner is not None:
+            self._enrol(again=True)
 
     async def tend_door(self) -> None:
         """The door is ours: dial whom we know, and listen as soon as the port is free."""
@@ -285,7 +304,7 @@ class Network:
         return f"{self._processes.said()} holds the door of this directory and was asked"
 
     def _local_troubles(self) -> list[str]:
-        troubles = [self._port_trouble] if self._port_trouble else []
+        troubles = self._twins.trouble() + ([self._port_trouble] if self._port_trouble else [])
         return troubles + ([] if self._processes is None else self._processes.troubles(self._node.linked()))
 
     async def _join(self, link: Link) -> None:
@@ -294,8 +313,10 @@ class Network:
         with contextlib.suppress(PropagulError):  # the joiner was told; there is nobody else to tell
             await serve_join(link, self._parts.credentials, self._parts.invites)
 
-    def _enrol(self) -> None:
-        self.roll.enrol(self._parts.label, self.addresses, self._node.linked())
+    def _enrol(self, *, again: bool = False) -> None:
+        listens = [[address.host, address.port] for address in self.addresses]
+        row = self._twins.mark({"label": self._parts.label, "addresses": listens})
+        self.roll.enrol(row, self._node.linked(), again=again)
 
     async def _enrol_forever(self) -> None:
         """Say with whom we are linked whenever that changes, but not once for each of many links."""
@@ -313,6 +334,7 @@ class Network:
         self.mesh.be_sparse(len(self.roll.reached | linked) > self._parts.config.peers_max)
 
     def _chores(self) -> None:
+        self._twins.look()
         self._look()
         self._parts.presence.tend(
             self._parts.config.presence_interval_s, is_member=self.roll.is_member, members=len(self.roll.members)
@@ -365,21 +387,6 @@ class Network:
     def _goodbye_heard(self) -> bool:
         return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self._node.linked().keys()
 
-    def _addresses_of(self, node: NodeId) -> list[Address]:
-        """Where a member may be dialled, the address that already carries gossip first."""
-        dialled = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
-        said = self.roll.members.get(node)
-        known = [*(() if said is None else said.addresses), *dialled]
-        remote = self.mesh.address_of(node)
-        return sorted(dict.fromkeys(known), key=lambda address: address != remote)
-
 
 async def _answer_nothing(_: Link) -> None:
     """Take no question. That the link opened told the member who dialled that room, secret and version fit."""
-
-
-def _carrying_bytes(link: Link) -> ByteLink:
-    if not isinstance(link, ByteLink):
-        link.abort()
-        raise LinkError("this transport carries no tunnels")
-    return link

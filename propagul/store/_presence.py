@@ -61,6 +61,7 @@ class Presence:
         self._alive_at: dict[Origin, float] = {}
         self._looked_at = self._repeated_at = monotonic()
         self._repeated_by: Origin | None = None
+        self._is_contested = False
         self._wrote: Callable[[], None] = lambda: None
         space.listen(self._hear)
 
@@ -103,6 +104,11 @@ class Presence:
             if winner is not None and key.startswith(prefix):
                 yield key, winner.dot, winner.payload
 
+    def said_under(self, key: str) -> tuple[Dot, Payload] | None:
+        """What was said last under one key, whether or not its owner can be reached."""
+        winner = self._space.row(key).winner
+        return None if winner is None else (winner.dot, winner.payload)
+
     def age_s(self, origin: Origin) -> float:
         """Seconds since a process was last known to live; infinite for one that is not known."""
         return max(0.0, self._now() - self._alive_at.get(origin, NEVER))
@@ -127,7 +133,12 @@ class Presence:
         due = not is_member or now - self._repeated_at > max(REPEAT_S, 60.0 * members)
         if late_s > self._ttl_s * _PAUSE:
             self._excuse(late_s)
-        if due or late_s > self._ttl_s * _PAUSE or self._repeated_by not in (None, self._space.origin):
+        if (
+            due
+            or self._is_contested
+            or late_s > self._ttl_s * _PAUSE
+            or self._repeated_by not in (None, self._space.origin)
+        ):
             self.repeat()
         self._expire(now)
 
@@ -137,7 +148,7 @@ class Presence:
             own = list(self._own.items())
         for key, payload in own:
             self._space.put(key, payload)
-        self._repeated_at, self._repeated_by = self._monotonic(), self._space.origin
+        self._repeated_at, self._repeated_by, self._is_contested = self._monotonic(), self._space.origin, False
         if own:
             self._wrote()
 
@@ -172,6 +183,8 @@ class Presence:
         winner = change.after.winner
         if winner is not None and not local:
             self._alive_at[winner.dot.origin] = self._now()
+        if not local and change.key in self._own:  # somebody else wrote or removed what we say
+            self._is_contested = True
 
     def _expire(self, now: float) -> None:
         gone = {origin for origin, at in self._alive_at.items() if now - at > self._ttl_s}

@@ -19,7 +19,7 @@ from propagul.store import _values
 from propagul.store._addresses import parse_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from propagul.crdt import Dot, Origin, Payload
     from propagul.link import Address
@@ -70,15 +70,11 @@ class Roll:
         """Whether this store is on it."""
         return bool(self._own)
 
-    def enrol(self, label: str, addresses: Iterable[Address], linked: Collection[NodeId]) -> None:
-        """Say who we are, if that has changed."""
+    def enrol(self, row: dict[str, object], linked: Collection[NodeId], *, again: bool = False) -> None:
+        """Say who we are and with whom we are linked, if that has changed, or `again`."""
         links = sorted(short(node) for node in linked if not is_local(node))
-        row: dict[str, object] = {
-            "label": label,
-            "addresses": [[a.host, a.port] for a in addresses],
-            "links": links[:_LINKS_MAX],
-        }
-        if row != self._own and not self._has_left:
+        row = {**row, "links": links[:_LINKS_MAX]}
+        if (row != self._own or again) and not self._has_left:
             self._own = row
             self._presence.set(MEMBERS + self._me, row)
 
@@ -106,6 +102,12 @@ class Roll:
         for node in (*back, *self.members):
             self._lost.pop(node, None)
         return bool(back)
+
+    def find(self, node: NodeId) -> Enrolled | None:
+        """One member's row as it is now. Any thread."""
+        key = MEMBERS + node
+        said = self._presence.said_under(key)
+        return None if said is None else _enrolled(key, *said)
 
     def read(self) -> dict[NodeId, Enrolled]:
         """Everybody's row as it is now. Any thread."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from propagul.crdt import Evicted
-from propagul.store._mesh import MeshCounters
 from propagul.store._rows import live
+from propagul.store._targets import MeshCounters
 from propagul.store._traffic import written_ahead
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from propagul.errors import IdentityError, LimitExceeded, LocalProtocolError
 from propagul.gossip import GossipConfig
-from propagul.link import Address, TcpTransport
+from propagul.link import Address, TcpTransport, open_pins
 from propagul.store._clock import Clock, SystemClock
 from propagul.store._disk import Disk, Keep
 from propagul.store._durability import Durability
@@ -33,7 +33,7 @@ from propagul.store._stats import StoreStats, measure
 from propagul.store._values import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from propagul.link import ByteLink, Credentials, NodeId, Refusal, Transport
     from propagul.store._report import Member, SyncReport
@@ -65,8 +65,9 @@ class AgentStateStore(StateMap):
             for all who wait), `each` a power cut (synced before it is visible), `peers:n` the loss of this machine.
         retention: How far back `history` and `at` can read once the log was compacted. The directory keeps what it was
             told, also for other programs; None leaves that as it is, which is no further if nobody ever said.
-        memory_bytes: About how many bytes of values stay in memory. Those written last do; older ones are read from the
-            log when they are asked for. Keys always stay. Without a path everything does.
+        memory_bytes: About how many bytes of values stay in memory, newest first. Keys always do; without a path, all.
+        pins: Which members to link with: None for all, a list of node ids, or `first-use`: an address named here leads
+            to who answered there first, until `store.pins.forget(host, port)`.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
@@ -77,6 +78,7 @@ class AgentStateStore(StateMap):
 
     _network: Network | None = None
     _background: Background | None = None
+    _invites: InviteBook | None = None
     _tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None = None
     _is_inherited = False
 
@@ -100,6 +102,7 @@ class AgentStateStore(StateMap):
         durability: str = "os",
         retention: Retention | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        pins: str | Collection[str] | None = None,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
@@ -119,14 +122,12 @@ class AgentStateStore(StateMap):
             self._spaces, self._siblings = open_spaces(
                 self._lock, self._clock.time_ns, self._disk, lambda: self._network is not None
             )
-            self._host = host or "127.0.0.1"
-            invites: InviteBook | None = None
+            self._host, self.pins = host or "127.0.0.1", open_pins(pins, where)
             if transport is None:
                 if credentials is None:
                     credentials, self._host = open_room(room, secret, host, where)
-                invites = InviteBook(self._spaces[OWN], credentials.node, self._clock.time_ns)
-                transport = TcpTransport(credentials, invites=invites)
-            self._invites = invites
+                self._invites = InviteBook(self._spaces[OWN], credentials.node, self._clock.time_ns)
+                transport = TcpTransport(credentials, invites=self._invites, pins=self.pins)
             self._credentials, self._transport = credentials, transport
         except BaseException:
             if self._disk is not None:
@@ -267,7 +268,7 @@ class AgentStateStore(StateMap):
         """Open a connection to a member for bytes of your own; see `ByteLink.hand_over`. In the store's loop.
 
         Raises:
-            LinkError: The member cannot be dialled.
+            LinkError: The member cannot be dialled and cannot dial back.
         """
         return await self._started().open_tunnel(node)
 
@@ -326,9 +327,8 @@ class AgentStateStore(StateMap):
     def stats(self) -> StoreStats:
         """Counters and sizes. O(rows)."""
         adopted = 0 if self._siblings is None else self._siblings.adopted
-        refused = sum(refusal.count for refusal in self.refusals())
-        counted = {"adopted": adopted, "refused": refused, "callbacks_failed": self._callbacks_failed}
-        return measure(self._state, self._disk, self._network, **counted)
+        counted = {"adopted": adopted, "refused": sum(refusal.count for refusal in self.refusals())}
+        return measure(self._state, self._disk, self._network, callbacks_failed=self._callbacks_failed, **counted)
 
     # --- inside --------------------------------------------------------------------------------------------------
 

@@ -48,11 +48,16 @@ def running(box: Box, *announced: str, members: tuple[Member, ...] = ()) -> Box:
     return replace(box, node=node, members=(here, *members), firewalls=())
 
 
-def fellow(box: Box) -> TcpTransport:
-    """Another member of the box's fleet."""
+def standing_beside(box: Box) -> Credentials:
+    """What another member of the box's fleet shows."""
     assert box.credentials is not None
     assert box.credentials.authority is not None
-    return TcpTransport(Credentials.from_authority(Identity.generate(), box.credentials.authority))
+    return Credentials.from_authority(Identity.generate(), box.credentials.authority)
+
+
+def fellow(box: Box, versions: tuple[int, int] = (1, 1)) -> TcpTransport:
+    """Another member of the box's fleet."""
+    return TcpTransport(standing_beside(box), versions=versions)
 
 
 def foreigner(room: str = ROOM) -> TcpTransport:

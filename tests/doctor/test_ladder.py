@@ -14,7 +14,6 @@ from fleet_app.doctor.box import Member
 from fleet_app.presence import NodePresence
 from propagul import AgentStateStore
 from propagul.link import Address, Purpose, TcpTransport
-from propagul.link.messages import pack_hello
 from tests.doctor.rig import (
     fellow,
     foreigner,
@@ -24,6 +23,7 @@ from tests.doctor.rig import (
     program,
     running,
     settings_of,
+    standing_beside,
     verdicts,
 )
 from tests.link.world import listening
@@ -132,12 +132,10 @@ def test_a_box_in_no_fleet_is_told_to_join_and_stays_as_it_was(tmp_path: Path) -
     assert not (tmp_path / "new").exists()
 
 
-def test_another_version_is_said_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("propagul.link.handshake.pack_hello", lambda purpose: pack_hello(purpose, 2))
-
+def test_another_version_is_said_as_that(tmp_path: Path) -> None:
     async def scenario() -> Examination:
         box = running(await member(tmp_path))
-        async with open_to(fellow(box)) as listener:
+        async with open_to(fellow(box, versions=(2, 2))) as listener:
             return await examine_peer(box, listener.address)
 
     examination = asyncio.run(scenario())
@@ -173,7 +171,7 @@ def test_a_real_store_of_the_same_fleet_is_healthy_and_counts_nobody_turned_away
     async def scenario() -> tuple[Examination, int]:
         box = running(await member(tmp_path))
         async with AgentStateStore(
-            "fleet", port=0, host="127.0.0.1", credentials=fellow(box)._credentials, advertise=[("127.0.0.1", 0)]
+            "fleet", port=0, host="127.0.0.1", credentials=standing_beside(box), advertise=[("127.0.0.1", 0)]
         ) as store:
             examination = await examine_peer(box, store.addresses[0])
             return examination, store.stats.refused
