@@ -18,6 +18,7 @@ from propagul.link import Address, ByteLink, NodeId, Purpose, serve_join
 from propagul.link.local import is_local
 from propagul.store._addresses import advertised, parse_addresses
 from propagul.store._mesh import Mesh
+from propagul.store._ownership import MEMBERS
 from propagul.store._report import Member, PeerSync, SyncReport
 from propagul.store._spaces import PRESENCE, STATE
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
 
-MEMBERS = "members/"
 _GOODBYE_S = 2.0
 _ASK_AGAIN_S = 0.2
 _REMEMBER_S = 3600.0

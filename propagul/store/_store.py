@@ -24,6 +24,7 @@ from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
 from propagul.store._map import StateMap
 from propagul.store._network import Network, Parts
+from propagul.store._ownership import Ownership, apart_in
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
@@ -67,12 +68,14 @@ class AgentStateStore(StateMap):
             told, also for other programs; None leaves that as it is, which is no further if nobody ever said.
         memory_bytes: About how many bytes of values stay in memory. Those written last do; older ones are read from the
             log when they are asked for. Keys always stay. Without a path everything does.
+        owned: Prefixes such as `nodes/`, in state and presence, under which a member writes beneath its own identity
+            only: others' words are refused everywhere. The same for the whole room; the directory keeps it for None.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
         LimitExceeded: `node_id` is longer than 256 characters.
-        ValueError: `memory_bytes` is below 1 MiB.
+        ValueError: `memory_bytes` is below 1 MiB, or an owned prefix is none.
     """
 
     _network: Network | None = None
@@ -100,13 +103,14 @@ class AgentStateStore(StateMap):
         durability: str = "os",
         retention: Retention | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        owned: Sequence[str] | None = None,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
             raise LimitExceeded("node_id", size=len(self.label), limit=LABEL_CHARS_MAX, unit="characters")
         self._config = config or GossipConfig()
         limits = limits or Limits()
-        self._clock = clock or SystemClock()
+        self._clock, self._host = clock or SystemClock(), host or "127.0.0.1"
         self._peers = [Address(*peer) for peer in peers]
         self._port, self._advertise, where = port, advertise, None if path is None else Path(path)
         self._durability = Durability.parse(durability)
@@ -116,18 +120,16 @@ class AgentStateStore(StateMap):
         self._disk = None if where is None else Disk(where, room, self._lock, time_ns, keep, alone=alone)
         self._is_shared = self._disk is not None and transport is None and not alone
         try:
-            self._spaces, self._siblings = open_spaces(
-                self._lock, self._clock.time_ns, self._disk, lambda: self._network is not None
-            )
-            self._host = host or "127.0.0.1"
+            if transport is None and credentials is None:
+                credentials, self._host = open_room(room, secret, host, where)
+            owners = Ownership(room, credentials, owned, where)
+            self._spaces, self._siblings = open_spaces(self._lock, time_ns, self._disk, lambda: self.is_running, owners)
             invites: InviteBook | None = None
             if transport is None:
-                if credentials is None:
-                    credentials, self._host = open_room(room, secret, host, where)
+                assert credentials is not None
                 invites = InviteBook(self._spaces[OWN], credentials.node, self._clock.time_ns)
                 transport = TcpTransport(credentials, invites=invites)
-            self._invites = invites
-            self._credentials, self._transport = credentials, transport
+            self._invites, self._credentials, self._transport = invites, credentials, transport
         except BaseException:
             if self._disk is not None:
                 self._disk.close()
@@ -135,7 +137,7 @@ class AgentStateStore(StateMap):
         super().__init__(self._spaces[STATE], limits, self._disk)
         if self._disk is not None:
             self._disk.journal.sync_each = self._durability.level == "each"
-            self._past = Past(self._disk.archive, STATE, self._clock.time_ns)
+            self._past = Past(self._disk.archive, STATE, self._clock.time_ns, apart_in(self._disk.directory.path))
         self._waits, self._durability_timeout_s = self._durability.level != "os", SYNC_TIMEOUT_S
         ttl_s, monotonic = self._config.presence_ttl_s, self._clock.monotonic
         self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=monotonic, limits=limits)
@@ -230,8 +232,7 @@ class AgentStateStore(StateMap):
         """
         self._check_open()
         await asyncio.to_thread(self._state.sync)
-        dots = self._state.own_dots()
-        if peers and dots:
+        if peers and (dots := self._state.own_dots()):
             network = self._started()
             await at_home(network.loop, network.replicated(dots, peers, timeout_s))
 
@@ -325,10 +326,9 @@ class AgentStateStore(StateMap):
     @property
     def stats(self) -> StoreStats:
         """Counters and sizes. O(rows)."""
-        adopted = 0 if self._siblings is None else self._siblings.adopted
-        refused = sum(refusal.count for refusal in self.refusals())
-        counted = {"adopted": adopted, "refused": refused, "callbacks_failed": self._callbacks_failed}
-        return measure(self._state, self._disk, self._network, **counted)
+        counted = {"adopted": 0 if self._siblings is None else self._siblings.adopted}
+        counted |= {"refused": sum(r.count for r in self.refusals()), "callbacks_failed": self._callbacks_failed}
+        return measure(self._spaces, self._disk, self._network, **counted)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
