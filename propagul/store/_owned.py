@@ -66,6 +66,10 @@ class OwnedRows:
 
     # --- written here --------------------------------------------------------------------------------------------
 
+    def is_others(self, key: str) -> bool:
+        """Whether a key is owned, and not by this store."""
+        return key.startswith(self.prefixes) and self.owner_of(key) != self._identity.node
+
     def check(self, ops: Iterable[Op]) -> None:
         """Refuse operations on what another member owns.
 
@@ -73,7 +77,7 @@ class OwnedRows:
             LocalProtocolError: One is; the message says what may be written.
         """
         for key, kind, action in ops:
-            if key.startswith(self.prefixes) and (self.owner_of(key) != self._identity.node or kind != REGISTER):
+            if self.is_others(key) or (kind != REGISTER and key.startswith(self.prefixes)):
                 raise LocalProtocolError(
                     f"{key[:80]!r} is not this store's to write: under {self._prefix_of(key)!r} each member writes "
                     f"only beneath its own identity, which is {self._prefix_of(key) + self._identity.node!r} here"

@@ -16,7 +16,7 @@ from propagul.store._signed import Place
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from propagul.crdt import Entry, Payload, Row
+    from propagul.crdt import Entry, Payload, Row, Sibling
 
 ROOM, SPACE = "room", "things"
 NOW_NS = 1_790_000_000 * 10**9
@@ -52,7 +52,7 @@ def value(space: Namespace, key: str = KEY) -> object:
     return None if not _signed.is_there(row) else _values.thaw(key, row.siblings[0].payload)
 
 
-def shown(space: Namespace) -> dict[str, object]:
+def shown(space: Namespace) -> dict[str, tuple[Sibling, ...]]:
     """Every row with its dots and payloads."""
     return {key: row.siblings for key, row in rows_of(space.blocks())}
 
