@@ -233,6 +233,17 @@ def test_a_value_that_is_old_does_not_come_back_after_it_was_taken_back() -> Non
     assert value(reader) is value(late) is None
 
 
+def test_a_member_that_fell_silent_is_not_kept_alive_by_who_repeats_its_last_word() -> None:
+    owner, reader = member(1), member(2, OTHER)
+    owner.put(KEY, "alive")
+    tell(reader, owner)
+    (last,) = owner.row(KEY).siblings
+    reader.forget(KEY, reader.row(KEY))
+    hand(reader, plain_block(KEY, last.payload, last.dot))
+    hand(reader, plain_block(KEY, last.payload, last.dot), join=Join(covering((1, last.dot.stamp)), Floor()))
+    assert not shown(reader)
+
+
 def test_refusals_are_told_once_and_then_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
     reader = member(2, OTHER)
     with caplog.at_level(logging.WARNING, logger="propagul.store"):

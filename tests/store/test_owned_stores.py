@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from propagul import AgentStateStore, Retention
-from propagul.crdt import REGISTER, REMOVE, Block, Floor, Join, Op, Packed
+from propagul.crdt import REGISTER, REMOVE, Block, Floor, Join, Op, Origin, Packed
 from propagul.errors import LocalProtocolError, StoreCorrupt
 from propagul.link import Identity, NodeId
 from propagul.store._export import Exported, export_lines
@@ -202,6 +202,52 @@ def test_the_log_brings_owned_rows_back_and_no_join_removes_them_there(tmp_path:
     assert store.at(dt.datetime.now(dt.UTC)).get_all() == before
     store.close()
     owner.close()
+
+
+def test_the_past_and_the_other_processes_of_a_directory_read_the_log_by_the_same_rule(tmp_path: Path) -> None:
+    """What the owner wrote before and after a restart is no conflict, and a join that leaves it out removes nothing."""
+    owner = owning(tmp_path / "owner")
+    first = own(owner)
+    store = owning(tmp_path / "reader", retention=Retention("all"))
+    owner.set(first, "before")
+    tell(store._state, owner._state)
+    owner._state._replica.renew(Origin(7))
+    owner.set(first, "after")
+    tell(store._state, owner._state)
+    vector = covering(*store._state.hello()[1])
+    hand(store._state, Block([], []), join=Join(vector, Floor()))
+    assert [(v.value, v.conflict) for v in store.history(first)] == [("before", False), ("after", False)]
+    beside = owning(tmp_path / "reader")
+    assert beside.get_all() == store.get_all() == {first: "after"}
+    for opened in (beside, store, owner):
+        opened.close()
+
+
+def test_processes_of_one_directory_write_as_one_member(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        other = owning(None, "b")
+        await other.start()
+        first, second = owning(tmp_path), owning(tmp_path)
+        await first.start(peers=[address(other)])
+        await second.start()
+        key = own(first)
+        assert key == own(second)
+        first.set(key, "by the first")
+        await until(lambda: second.get(key) == other.get(key) == "by the first")
+        second.set(key, "by the second")
+        await until(lambda: first.get(key) == other.get(key) == "by the second")
+        await until(lambda: [member.node for member in other.members()] == [first.node])
+        await first.stop()
+        await until(second.linked)
+        second.set(key, "by the second alone")
+        await until(lambda: other.get(key) == "by the second alone")
+        await until(lambda: [member.node for member in other.members()] == [second.node])
+        assert other.stats.refused_rows == second.stats.refused_rows == 0
+        assert other.stats.conflicts == second.stats.conflicts == 0
+        await second.stop()
+        await other.stop()
+
+    run(scenario)
 
 
 def test_what_an_older_log_holds_unsigned_is_dropped_at_open(tmp_path: Path) -> None:
