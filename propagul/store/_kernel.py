@@ -70,11 +70,11 @@ def bind(store: StateMap, own: type[StateMap]) -> None:
 def _beside(prefixes: tuple[str, ...], method: Callable[..., None], short: Callable[..., None]) -> Callable[..., None]:
     """The short way for all keys but those that are signed."""
 
-    def set_value(store: StateMap, key: str, value: object, **named: object) -> None:
-        if type(key) is str and key.startswith(prefixes):
-            method(store, key, value, **named)
+    def set_value(store: StateMap, key: str, value: object, *, block: bool = True) -> None:
+        if block and type(key) is str and not key.startswith(prefixes):
+            short(store, key, value)
         else:
-            short(store, key, value, **named)
+            method(store, key, value, block=block)
 
     return set_value
 

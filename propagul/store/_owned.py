@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from propagul.crdt import REGISTER, STAMP_MAX, Apart, Block, Dot, Evicted, Keep, Op
 from propagul.crdt.row import plain
 from propagul.errors import IdentityError, LocalProtocolError, PeerProtocolError
+from propagul.link import NodeId
 from propagul.link.identity import public_bytes
 from propagul.store import _signed
 from propagul.store._signed import Place
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from propagul.crdt import Batch, Payload, Replica, Row, Sibling, VersionVector
     from propagul.crdt.block import Plain
     from propagul.crdt.hot import Put
-    from propagul.link import Identity, NodeId
+    from propagul.link import Identity
 
 _FORGED_MAX: Final = 64
 """A block with more bad signatures than this ends the link: checking them takes time, and no honest member has any."""
@@ -68,7 +69,7 @@ class OwnedRows:
 
     def is_others(self, key: str) -> bool:
         """Whether a key is owned, and not by this store."""
-        return key.startswith(self.prefixes) and self.owner_of(key) != self._identity.node
+        return key.startswith(self.prefixes) and self._named_in(key) != self._identity.node
 
     def check(self, ops: Iterable[Op]) -> None:
         """Refuse operations on what another member owns.
@@ -108,12 +109,12 @@ class OwnedRows:
 
     def owner_of(self, key: str) -> NodeId | None:
         """Whose an owned key is; None if nobody can be, as the key names no identity."""
-        node, _, _ = key.removeprefix(self._prefix_of(key)).partition("/")
+        node = self._named_in(key)
         try:
             public_bytes(node)
         except IdentityError:
             return None
-        return node  # type: ignore[return-value]  # it is one, as was just checked
+        return node
 
     def admit(self, block: Block) -> Block:
         """What of a received block may stand here: the block itself if that is all of it.
@@ -144,10 +145,9 @@ class OwnedRows:
 
     def is_good(self, key: str, sibling: Sibling) -> bool:
         """Whether an owned key's owner wrote this there."""
-        owner = self.owner_of(key)
-        if owner is None or sibling.kind != REGISTER:
+        if sibling.kind != REGISTER:
             return False
-        return _signed.holds(owner, Place(self._room, self._space, key, sibling.dot), sibling.payload)
+        return _signed.holds(self._named_in(key), Place(self._room, self._space, key, sibling.dot), sibling.payload)
 
     def note_refused(self, key: str, *, wholly: bool) -> None:
         """Count a row of which something was refused; say so the first time, and ever more rarely."""
@@ -157,6 +157,10 @@ class OwnedRows:
             self._told_at *= _LOUDER
             owner = self.owner_of(key) or "nobody that is a member"
             _log.warning("store.not_the_owners namespace=%r owner=%s refused=%d", self._space, owner, self._refused)
+
+    def _named_in(self, key: str) -> NodeId:
+        """What stands where an owned key names its owner; whether that is an identity will show."""
+        return NodeId(key.removeprefix(self._prefix_of(key)).partition("/")[0])
 
     def _prefix_of(self, key: str) -> str:
         return next(prefix for prefix in self.prefixes if key.startswith(prefix))

@@ -189,7 +189,7 @@ def test_the_log_brings_owned_rows_back_and_no_join_removes_them_there(tmp_path:
     owner.set(own(owner), {"name": "owner"})
     tell(store._state, owner._state)
     hand(store._state, Block([], []), join=Join(covering((owner._state.origin, owner._state.minted)), Floor()))
-    store.set(own(store), "x" * 1000)
+    store.set(own(store), "x" * 1000, block=False)
     before = store.get_all()
     assert len(before) == 2
     for compact in (False, True, False):
