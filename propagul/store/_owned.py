@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from propagul.crdt.hot import Put
     from propagul.link import Identity
 
-_FORGED_MAX: Final = 64
+FORGED_MAX: Final = 64
 """A block with more bad signatures than this ends the link: checking them takes time, and no honest member has any."""
 
 _LOUDER: Final = 10
@@ -191,7 +191,7 @@ class _Check:
         if not good or len(good) < len(row.siblings):
             self._owned.note_refused(key, wholly=not good)
             self._forged += sum(_signed.is_signed(sibling.payload) for sibling in row.siblings) - len(good)
-            if self._forged > _FORGED_MAX:
+            if self._forged > FORGED_MAX:
                 raise PeerProtocolError("a block full of values that their owners have not signed")
         return good
 
