@@ -23,7 +23,7 @@ from propagul.store._report import Member, PeerSync, SyncReport
 from propagul.store._spaces import PRESENCE, STATE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from propagul.crdt import Dot
     from propagul.gossip import GossipConfig
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from propagul.store._invites import InviteBook
     from propagul.store._mesh import Target
     from propagul.store._namespace import Namespace
-    from propagul.store._presence import Presence
+    from propagul.store._presence import Heard, Presence
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
 
@@ -199,18 +199,16 @@ class Network:
 
     def members(self) -> list[Member]:
         """Who was heard of recently, this store left out."""
-        rows = self._parts.presence.get_all(MEMBERS)
         linked = self._node.linked()
         return [
             Member(
-                node=NodeId(key.removeprefix(MEMBERS)),
-                label=str(heard.value.get("label", ""))[:64],
-                addresses=tuple(map(str, parse_addresses(heard.value.get("addresses")))),
-                linked=NodeId(key.removeprefix(MEMBERS)) in linked,
+                node=node,
+                label=str(row.get("label", ""))[:64],
+                addresses=tuple(map(str, parse_addresses(row.get("addresses")))),
+                linked=node in linked,
                 heard_s=heard.age_s,
             )
-            for key, heard in rows.items()
-            if isinstance(heard.value, dict) and key != MEMBERS + self._me
+            for node, row, heard in self._others_rows()
         ]
 
     @property
@@ -324,12 +322,15 @@ class Network:
 
     def _told_addresses(self) -> dict[NodeId, tuple[Address, ...]]:
         """Where members say they listen; those that listen nowhere left out."""
-        told = {
-            NodeId(key.removeprefix(MEMBERS)): parse_addresses(heard.value.get("addresses"))
-            for key, heard in self._parts.presence.get_all(MEMBERS).items()
-            if isinstance(heard.value, dict) and key != MEMBERS + self._me
-        }
+        told = {node: parse_addresses(row.get("addresses")) for node, row, _ in self._others_rows()}
         return {node: addresses for node, addresses in told.items() if addresses}
+
+    def _others_rows(self) -> Iterator[tuple[NodeId, dict[str, object], Heard]]:
+        """What other members say of themselves. What a member says below its own row makes it no second one."""
+        for key, heard in self._parts.presence.get_all(MEMBERS).items():
+            node = NodeId(key.removeprefix(MEMBERS))
+            if isinstance(heard.value, dict) and node != self._me and "/" not in node:
+                yield node, heard.value, heard
 
     def _all_settled(self) -> bool:
         """Whether there is nothing more to wait for before `start` returns."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from propagul import AgentStateStore, Retention
-from propagul.crdt import REGISTER, REMOVE, Block, Floor, Join, Op, Origin, Packed
+from propagul.crdt import REGISTER, REMOVE, Block, Evicted, Floor, Join, Op, Origin, Packed
 from propagul.errors import LocalProtocolError, StoreCorrupt
 from propagul.link import Identity, NodeId
 from propagul.store._export import Exported, export_lines
@@ -309,6 +309,34 @@ def test_owned_values_stay_in_memory(tmp_path: Path) -> None:
     assert store.stats.evicted > 1000
     assert type(store._state.table.get(own(store))) is Packed
     store.close()
+    store = owning(tmp_path, memory_bytes=1024 * 1024)
+    assert store.stats.evicted > 1000
+    assert type(store._state.table.get(own(store))) is Packed
+    assert store.get(own(store)) == "x" * 1000
+    store.close()
+
+
+def test_a_long_stream_into_full_memory_is_joined_by_rank(tmp_path: Path) -> None:
+    """Then what arrived stands in the log alone, and its rank is read from there."""
+    owner = owning()
+    key, wall_ns = own(owner), owner._state._wall_ns
+    owner._state._wall_ns = lambda: wall_ns() + 10**11
+    owner.set(key, "a" * 1000)
+    store = owning(tmp_path, memory_bytes=1024 * 1024)
+    tell(store._state, owner._state)
+    owner._state._wall_ns = wall_ns
+    owner._state._replica.renew(Origin(7))
+    owner.set(key, "b" * 1000)  # by a clock that went back
+    for n in range(3000):
+        owner.set(f"filler {n}", "y" * 1000)
+    tell(store._state, owner._state)
+    assert store._state.is_busy
+    store._state.settle_all()
+    assert isinstance(store._state.table.get(key), Evicted)
+    assert store.get(key) == "b" * 1000
+    assert store.stats.refused_rows == store.stats.conflicts == 0
+    store.close()
+    owner.close()
 
 
 # --- among others ----------------------------------------------------------------------------------------------------
@@ -338,8 +366,10 @@ def test_a_hostile_member_changes_nothing_of_what_others_say_of_themselves(tmp_p
             lawless.put(keys[0], "forged")
             lawless.put(keys[1], old[keys[1]])  # an old value under a new dot
             lawless.put(f"{keys[0]}/below", old[keys[0]])
+            lawless.put(f"nodes/{hostile.node}/second", "its own to say")
             lawless.put(f"nodes/{STRANGER}", "nobody said so")
-        hostile._spaces[PRESENCE].put(MEMBERS + STRANGER, freeze("", {"label": "ghost"}, Limits()))
+        for ghost in (STRANGER, f"{hostile.node}/second"):
+            hostile._spaces[PRESENCE].put(MEMBERS + ghost, freeze("", {"label": "ghost"}, Limits()))
         hostile._state.write([lambda _: [Op(keys[0], REGISTER, "forged again"), Op("marker", REGISTER, "sent")]])
         for space in (STATE, PRESENCE):
             hostile._push(space)
@@ -350,10 +380,11 @@ def test_a_hostile_member_changes_nothing_of_what_others_say_of_themselves(tmp_p
         await until(lambda: all(store._spaces[PRESENCE].traffic.refused_rows >= 4 for store in honest))
 
         for store in honest:
-            assert {key: value for key, value in store.items() if key.startswith("nodes/")} == said
+            own_word = {f"nodes/{hostile.node}/second": "its own to say"}
+            assert {key: value for key, value in store.items() if key.startswith("nodes/")} == said | own_word
             assert {key: heard.value for key, heard in store.presence.get_all("nodes/").items()} == {
                 own(other): {"busy": other.label} for other in honest
-            }
+            } | own_word
             assert {member.node for member in store.members()} == {
                 other.node for other in (*honest, hostile) if other is not store
             }
