@@ -208,6 +208,7 @@ def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
             credentials=membership.credentials,
             advertise=advertised(listen),
             alone=True,
+            owned=(NODES,),
         )
     except StoreLocked as error:
         raise ConfigError(f"{error}; a second node on this box needs a --data-dir of its own") from error

@@ -20,8 +20,9 @@ from propagul.link.local import is_local
 from propagul.store._addresses import advertised
 from propagul.store._company import Company
 from propagul.store._mesh import Mesh
+from propagul.store._ownership import MEMBERS
 from propagul.store._report import Member, PeerSync, SyncReport
-from propagul.store._roll import MEMBERS, Roll
+from propagul.store._roll import Roll
 from propagul.store._spaces import PRESENCE, STATE
 from propagul.store._tunnels import Tunnels, carrying_bytes
 from propagul.store._twins import TwinWatch

@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from propagul.crdt import ABSENT
 from propagul.errors import StoreCorrupt
 from propagul.store import _values
 from propagul.store._instant import rows_of
@@ -73,12 +74,12 @@ class Presence:
         """Say something of this process; repeated by itself until it is deleted or the store stops.
 
         Raises:
-            TypeError, ValueError, LimitExceeded: As for `AgentStateStore.set`.
+            TypeError, ValueError, LimitExceeded, LocalProtocolError: As for `AgentStateStore.set`.
         """
         payload = _values.freeze(_values.check_key(key, self._limits), value, self._limits)
+        self._space.put(key, payload)  # first: what is not ours to say is not repeated either
         with self._lock:
             self._own[key] = payload
-        self._space.put(key, payload)
         self._wrote()
 
     def delete(self, key: str) -> None:
@@ -177,7 +178,7 @@ class Presence:
             value = _values.thaw(key, winner.payload)
         except StoreCorrupt:  # one member's bad row must not hide the others'
             return None
-        return Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")
+        return None if value is ABSENT else Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")
 
     def _hear(self, change: Change, local: bool) -> None:  # noqa: FBT001 - a listener's signature
         winner = change.after.winner

@@ -17,6 +17,7 @@ from propagul.link import NodeId
 from propagul.link.local import is_local
 from propagul.store import _values
 from propagul.store._addresses import parse_addresses
+from propagul.store._ownership import MEMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from propagul.link import Address
     from propagul.store._presence import Presence
 
-MEMBERS: Final = "members/"
 _LINKS_MAX: Final = 64
 _LABEL_CHARS_MAX: Final = 64
 _LOST_MAX: Final = 4096
@@ -115,7 +115,7 @@ class Roll:
         for key, dot, payload in self._presence.said(MEMBERS):
             node = NodeId(key.removeprefix(MEMBERS))
             known = self.members.get(node)
-            if node == self._me:
+            if node == self._me or "/" in node:  # what a member says below its own row makes it no second one
                 continue
             if known is None or known.dot != dot:
                 known = _enrolled(key, dot, payload)

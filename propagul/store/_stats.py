@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from propagul.crdt import Evicted
 from propagul.store._rows import live
+from propagul.store._spaces import STATE
 from propagul.store._targets import MeshCounters
 from propagul.store._traffic import written_ahead
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from propagul.store._disk import Disk
     from propagul.store._namespace import Namespace
     from propagul.store._network import Network
@@ -27,6 +30,7 @@ class StoreStats:
         origins: Entries of the version vector; every start of every store adds one for ever.
         local_writes: `set` and `delete` calls that changed something.
         remote_rows: Rows received from peers, repeats included.
+        refused_rows: Rows received in another member's name that it had not signed; left out.
         recovered_records: Records read back from the event log at open.
         torn_bytes: Bytes cut from the log's tail at open, because the last write had not finished.
         links: Links open now.
@@ -59,6 +63,7 @@ class StoreStats:
     origins: int
     local_writes: int
     remote_rows: int
+    refused_rows: int
     recovered_records: int
     torn_bytes: int
     links: int
@@ -88,9 +93,16 @@ class StoreStats:
 
 
 def measure(
-    state: Namespace, disk: Disk | None, network: Network | None, *, adopted: int, refused: int, callbacks_failed: int
+    spaces: Mapping[str, Namespace],
+    disk: Disk | None,
+    network: Network | None,
+    *,
+    adopted: int,
+    refused: int,
+    callbacks_failed: int,
 ) -> StoreStats:
     """What a store is made of, counted. O(rows)."""
+    state = spaces[STATE]
     census, traffic = _counted(state), state.traffic
     counters = MeshCounters() if network is None else network.mesh.counters
     recovery = None if disk is None else disk.log.recovery
@@ -101,6 +113,7 @@ def measure(
         origins=state.origins(),
         local_writes=state.local_writes,
         remote_rows=traffic.remote_rows,
+        refused_rows=sum(space.traffic.refused_rows for space in spaces.values()),
         recovered_records=0 if recovery is None else recovery.records,
         torn_bytes=0 if recovery is None else recovery.torn_bytes,
         links=0 if network is None else len(network.linked()),

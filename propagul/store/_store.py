@@ -24,6 +24,7 @@ from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
 from propagul.store._map import StateMap
 from propagul.store._network import Network, Parts
+from propagul.store._ownership import Ownership, apart_in
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
@@ -57,7 +58,7 @@ class AgentStateStore(StateMap):
         limits: Largest local writes.
         config: Timing of gossip.
         credentials: Instead of a secret: an identity with its certificate, as an invited node has.
-        advertise: Addresses under which others reach this store; found out by itself if not given.
+        advertise: Addresses under which others reach this store; found out if not given.
         transport: Instead of TCP: see `propagul.testing`.
         clock: Instead of the machine's: see `propagul.testing`.
         alone: Keep other processes out of the directory; without it they share it.
@@ -66,14 +67,15 @@ class AgentStateStore(StateMap):
         retention: How far back `history` and `at` can read once the log was compacted. The directory keeps what it was
             told, also for other programs; None leaves that as it is, which is no further if nobody ever said.
         memory_bytes: About how many bytes of values stay in memory, newest first. Keys always do; without a path, all.
-        pins: Which members to link with: None for all, a list of node ids, or `first-use`: an address named here leads
-            to who answered there first, until `store.pins.forget(host, port)`.
+        pins: Whom to link with: None for all, node ids, or `first-use`: who first answered at an address named here.
+        owned: Prefixes such as `nodes/` under which a member writes beneath its own identity only, in state and
+            presence. The same for the whole room; the directory keeps it for None.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
         LimitExceeded: `node_id` is longer than 256 characters.
-        ValueError: `memory_bytes` is below 1 MiB.
+        ValueError: `memory_bytes` is below 1 MiB, or an owned prefix is none.
     """
 
     _network: Network | None = None
@@ -103,30 +105,29 @@ class AgentStateStore(StateMap):
         retention: Retention | None = None,
         memory_bytes: int = MEMORY_BYTES,
         pins: str | Collection[str] | None = None,
+        owned: Sequence[str] | None = None,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
             raise LimitExceeded("node_id", size=len(self.label), limit=LABEL_CHARS_MAX, unit="characters")
-        self._config = config or GossipConfig()
-        limits = limits or Limits()
-        self._clock = clock or SystemClock()
+        self._config, limits = config or GossipConfig(), limits or Limits()
+        self._clock, self._host = clock or SystemClock(), host or "127.0.0.1"
         self._peers = [Address(*peer) for peer in peers]
         self._port, self._advertise, where = port, advertise, None if path is None else Path(path)
-        self._durability = Durability.parse(durability)
-        self._durability.check(has_path=where is not None)
-        self._lock = threading.Lock()
+        (level := Durability.parse(durability)).check(has_path=where is not None)
+        self._durability, self._lock = level, threading.Lock()
         keep, time_ns = Keep(retention, memory_bytes), self._clock.time_ns
         self._disk = None if where is None else Disk(where, room, self._lock, time_ns, keep, alone=alone)
         self._is_shared = self._disk is not None and transport is None and not alone
         try:
-            self._spaces, self._siblings = open_spaces(
-                self._lock, self._clock.time_ns, self._disk, lambda: self._network is not None
-            )
-            self._host, self.pins = host or "127.0.0.1", open_pins(pins, where)
+            self.pins = open_pins(pins, where)
+            if transport is None and credentials is None:
+                credentials, self._host = open_room(room, secret, host, where)
+            owners = Ownership(room, credentials, owned, where)
+            self._spaces, self._siblings = open_spaces(self._lock, time_ns, self._disk, lambda: self.is_running, owners)
             if transport is None:
-                if credentials is None:
-                    credentials, self._host = open_room(room, secret, host, where)
-                self._invites = InviteBook(self._spaces[OWN], credentials.node, self._clock.time_ns)
+                assert credentials is not None
+                self._invites = InviteBook(self._spaces[OWN], credentials.node, time_ns)
                 transport = TcpTransport(credentials, invites=self._invites, pins=self.pins)
             self._credentials, self._transport = credentials, transport
         except BaseException:
@@ -136,10 +137,10 @@ class AgentStateStore(StateMap):
         super().__init__(self._spaces[STATE], limits, self._disk)
         if self._disk is not None:
             self._disk.journal.sync_each = self._durability.level == "each"
-            self._past = Past(self._disk.archive, STATE, self._clock.time_ns)
-        self._waits, self._durability_timeout_s = self._durability.level != "os", SYNC_TIMEOUT_S
-        ttl_s, monotonic = self._config.presence_ttl_s, self._clock.monotonic
-        self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=monotonic, limits=limits)
+            self._past = Past(self._disk.archive, STATE, self._clock.time_ns, apart_in(self._disk.directory.path))
+        self._waits, self._durability_timeout_s = level.level != "os", SYNC_TIMEOUT_S
+        ttl_s, now = self._config.presence_ttl_s, self._clock.monotonic
+        self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=now, limits=limits)
         self.presence.on_write(lambda: self._push(PRESENCE))
         tell_children(self)
 
@@ -231,8 +232,7 @@ class AgentStateStore(StateMap):
         """
         self._check_open()
         await asyncio.to_thread(self._state.sync)
-        dots = self._state.own_dots()
-        if peers and dots:
+        if peers and (dots := self._state.own_dots()):
             network = self._started()
             await at_home(network.loop, network.replicated(dots, peers, timeout_s))
 
@@ -328,7 +328,7 @@ class AgentStateStore(StateMap):
         """Counters and sizes. O(rows)."""
         adopted = 0 if self._siblings is None else self._siblings.adopted
         counted = {"adopted": adopted, "refused": sum(refusal.count for refusal in self.refusals())}
-        return measure(self._state, self._disk, self._network, callbacks_failed=self._callbacks_failed, **counted)
+        return measure(self._spaces, self._disk, self._network, callbacks_failed=self._callbacks_failed, **counted)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -349,14 +349,14 @@ class AgentStateStore(StateMap):
 
     def _processes(self) -> Processes | None:
         """The processes this store shares its directory with; None where it does not."""
-        if self._disk is None or self._siblings is None or not self._is_shared:
-            return None
-        return Processes(self._disk.directory, self._siblings, self._transport.node)
+        if self._disk is not None and self._siblings is not None and self._is_shared:
+            return Processes(self._disk.directory, self._siblings, self._transport.node)
+        return None
 
     def _started(self) -> Network:
-        if self._network is None:
-            raise LocalProtocolError("the store is not started: `await store.start()` first")
-        return self._network
+        if self._network is not None:
+            return self._network
+        raise LocalProtocolError("the store is not started: `await store.start()` first")
 
     def _wrote(self) -> None:
         self._push(STATE)
