@@ -34,11 +34,11 @@ async def open_stream(address: Address, context: ssl.SSLContext, timeout_s: floa
         async with asyncio.timeout(timeout_s):
             await stream.start_tls(context, server_side=True, timeout_s=2 * timeout_s)
     except TimeoutError as error:
-        if stream.verdict.failure is not None:
-            raise _handshake_error(address, stream.verdict.failure) from error
+        if stream.verdict.is_foreign:
+            raise _handshake_error(address, Cause.FOREIGN) from error
         raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
     except OSError as error:
-        raise _handshake_error(address, error) from error
+        raise _handshake_error(address, cause_of(error)) from error
     finally:
         if not stream.encrypted:
             stream.abort()
@@ -62,7 +62,7 @@ async def ask(stream: FrameStream, address: Address, purpose: Purpose, timeout_s
     except TimeoutError as error:
         raise LinkError(f"{address} did not answer in {timeout_s:g} s") from error
     except ClosedError as error:
-        raise _handshake_error(address, stream.failure) from error
+        raise _handshake_error(address, stream.failure or Cause.HUNG_UP) from error
     except PeerProtocolError as error:
         raise LinkError(f"{address} does not speak this protocol") from error
     finally:
@@ -112,8 +112,8 @@ def _connect_sentence(address: Address, error: OSError) -> str:
     return f"{address} cannot be reached: {errno.errorcode.get(error.errno or 0, 'connection failed')}"
 
 
-def _handshake_error(address: Address, error: BaseException | None) -> IdentityError | LinkError:
-    match cause_of(error):
+def _handshake_error(address: Address, cause: Cause) -> IdentityError | LinkError:
+    match cause:
         case Cause.FOREIGN:
             return IdentityError(
                 f"{address} belongs to {Cause.FOREIGN}: check that both machines have the same room name and secret"
