@@ -299,7 +299,7 @@ class Network:
         return {"label": self._parts.label, "addresses": [[a.host, a.port] for a in self.addresses]}
 
     def _chores(self) -> None:
-        self._parts.presence.refresh()
+        self._parts.presence.refresh(self._parts.config.presence_interval_s)
         if self._at_door:
             self._tend_members()
         for name, space in self._parts.spaces.items():
