@@ -134,6 +134,15 @@ def test_elsewhere_a_skip_is_loud_but_passes(tmp_path: Path) -> None:
     assert "1 NOT RUN: would fail in CI" in done.stdout
 
 
+def test_how_many_tests_of_real_networks_did_not_run_is_said(tmp_path: Path) -> None:
+    (tmp_path / "tests/network").mkdir(parents=True)
+    (tmp_path / "tests/network/test_cut.py").write_text(SKIPS.replace("no such tool", "nft is not installed"))
+    done = run_pytest(tmp_path, SKIPS, "-n", "1")
+    assert "1 network tests did not run" in done.stdout
+    assert "test_skipped: Skipped: nft is not installed here" in done.stdout
+    assert "network tests" not in run_pytest(tmp_path, SKIPS, "test_sample.py").stdout
+
+
 def test_in_ci_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, EXPECTED, CI="true")
     assert done.returncode == 0, done.stdout
