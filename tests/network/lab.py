@@ -197,7 +197,7 @@ def until(condition: Callable[[], object], what: str, *, within_s: float = DEADL
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def _both(one: str, other: str) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -163,6 +163,10 @@ class Member:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0])
 
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop it in its tracks while the block runs."""

@@ -86,6 +86,13 @@ class Relay(socketserver.ThreadingTCPServer):
             copy(dialler, acceptor, recording.dialled)
             back.join()
 
+    def say(self, said: bytes) -> None:
+        """Say something to both ends of every connection that is passed on, as if the other had."""
+        for recording in self.recordings:
+            for end in (recording.dialler, recording.acceptor):
+                with contextlib.suppress(OSError):  # it is over
+                    end.sendall(said)
+
     def cut(self) -> None:
         """End every connection that is passed on."""
         for recording in self.recordings:
