@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pytest
 
 from tests.network.cable import TUN
 from tests.network.lab import Lab, until
+from tests.network.member import Member
 from tests.network.room import GUEST, IS_LONG, NAMES, Room, until_same
 
 if TYPE_CHECKING:
@@ -141,6 +143,19 @@ def test_one_that_nobody_can_dial_is_linked_with_all_because_it_dials(whole: Roo
         whole["a"].set("to behind a wall", 2)
         whole.until_same()
         assert whole[GUEST].stat("refused") == 0
+
+
+@pytest.mark.xfail(strict=True, reason="without a default route a store advertises 127.0.0.1: store._addresses")
+def test_members_of_a_network_that_leads_nowhere_else_find_each_other(tmp_path: Path) -> None:
+    """Three machines on a switch, without a router; two of them know the third."""
+    with Lab(["a", "b", "c"], is_routed=False) as lab, contextlib.ExitStack() as stack:
+        a, b, c = (
+            stack.enter_context(Member(host, tmp_path / host.name, [lab["a"]] if host.name != "a" else []))
+            for host in lab.hosts.values()
+        )
+        assert not any(member.ready().refusal for member in (a, b, c))
+        until(lambda: len(a.members()) == 2, "they hear of each other")
+        until(lambda: c.node in b.linked(), "those who know the third find each other", within_s=5)
 
 
 @pytest.mark.skipif(not os.access(TUN, os.W_OK), reason="TAP devices are not allowed here")
