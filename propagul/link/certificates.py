@@ -12,7 +12,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 _FROM = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _UNTIL = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
+_DAMAGED = (
+    UnsupportedAlgorithm,
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for a certificate that is none, or none that we make."""
 
 
 def authority_certificate(key: Ed25519PrivateKey) -> str:
@@ -57,7 +65,7 @@ def parse_certificate(text: str | bytes) -> x509.Certificate:
         if isinstance(text, str):
             return x509.load_pem_x509_certificate(text.encode())
         return x509.load_der_x509_certificate(text)
-    except ValueError as error:
+    except _DAMAGED as error:
         raise IdentityError("a certificate is damaged") from error
 
 
@@ -67,7 +75,10 @@ def holder(certificate: x509.Certificate) -> NodeId:
     Raises:
         IdentityError: The key is not Ed25519.
     """
-    public = certificate.public_key()
+    try:
+        public = certificate.public_key()
+    except _DAMAGED:
+        public = None
     if not isinstance(public, Ed25519PublicKey):
         raise IdentityError("a certificate of this protocol holds an Ed25519 key")
     return node_id(public.public_bytes_raw())
@@ -78,7 +89,7 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
     try:
         limits = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(authority)
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
+    except (InvalidSignature, TypeError, *_DAMAGED, x509.ExtensionNotFound):
         return False
     return limits.ca
 

@@ -45,11 +45,11 @@ async def secure(stream: FrameStream, address: Address, context: ssl.SSLContext,
         async with asyncio.timeout(timeout_s):
             await stream.start_tls(context, server_side=True, timeout_s=2 * timeout_s)
     except TimeoutError as error:
-        if stream.verdict.failure is not None:
-            raise _handshake_error(address, stream.verdict.failure) from error
+        if stream.verdict.is_foreign:
+            raise _handshake_error(address, Cause.FOREIGN) from error
         raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
     except OSError as error:
-        raise _handshake_error(address, error) from error
+        raise _handshake_error(address, cause_of(error)) from error
     finally:
         if not stream.encrypted:
             stream.abort()
@@ -79,7 +79,7 @@ async def ask(stream: FrameStream, address: Address, wanted: Hello | Purpose, ti
     except TimeoutError as error:
         raise LinkError(f"{address} did not answer in {timeout_s:g} s") from error
     except ClosedError as error:
-        raise _handshake_error(address, stream.failure) from error
+        raise _handshake_error(address, stream.failure or Cause.HUNG_UP) from error
     except PeerProtocolError as error:
         raise LinkError(f"{address} does not speak this protocol") from error
     finally:
@@ -133,8 +133,8 @@ def _connect_sentence(address: Address, error: OSError) -> str:
     return f"{address} cannot be reached: {errno.errorcode.get(error.errno or 0, 'connection failed')}"
 
 
-def _handshake_error(address: Address, error: BaseException | None) -> IdentityError | LinkError:
-    match cause_of(error):
+def _handshake_error(address: Address, cause: Cause) -> IdentityError | LinkError:
+    match cause:
         case Cause.FOREIGN:
             return IdentityError(
                 f"{address} belongs to {Cause.FOREIGN}: check that both machines have the same room name and secret"

@@ -82,7 +82,10 @@ class TcpListener:
         """Hold the group that every connection's task belongs to, until it is closed and the last link is."""
         async with self._group:
             started.set()
-            await self._closed.wait()
+            try:
+                await self._closed.wait()
+            finally:
+                self._closed.set()  # also when the loop ends before anybody closed us: no task can be made any more
 
     def _enter(self, stream: FrameStream) -> None:
         """Give a fresh connection a place on the doorstep and a task, or turn it away."""

@@ -56,11 +56,11 @@ async def welcome(terms: Terms, stream: FrameStream, purposes: Container[str]) -
         reason = str(error)
     except TimeoutError:
         late = f"no handshake within {terms.timeout_s:g} s"
-        reason = late if stream.verdict.failure is None else Cause.FOREIGN
+        reason = late if not stream.verdict.is_foreign else Cause.FOREIGN
     except PeerProtocolError:
         reason = Cause.GARBAGE
     except (OSError, ClosedError) as error:
-        reason = cause_of(error if isinstance(error, OSError) else stream.failure)
+        reason = cause_of(error) if isinstance(error, OSError) else stream.failure or Cause.HUNG_UP
     except Exception as error:  # noqa: BLE001 - supervisor: one stranger must not end the listener
         _log.error("link.welcome_failed error=%s", type(error).__name__)
     finally:

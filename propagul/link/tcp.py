@@ -42,7 +42,7 @@ class TcpTransport:
         versions: The protocol versions to speak, `(oldest, newest)`; those of this code if not given.
         instance: What tells this run from another one with our identity, 8 bytes; random if not given.
         handshake_timeout_s: From an accepted connection to its first frame; also each step of a dial.
-        half_open_max: Connections that have proven nothing yet, in all. Raising it costs about 100 KiB each.
+        half_open_max: Connections that have proven nothing yet, in all. Each costs about 320 KiB.
         half_open_per_host_max: The same for one address (one /64 for IPv6).
     """
 

@@ -131,15 +131,12 @@ class Presence:
         now = self._monotonic()
         late_s = now - self._looked_at - interval_s
         self._looked_at = now
-        due = not is_member or now - self._repeated_at > max(REPEAT_S, 60.0 * members)
-        if late_s > self._ttl_s * _PAUSE:
+        was_stopped = late_s > self._ttl_s * _PAUSE
+        if was_stopped:
             self._excuse(late_s)
-        if (
-            due
-            or self._is_contested
-            or late_s > self._ttl_s * _PAUSE
-            or self._repeated_by not in (None, self._space.origin)
-        ):
+        due = now - self._repeated_at > max(REPEAT_S, 60.0 * members)
+        renewed = self._repeated_by not in (None, self._space.origin)
+        if due or not is_member or was_stopped or renewed or self._is_contested:
             self.repeat()
         self._expire(now)
 
@@ -155,8 +152,8 @@ class Presence:
 
     def _excuse(self, late_s: float) -> None:
         """We were not running, so it is not the others who were out of reach."""
-        for origin in self._alive_at:
-            self._alive_at[origin] += late_s
+        for origin, at in list(self._alive_at.items()):
+            self._alive_at[origin] = at + late_s
 
     def _now(self) -> float:
         """Now, unless nobody has looked after presence for a while: then time stands still."""
@@ -188,10 +185,10 @@ class Presence:
             self._is_contested = True
 
     def _expire(self, now: float) -> None:
-        gone = {origin for origin, at in self._alive_at.items() if now - at > self._ttl_s}
+        gone = {origin for origin, at in list(self._alive_at.items()) if now - at > self._ttl_s}
         for key, row in rows_of(self._space.blocks()) if gone else ():
             owners = [sibling.dot.origin for sibling in row.siblings] or list(row.context)
             if gone.issuperset(owners):
                 self._space.forget(key, row)
         for origin in gone:
-            del self._alive_at[origin]
+            self._alive_at.pop(origin, None)

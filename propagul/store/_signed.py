@@ -30,7 +30,7 @@ SIGNATURE_BYTES: Final = 64
 
 _LABEL: Final = b"propagul signed row 1\n"
 _SIGNED: Final = 4
-_CODE_AT: Final = {0xC7: 2, 0xC8: 3, 0xC9: 5}
+_CODE_AT: Final = {b"\xc7": 2, b"\xc8": 3, b"\xc9": 5}
 """Where the code of an extension stands, by how its header begins; a signature is longer than the fixed sizes."""
 
 
@@ -67,7 +67,7 @@ def sign(identity: Identity, place: Place, ahead: int, value: Action) -> Packed:
 
 def is_signed(payload: object) -> bool:
     """Whether it has the form of a signed value."""
-    return type(payload) is Packed and payload[_CODE_AT.get(payload[0], 0) :][:1] == b"\x04"
+    return type(payload) is Packed and payload[_CODE_AT.get(payload[:1], 0) :][:1] == b"\x04"
 
 
 def read(payload: Payload) -> Signed | None:

@@ -151,6 +151,22 @@ def test_garbage_is_counted_as_another_protocol(garbage: bytes) -> None:
     run(scenario)
 
 
+def test_who_comes_while_the_loop_is_ending_is_turned_away_without_a_complaint() -> None:
+    """A program that fails ends its loop, which cancels all tasks, before it thinks of its store."""
+
+    async def scenario() -> None:
+        theirs = member()
+        async with listening(theirs) as listener:
+            supervisor = listener._supervisor  # type: ignore[attr-defined]
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
+            async with stranger(listener.address) as (reader, _):
+                assert await heard(reader) == b""
+        assert theirs.refusals() == []
+
+    run(scenario)
+
+
 def test_a_stranger_that_hangs_up_is_counted() -> None:
     async def scenario() -> None:
         theirs = member()

@@ -25,8 +25,8 @@ from propagul.crdt import (
     Stamp,
 )
 from propagul.crdt.row import Row, Sibling, act, plain
-from propagul.errors import LocalProtocolError, PeerProtocolError
-from propagul.store import _signed
+from propagul.errors import LocalProtocolError, PeerProtocolError, StoreCorrupt
+from propagul.store import _signed, _values
 from propagul.store._signed import Place
 from tests.store.owners import (
     KEY,
@@ -275,3 +275,9 @@ def test_a_write_that_would_rank_above_all_stamps_is_refused() -> None:
     reader = member(2, OTHER)
     hand(reader, plain_block(KEY, payload, dot))
     assert not shown(reader)
+
+
+def test_no_bytes_at_all_are_no_signed_value() -> None:
+    assert not _signed.is_signed(Packed(b""))
+    with pytest.raises(StoreCorrupt):
+        _values.thaw("k", Packed(b""))
