@@ -75,7 +75,11 @@ class Network:
         jitter = random.Random()  # noqa: S311 - spreads timers, no secret
         self._processes = parts.processes
         called = self._me if self._processes is None else self._processes.node
-        self._node = GossipNode(called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
+        owned = parts.spaces[STATE].owned
+        rules = "" if owned is None else f"owned={','.join(owned.prefixes)}"
+        self._node = GossipNode(
+            called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,), rules=rules
+        )
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
         self.roll = Roll(parts.presence, self._me)
         self._company = Company(self.mesh, self.roll, parts.clock)
