@@ -175,9 +175,12 @@ class GossipNode:
             for peer in self._peers.values()
         )
 
-    def served(self, space: str) -> int:
-        """Up to which place of ours everybody who is linked has everything; below all of them if nobody is linked."""
-        return min((peer.exchanges[space].served() for peer in self._peers.values()), default=-1)
+    def served(self) -> dict[str, int]:
+        """For each namespace, up to which place of ours every linked peer has everything; -1 if nobody is linked."""
+        return {
+            space: min((peer.exchanges[space].served() for peer in self._peers.values()), default=-1)
+            for space in self._spaces
+        }
 
     def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
         """Linked peers that said they have applied and logged these writes."""

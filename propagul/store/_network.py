@@ -21,9 +21,10 @@ from propagul.store._addresses import advertised
 from propagul.store._company import Company
 from propagul.store._mesh import Mesh
 from propagul.store._ownership import MEMBERS
+from propagul.store._remembered import Remembered
 from propagul.store._report import Member, PeerSync, SyncReport
 from propagul.store._roll import Roll
-from propagul.store._spaces import PRESENCE, STATE
+from propagul.store._spaces import OWN, PRESENCE, STATE
 from propagul.store._tunnels import Tunnels, carrying_bytes
 from propagul.store._twins import TwinWatch
 
@@ -77,12 +78,11 @@ class Network:
         called = self._me if self._processes is None else self._processes.node
         owned = parts.spaces[STATE].owned
         rules = "" if owned is None else f"owned={','.join(owned.prefixes)}"
-        self._node = GossipNode(
-            called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,), rules=rules
-        )
+        told = {name: space for name, space in parts.spaces.items() if name != OWN}
+        self._node = GossipNode(called, parts.label, told, parts.config, jitter, patient=(PRESENCE,), rules=rules)
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
         self.roll = Roll(parts.presence, self._me)
-        self._company = Company(self.mesh, self.roll, parts.clock)
+        self._company = Company(self.mesh, self.roll, parts.clock, Remembered(parts.spaces[OWN], parts.clock))
         self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
         self._twins = TwinWatch(
             MEMBERS + self._me, parts.clock, parts.config, self.loop.call_soon_threadsafe, self._answer_twin
@@ -112,6 +112,8 @@ class Network:
         works += [] if self._processes is None else [functools.partial(self._processes.run, self)]
         self._runner = asyncio.create_task(self.mesh.run(started, self._chores, *works))
         await started.wait()
+        if self._at_door:
+            self._company.begin()
 
     async def close(self) -> None:
         """Say goodbye, close the port and every link, leave the door. Idempotent."""
@@ -291,6 +293,7 @@ class Network:
         if not self._at_door:
             self._at_door, self._port_trouble = True, "the port is not open yet"
             self._peers = {address: self.mesh.keep([address]) for address in self._peers}
+            self._company.begin()
         if self._port_trouble:
             try:
                 await self._open_port()
@@ -346,8 +349,8 @@ class Network:
         )
         if self._at_door:
             self._company.tend()
-        for name, space in self._parts.spaces.items():
-            space.tidy(functools.partial(operator.ge, self._node.served(name)))
+        for name, served in self._node.served().items():
+            self._parts.spaces[name].tidy(functools.partial(operator.ge, served))
 
     def _all_settled(self) -> bool:
         """Whether there is nothing more to wait for before `start` returns."""

@@ -335,7 +335,7 @@ class AgentStateStore(StateMap):
     def _parts(self) -> Parts:
         return Parts(
             label=self.label,
-            spaces={name: self._spaces[name] for name in (STATE, PRESENCE)},
+            spaces=self._spaces,
             presence=self.presence,
             transport=self._transport,
             config=self._config,
