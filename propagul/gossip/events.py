@@ -102,7 +102,7 @@ class Source(Protocol):
     def covers(self, entries: Iterable[Entry]) -> bool:
         """Whether everything in `entries` is applied here."""
 
-    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes) -> Outgoing:
+    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> Outgoing:
         """Freeze what a peer lacks; see `Replica.cut`. `held` is the position of a stream of ours that broke off."""
 
     def cut_own(self, *, after: int, known: VersionVector) -> Outgoing | None:

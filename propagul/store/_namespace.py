@@ -259,7 +259,7 @@ class Namespace:
         with self.lock:
             return self._replica.vector.covers_all(entries)
 
-    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes) -> OutgoingStream:
+    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> OutgoingStream:
         """See `Source.cut`."""
         with self.lock:
             cut = self._replica.cut(after=after, known=known, told=told, held=read_position(held, self._life))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 IDLE_NEVER = GossipConfig(pulse_interval_s=1e6, silence_s_max=1e7)
 """Without idle digests nothing is healed by chance: what is owed must be sent because it is owed."""
 
-KEYS = [f"k{n}" for n in range(6)]
+KEYS = [f"k{n}" for n in range(18)]
 SPACES = ("", "room")
 YEAR_NS = 365 * 24 * 3600 * 10**9
 
@@ -139,7 +139,7 @@ class SimSource:
     def covers(self, entries: Iterable[Entry]) -> bool:
         return self.space.covers(entries)
 
-    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes) -> Outgoing:
+    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> Outgoing:
         self.last_cut_known = set(self.known)
         return self.space.cut(after=after, known=known, told=told, held=held)
 
@@ -222,7 +222,8 @@ class Simulation:
         self, seed: int, *, nodes: int | None = None, lan: bool = False, spaces: Sequence[str] = SPACES
     ) -> None:
         self.rng, self.breaks = random.Random(seed), random.Random(seed)
-        self.brittle = 0.0 if lan else self.breaks.choice([0.0, 0.05, 0.3])
+        self.brittle = 0.0 if lan else self.breaks.choice([0.0, 0.1, 0.3])
+        self.keys = KEYS[: self.breaks.choice([6, 6, 18])]
         self.lan, self.spaces = lan, spaces
         self.config = GossipConfig() if lan else self.rng.choice([GossipConfig(), IDLE_NEVER])
         self.sparse = not lan and self.rng.random() < 0.5
@@ -336,10 +337,17 @@ class Simulation:
                 self.break_off(wire)
 
     def break_off(self, wire: Wire) -> None:
-        """A link breaks in the middle of a stream, and most often there is soon another."""
+        """A link breaks in the middle of a stream; things happen at its ends, and most often there is soon another."""
         self.cut_wire(wire)
+        ends = self.breaks.sample([end.node for end in wire.ends], 2)
+        space = self.breaks.choice(self.spaces)
+        for _ in range(self.breaks.randint(0, 3)):
+            value = None if self.breaks.random() < 0.4 else b"w%d" % next(self.values)
+            self.write(self.breaks.choice(ends), space, self.breaks.choice(self.keys), value)
+        source = self.sources[ends[0]][space]
+        for _ in range(0 if source.log.is_full else self.breaks.choice([0, 0, 0, 1, 3])):
+            source.raise_floor()
         if self.breaks.random() < 0.8:
-            ends = self.breaks.sample([end.node for end in wire.ends], 2)
             self.at(self.breaks.choice([0.0, 0.1, 1.0]), lambda: self.connect(*ends))
 
     def latency(self) -> float:
@@ -402,7 +410,7 @@ class Simulation:
         number = rng.choice(alive)
         if choice < 0.5:
             value = None if rng.random() < 0.25 else b"v%d" % next(self.values)
-            self.write(number, rng.choice(self.spaces), rng.choice(KEYS), value)
+            self.write(number, rng.choice(self.spaces), rng.choice(self.keys), value)
         elif choice < 0.68 and len(alive) > 1:
             self.connect(*rng.sample(alive, 2))
         elif choice < 0.72 and self.wires:  # a link between a pair that has one, from either side

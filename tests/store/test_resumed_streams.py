@@ -1,0 +1,196 @@
+"""A long join whose connection breaks goes on over the next one, and is one stream in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from propagul import AgentStateStore
+from propagul.crdt import codec
+from propagul.store._roll import Roll
+from propagul.store._streams import _SLICE_ROWS, IncomingStream
+from propagul.store._upkeep import Upkeep
+from tests.store.world import FAST, SECRET, address, loopback, run, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ROWS = 50_000
+CUTS = 5
+CUT_AFTER_BYTES = 140_000
+
+
+class Proxy:
+    """A port that forwards to another one and cuts each of its first connections after so many bytes.
+
+    Args:
+        target: Where to.
+        on_cut: Called at each cut.
+    """
+
+    def __init__(self, target: tuple[str, int], on_cut: Callable[[int], None]) -> None:
+        self.cuts = 0
+        self._target = target
+        self._on_cut = on_cut
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def open(self) -> tuple[str, int]:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        return host, port
+
+    async def close(self) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+        await until(lambda: not self._open)
+
+    async def _serve(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        far, to_far = await asyncio.open_connection(*self._target)
+        writers = {to_near, to_far}
+        self._open |= writers
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._copy(near, to_far, None, writers))
+                group.create_task(self._copy(far, to_near, CUT_AFTER_BYTES if self.cuts < CUTS else None, writers))
+        finally:
+            for writer in writers:
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+            self._open -= writers
+
+    async def _copy(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        most: int | None,
+        writers: set[asyncio.StreamWriter],
+    ) -> None:
+        copied = 0
+        with contextlib.suppress(OSError):
+            while (most is None or copied < most) and (some := await source.read(16 * 1024)):
+                target.write(some)
+                await target.drain()
+                copied += len(some)
+        if most is not None and copied >= most:
+            self.cuts += 1
+            self._on_cut(self.cuts)
+        for writer in writers:
+            writer.transport.abort()
+
+
+class Join:
+    """A sender with many rows, and a receiver whose connection to it is cut several times.
+
+    Args:
+        tmp_path: Where the sender's state is.
+        receiver_path: Where the receiver's is; None for one in memory.
+
+    Attributes:
+        sender: The sender.
+        shown: What it shows in the end.
+        received: The number of rows of each block that came.
+        joins: How many snapshot joins the receiver has taken.
+    """
+
+    def __init__(self, tmp_path: Path, receiver_path: Path | None) -> None:
+        self.sender = loopback("sender", path=tmp_path / "sender")
+        self.shown: dict[str, object] = {}
+        self.received: list[int] = []
+        self.joins = 0
+        self._receiver_path = receiver_path
+        with self.sender.transaction():
+            for number in range(ROWS):
+                self.sender.set(f"k{number}", f"value {number}")
+
+    def run(self, on_cut: Callable[[int], None] = lambda _: None) -> None:
+        """Until both show the same; `on_cut` is called at each cut, with its number."""
+        add = IncomingStream.add
+
+        def count(stream: IncomingStream, block: bytes) -> None:
+            self.received.append(len(codec.decode_block(block)))
+            add(stream, block)
+
+        async def scenario() -> None:
+            await self.sender.start()
+            proxy = Proxy(address(self.sender), on_cut)
+            receiver = AgentStateStore(
+                "my-project", "receiver", None, path=self._receiver_path, secret=SECRET, config=FAST
+            )
+            await receiver.start(peers=[await proxy.open()])
+            await until(lambda: proxy.cuts == CUTS and receiver.get_all() == self.sender.get_all(), 50)
+            self.joins = receiver.stats.joins
+            self.shown = self.sender.get_all()
+            await receiver.stop()
+            await proxy.close()
+            await self.sender.stop()
+
+        nobody_names_an_address = mock.patch.object(Roll, "enrol")  # or they would find a way around the proxy
+        with mock.patch.object(IncomingStream, "add", count), nobody_names_an_address:
+            run(scenario)
+
+
+def reopened(path: Path) -> dict[str, object]:
+    store = AgentStateStore("my-project", port=None, path=path, secret=SECRET)
+    shown = store.get_all()
+    store.close()
+    return shown
+
+
+def raise_floor(store: AgentStateStore) -> None:
+    with mock.patch.object(Upkeep, "_is_untidy", return_value=True):
+        for _ in range(3):
+            store._state.tidy(lambda _: True)
+
+
+@pytest.mark.parametrize("kept", ["in memory", "in a log"])
+def test_each_cut_costs_at_most_one_block(tmp_path: Path, kept: str) -> None:
+    path = None if kept == "in memory" else tmp_path / "receiver"
+    join = Join(tmp_path, path)
+    join.run()
+    assert ROWS <= sum(join.received) <= ROWS + CUTS * _SLICE_ROWS
+    assert path is None or reopened(path) == join.shown
+
+
+@pytest.mark.parametrize("floor", ["", "a snapshot join"])
+def test_what_changes_between_the_connections_comes_with_the_rest(tmp_path: Path, floor: str) -> None:
+    """And stands in the log so that whoever reads it has the newer rows."""
+    join = Join(tmp_path, tmp_path / "receiver")
+    if floor:
+        join.sender.set("gone", 1)
+        join.sender.delete("gone")
+        raise_floor(join.sender)
+
+    def change(cut: int) -> None:
+        for number in range(0, ROWS, 500):
+            join.sender.set(f"k{number}", f"changed {cut}")
+        for number in range(cut, ROWS, 1000):
+            join.sender.delete(f"k{number}")
+        for number in range(50):
+            join.sender.set(f"new {cut} {number}", number)
+
+    join.run(change)
+    assert join.joins == bool(floor)
+    changed = CUTS * (ROWS // 500 + ROWS // 1000 + 50)
+    assert sum(join.received) <= ROWS + CUTS * _SLICE_ROWS + changed
+    assert reopened(tmp_path / "receiver") == join.shown
+
+
+def test_a_floor_that_rose_past_what_came_has_the_stream_begin_anew(tmp_path: Path) -> None:
+    join = Join(tmp_path, tmp_path / "receiver")
+
+    def change(cut: int) -> None:
+        if cut == CUTS:
+            for number in range(0, ROWS, 2):
+                join.sender.delete(f"k{number}")
+            raise_floor(join.sender)
+
+    join.run(change)
+    assert join.joins == 1
+    assert sum(join.received) > ROWS
+    assert len(join.shown) == ROWS // 2
+    assert reopened(tmp_path / "receiver") == join.shown
