@@ -341,12 +341,12 @@ class Simulation:
         self.cut_wire(wire)
         ends = self.breaks.sample([end.node for end in wire.ends], 2)
         space = self.breaks.choice(self.spaces)
-        for _ in range(self.breaks.randint(0, 3)):
+        for _ in range(self.breaks.randint(0, 5)):
             value = None if self.breaks.random() < 0.4 else b"w%d" % next(self.values)
             self.write(self.breaks.choice(ends), space, self.breaks.choice(self.keys), value)
-        source = self.sources[ends[0]][space]
-        for _ in range(0 if source.log.is_full else self.breaks.choice([0, 0, 0, 1, 3])):
-            source.raise_floor()
+        for source in (self.sources[end][space] for end in ends if self.breaks.random() < 0.4):
+            for _ in range(0 if source.log.is_full else self.breaks.randint(1, 4)):
+                source.raise_floor()
         if self.breaks.random() < 0.8:
             self.at(self.breaks.choice([0.0, 0.1, 1.0]), lambda: self.connect(*ends))
 
