@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from itertools import islice, product
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -11,9 +12,14 @@ import pytest
 
 from propagul import AgentStateStore
 from propagul.crdt import codec
+from propagul.log.fold import block_of
+from propagul.store._journal import Journal
 from propagul.store._roll import Roll
 from propagul.store._streams import _SLICE_ROWS, IncomingStream
 from propagul.store._upkeep import Upkeep
+from tests.gossip.simulator import MemoryLog
+from tests.gossip.taking import taken
+from tests.store.test_compaction import disk_of
 from tests.store.world import FAST, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
@@ -134,8 +140,8 @@ class Join:
             run(scenario)
 
 
-def reopened(path: Path) -> dict[str, object]:
-    store = AgentStateStore("my-project", port=None, path=path, secret=SECRET)
+def reopened(path: Path, room: str = "my-project") -> dict[str, object]:
+    store = AgentStateStore(room, port=None, path=path, secret=SECRET if room == "my-project" else None)
     shown = store.get_all()
     store.close()
     return shown
@@ -194,3 +200,51 @@ def test_a_floor_that_rose_past_what_came_has_the_stream_begin_anew(tmp_path: Pa
     assert sum(join.received) > ROWS
     assert len(join.shown) == ROWS // 2
     assert reopened(tmp_path / "receiver") == join.shown
+
+
+@pytest.mark.parametrize("compactions", list(product([False, True], repeat=3)), ids=str)
+def test_a_log_that_is_compacted_meanwhile_has_the_newer_rows(tmp_path: Path, compactions: tuple[bool, ...]) -> None:
+    """A row that came twice stands twice in the log, and both are moved; the older one must not become the newer."""
+    sender, receiver = AgentStateStore("room", port=None), AgentStateStore("room", port=None, path=tmp_path)
+    for number in range(1000):
+        sender.set(f"k{number}", f"old {number}" * 50)
+    sender.delete("k999")
+    raise_floor(sender)
+    receiver.set("k1", "concurrent")
+    disk_of(receiver).journal.has_room = lambda _: False  # large values stay in the log
+    with mock.patch("propagul.store._streams.STAGE_BYTES", 4000):
+        incoming = receiver._state.incoming()
+        outgoing = sender._state.cut(after=0, known=receiver._state.hello()[1], told=0)
+        for block in islice(taken(outgoing.blocks()), 8):
+            incoming.add(block)
+        assert outgoing.join is not None
+        for number, compact in enumerate(compactions):
+            if compact:
+                receiver.compact()
+            sender.set("k2", f"newer {number}" * 50)
+            sender.delete(f"k{3 + number}")
+            outgoing = sender._state.cut(after=0, known=receiver._state.hello()[1], told=0, held=outgoing.position)
+            assert outgoing.goes_on
+            incoming.go_on()
+            for block in islice(taken(outgoing.blocks()), None if number == 2 else 2):
+                incoming.add(block)
+        incoming.apply(outgoing.entries, outgoing.join)
+    shown = receiver.get_all()
+    assert shown == {**sender.get_all(), "k1": shown["k1"]}
+    assert len(receiver.get_conflicts("k1")) == 2
+    receiver.close()
+    assert reopened(tmp_path, "room") == shown
+    sender.close()
+
+
+def test_blocks_of_a_stream_that_went_on_keep_their_order_in_the_log() -> None:
+    log = MemoryLog()
+    staged = Journal(log).stage("")
+    for block in (b"1", b"2", b"3"):
+        staged.add(block)
+    staged.resumed = True
+    moved = list(staged.move(before=1))
+    assert moved == [0, 1, 2]
+    assert staged.places == sorted(staged.places)
+    assert [block_of(log.read(place)) for place in staged.places] == [b"1", b"2", b"3"]
+    assert list(staged.move(before=1)) == []
