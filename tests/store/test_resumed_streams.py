@@ -20,6 +20,7 @@ from propagul.store._upkeep import Upkeep
 from tests.gossip.simulator import MemoryLog
 from tests.gossip.taking import taken
 from tests.store.test_compaction import disk_of
+from tests.store.test_memory import pull
 from tests.store.world import FAST, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
@@ -235,6 +236,26 @@ def test_a_log_that_is_compacted_meanwhile_has_the_newer_rows(tmp_path: Path, co
     receiver.close()
     assert reopened(tmp_path, "room") == shown
     sender.close()
+
+
+def test_a_delta_does_not_go_on_where_the_floor_alone_tells_of_removals(tmp_path: Path) -> None:
+    """What was removed before the cut, was still to come and is forgotten now is in no row of the rest."""
+    sender, receiver = AgentStateStore("room", port=None), AgentStateStore("room", port=None, path=tmp_path)
+    for number in range(1000):
+        sender.set(f"k{number}", number)
+    pull(receiver, sender)
+    for number in range(1000):
+        sender.delete(f"k{number}") if number > 500 else sender.set(f"k{number}", "changed")
+    _, known, _ = receiver._state.hello()
+    broken = sender._state.cut(after=0, known=known, told=0)
+    assert len(list(islice(taken(broken.blocks()), 3))) == 3
+    assert sender._state.cut(after=0, known=known, told=0, held=broken.position).goes_on
+    raise_floor(sender)
+    again = sender._state.cut(after=0, known=known, told=0, held=broken.position)
+    assert not again.goes_on
+    assert again.join is not None
+    sender.close()
+    receiver.close()
 
 
 def test_blocks_of_a_stream_that_went_on_keep_their_order_in_the_log() -> None:
