@@ -6,6 +6,7 @@ No I/O, no clock, no randomness: time and origins come in as arguments, so that 
 from propagul.crdt.block import Block as Block
 from propagul.crdt.cut import Cut as Cut
 from propagul.crdt.cut import Join as Join
+from propagul.crdt.cut import Position as Position
 from propagul.crdt.dot import STAMP_MAX as STAMP_MAX
 from propagul.crdt.dot import Dot as Dot
 from propagul.crdt.dot import HybridClock as HybridClock

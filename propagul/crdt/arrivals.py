@@ -67,15 +67,21 @@ class Arrivals:
 
     def since(self, after: int) -> list[int]:
         """Slots that arrived after `after`, oldest first. O(their number and the stale ones between)."""
+        return self.since_with_numbers(after)[0]
+
+    def since_with_numbers(self, after: int) -> tuple[list[int], array[int]]:
+        """The same, and the arrival number of each."""
         chunks = [*self._swept, (array("I", self.newest), range(self.begin, self.begin + len(self.newest)))]
         first = len(chunks) - 1
         while first and (not len(chunks[first][1]) or chunks[first][1][0] > after + 1):
             first -= 1
-        found: list[int] = []
+        found, numbers = list[int](), array("Q")
         for slots, when in chunks[first:]:
             begin = bisect_right(when, after)
-            found += self._live(slots[begin:], when[begin:])[0]
-        return found
+            live, arrived = self._live(slots[begin:], when[begin:])
+            found += live
+            numbers += arrived
+        return found, numbers
 
     def _live(self, slots: array[int], when: When) -> tuple[array[int], array[int]]:
         kept, kept_when = twin_of(newest_of)(slots, when, self._arrivals)

@@ -1,12 +1,15 @@
 """The chosen rows of a table as they were at one instant, read in slices while the table changes.
 
-Whoever changes a row that a capture has yet to read leaves the row's former state with it.
+Whoever changes a row that a capture has yet to read leaves the row's former state with it. How far one was read is two
+numbers, an arrival and a slot: all that had arrived by then in the slots before. A later capture can go on from there,
+with what has changed since in those slots first.
 """
 
 from __future__ import annotations
 
 import contextlib
 import weakref
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from propagul.crdt.block import Block
@@ -14,6 +17,7 @@ from propagul.crdt.bulk import read_slots
 from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterator, Sequence
 
     from propagul.crdt.block import Plain
@@ -22,31 +26,57 @@ if TYPE_CHECKING:
 
 
 class Capture:
-    """The chosen rows of a table as they were at one instant, read in slices while the table changes."""
+    """The chosen rows of a table as they were at one instant, read in slices while the table changes.
 
-    __slots__ = ("__weakref__", "_after", "_former", "_position", "_slots", "_table", "_until", "_whole")
+    Args:
+        table: Whose.
+        changed: Of the slots before `below`, those that arrived after `after`, in that order; they are read first.
+        numbers: The arrival number of each.
+        after: See there.
+        below: See there. All slots from here on are chosen, too.
+    """
 
-    def __init__(self, table: Table, slots: Sequence[int], after: int) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_after",
+        "_changed",
+        "_former",
+        "_next",
+        "_numbers",
+        "_position",
+        "_slots",
+        "_table",
+        "_until",
+    )
+
+    def __init__(self, table: Table, changed: Sequence[int], numbers: array[int], after: int, below: int) -> None:
         self._table = table
-        self._slots = slots
+        self._changed, self._numbers = changed, numbers
+        self._slots = range(below, len(table._keys))  # noqa: SLF001 - one class in two halves
         self._after, self._until = after, table.arrival
-        self._whole = isinstance(slots, range)
-        self._position = 0
+        self._position, self._next = 0, below
         self._former: dict[int, tuple[str, Row] | None] = {}
 
     def __len__(self) -> int:
         """Rows to read, those already read included; free slots count."""
-        return len(self._slots)
+        return len(self._changed) + len(self._slots)
 
     @property
     def at_end(self) -> bool:
         """Whether every row was read."""
-        return self._position >= len(self._slots)
+        return self._position >= len(self._changed) and self._next >= self._slots.stop
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How far it was read: `after` and `below` of a capture that goes on from here."""
+        if self._position >= len(self._changed):
+            return self._until, self._next
+        return self._numbers[self._position - 1] if self._position else self._after, self._slots.start
 
     def leave(self, slot: int, before: tuple[str, Row] | None) -> None:
         """Keep what a slot held, if that is to be read; None for a free one. Its arrival is still the former one."""
-        if self._whole:
-            wanted = self._position <= slot < len(self._slots)
+        if slot >= self._slots.start:
+            wanted = self._next <= slot < self._slots.stop
         else:
             wanted = self._after < self._table._arrivals[slot] <= self._until  # noqa: SLF001 - one class in two halves
         if wanted:
@@ -55,10 +85,17 @@ class Capture:
     def read(self, most: int) -> Block:
         """The next rows, at most `most`; fewer than that only where slots were free, none at the end."""
         block = Block([], [])
-        while not block and self._position < len(self._slots):
-            block = self._slice(self._slots[self._position : self._position + most])
-            self._position += most
+        while not block and not self.at_end:
+            block = self._slice(self._advance(most))
         return block
+
+    def _advance(self, most: int) -> Sequence[int]:
+        begin = self._position
+        if begin < len(self._changed):
+            self._position = min(begin + most, len(self._changed))
+            return self._changed[begin : self._position]
+        first, self._next = self._next, min(self._next + most, self._slots.stop)
+        return range(first, self._next)
 
     def _slice(self, slots: Sequence[int]) -> Block:
         former = self._former
@@ -73,7 +110,8 @@ class Capture:
     def special_rows(self) -> Iterator[Row]:
         """The chosen rows that are not plain. Ask at once, before the table changes."""
         special = self._table._special  # noqa: SLF001 - one class in two halves
-        return iter(special.values()) if self._whole else (special[slot] for slot in self._slots if slot in special)
+        chosen = chain(self._changed, self._slots)
+        return iter(special.values()) if not self._slots.start else (special[s] for s in chosen if s in special)
 
     def close(self) -> None:
         """Let the table change without leaving former rows here. Idempotent."""

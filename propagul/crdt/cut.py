@@ -7,7 +7,7 @@ decides. Here is what comes of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from propagul.crdt.block import Block
 from propagul.crdt.bulk import lacking
@@ -35,6 +35,20 @@ class Join:
     floor: Floor
 
 
+class Position(NamedTuple):
+    """How far a stream has been read: its reader has what had arrived by then in the slots before, or never lacked it.
+
+    Attributes:
+        arrival: An arrival number of the sender's.
+        slots: How many slots of the sender's.
+        whole: It is a snapshot join that was read so far.
+    """
+
+    arrival: int
+    slots: int
+    whole: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Cut:
     """What a peer lacks, frozen at one instant and read in slices. Close it, or read it to the end.
@@ -44,6 +58,7 @@ class Cut:
         arrival: Our arrival number at the cut: the peer's next place.
         mark: Our vector's mark at the cut: the next "since we last told".
         join: Set if this is a snapshot join.
+        goes_on: It goes on where an earlier stream broke off, and makes a whole one of its rows.
         few: Of so many rows it costs nothing to see whether the peer lacks them.
     """
 
@@ -53,6 +68,7 @@ class Cut:
     arrival: int
     mark: int
     join: Join | None
+    goes_on: bool = False
     _capture: Capture
     _lacks: Lacks
     _ahead: Block | None = field(default=None)
@@ -61,6 +77,11 @@ class Cut:
     def at_end(self) -> bool:
         """Whether everything was read."""
         return self._ahead is None and self._capture.at_end
+
+    @property
+    def position(self) -> Position:
+        """How far it was read. Ask right after `read`."""
+        return Position(*self._capture.position, self.join is not None)
 
     def read(self, most: int) -> Block:
         """Those of the next `most` rows that the peer lacks: perhaps none of them, before the end too."""

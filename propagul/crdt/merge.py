@@ -85,14 +85,16 @@ class Merge:
         self.crowded: list[str] = []
 
     def take(self, block: Block) -> None:
-        """Join some of its rows."""
+        """Join some of its rows. In a snapshot join a key that was named before is passed over: newest rows first."""
         if self._there is None and self._changes is None:
             self._take_unwatched(block)
         else:
             for plain in block.plain:
-                self.take_plain(*plain)
+                if plain[0] not in self._offered:
+                    self.take_plain(*plain)
             for key, theirs in block.other:
-                self.join(key, theirs)
+                if key not in self._offered:
+                    self.join(key, theirs)
         if self._there is not None:
             self._offered.update(plain[0] for plain in block.plain)
             self._offered.update(key for key, _ in block.other)

@@ -39,14 +39,16 @@ class Offer:
 
     Attributes:
         by_key: The rows; whoever has joined one puts None in its place.
+        resumed: The stream broke off and goes on: what is named again is newer.
         found: For an `Evicted` in a row, the one that is to stand in the replica. *Use:* where a payload stands in the
             log may change as long as the stream is not complete.
     """
 
-    __slots__ = ("by_key", "found")
+    __slots__ = ("by_key", "found", "resumed")
 
     def __init__(self) -> None:
         self.by_key: dict[str, Offered | None] = {}
+        self.resumed = False
         self.found: Callable[[Evicted], Evicted] = lambda evicted: evicted
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Offer:
         self.by_key.update((plain[0], plain) for plain in block.plain)
         twin_of(uncollected)(block.plain)
         self.by_key.update(block.other)
-        if len(self.by_key) != before + len(block):
+        if len(self.by_key) != before + len(block) and not self.resumed:
             raise PeerProtocolError("a stream names a key twice")
 
 

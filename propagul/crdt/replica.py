@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from propagul.crdt import row as rows
 from propagul.crdt.bulk import load_plains
-from propagul.crdt.cut import Cut, Join, Lacks
+from propagul.crdt.cut import Cut, Join, Lacks, Position
 from propagul.crdt.dot import Dot, HybridClock, Origin, Stamp
 from propagul.crdt.merge import Change, Merge, Merged
 from propagul.crdt.payload import Keep, Remove
@@ -177,7 +177,8 @@ class Replica:
     def merge(self, blocks: Iterable[Block], entries: Iterable[Entry], wall: Stamp, join: Join | None = None) -> Merged:
         """Apply one complete stream: all its rows, then what its sender lets us adopt.
 
-        Idempotent and order-free. Never call it with part of a stream: the vector would claim what was not applied.
+        Idempotent and order-free; only where a snapshot join names a key again the newer row must come first. Never
+        call it with part of a stream: the vector would claim what was not applied.
         """
         self.settle()
         there, before = None if join is None else join.vector, self.arrival
@@ -257,9 +258,15 @@ class Replica:
             self.cursor_floor = self.table.arrival
         return news
 
-    def cut(self, *, after: int, known: VersionVector, told: int) -> Cut:
-        """Freeze what a peer lacks: by its place `after`, or by its vector `known`, or as a snapshot join."""
+    def cut(self, *, after: int, known: VersionVector, told: int, held: Position | None = None) -> Cut:
+        """Freeze what a peer lacks: by its place `after`, or by its vector `known`, or as a snapshot join.
+
+        A peer that holds the first rows of a stream gets the rest, if that makes a whole one: see `_goes_on`.
+        """
         self.settle()
+        if held is not None and self._goes_on(held, known):
+            join = Join(self.vector.copy(), self.vector.floor) if held.whole else None
+            return self._cut(held.arrival, told, join, Lacks(None if join else known), below=held.slots)
         join = None
         if after < self.cursor_floor:
             after = 0
@@ -292,13 +299,26 @@ class Replica:
             return False
         return not all(known.covers_entry(o, s) for o, s in row.context.items() if o != self.origin)
 
-    def _cut(self, after: int, told: int, join: Join | None, lacks: Lacks) -> Cut:
+    def _goes_on(self, held: Position, known: VersionVector) -> bool:
+        """Whether the rows that a peer holds, and those that it does not, are a stream of this instant.
+
+        They are if every row that changed since stands here and comes with the rest, in its newest form: none has been
+        forgotten, as the floor has not risen past them. A delta must further leave out nothing that the floor alone
+        tells of. Rows that the peer holds and that were forgotten here say no more than the floor.
+        """
+        is_ours = held.arrival <= self.arrival and self.cursor_floor <= held.arrival
+        if not is_ours or known.covers_all(self.vector):
+            return False
+        return held.whole or known.covers_all(self.vector.floor)
+
+    def _cut(self, after: int, told: int, join: Join | None, lacks: Lacks, below: int | None = None) -> Cut:
         return Cut(
             entries=self.vector.since(told),
             arrival=self.arrival,
             mark=self.vector.mark,
             join=join,
-            _capture=self.table.capture(after),
+            goes_on=below is not None,
+            _capture=self.table.capture(after, below),
             _lacks=lacks,
         )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import weakref
 from array import array
+from itertools import compress
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import row as rows
@@ -26,7 +27,7 @@ from propagul.crdt.payload import ABSENT
 from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from propagul.crdt.payload import Evicted, Found
     from propagul.crdt.row import Row
@@ -197,10 +198,17 @@ class Table:
             self._journal.close_chunk()
         self._journal.begin += 1
 
-    def capture(self, after: int) -> Capture:
-        """Read the rows that arrived after `after`, as they are now, in slices. Close it, or let go of it."""
-        slots: Sequence[int] = self._journal.since(after) if after else range(len(self._keys))
-        capture = Capture(self, slots, after)
+    def capture(self, after: int, below: int | None = None) -> Capture:
+        """Read the rows that arrived after `after`, as they are now, in slices. Close it, or let go of it.
+
+        With `below`, go on from a `Capture.position`: that is asked of the slots before it only.
+        """
+        first = below if below is not None else len(self._keys) if after else 0
+        changed, numbers = self._journal.since_with_numbers(after) if first else ([], array("Q"))
+        if first < len(self._keys):
+            chosen = list(map(first.__gt__, changed))
+            changed, numbers = list(compress(changed, chosen)), array("Q", compress(numbers, chosen))
+        capture = Capture(self, changed, numbers, after, first)
         self._captures.append(weakref.ref(capture, self._captures.remove))
         return capture
 

@@ -47,7 +47,15 @@ class Outgoing(Protocol):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it surely holds no rows, and is no snapshot join."""
+        """Whether it surely holds no rows, is no snapshot join, and completes no stream that broke off."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is the rest of the stream that the peer holds the first rows of."""
+
+    @property
+    def position(self) -> bytes:
+        """What makes the rest of it a `cut` of a peer that has all blocks taken so far; empty if nothing does."""
 
     def blocks(self) -> Iterator[bytes | InThread]:
         """The encoded blocks. Taken once; after an `InThread` that must have been run."""
@@ -71,6 +79,9 @@ class Incoming(Protocol):
             StoreError: The log took it not. Nothing was applied.
         """
 
+    def go_on(self) -> None:
+        """It broke off, and another stream brings the rest: rows that come again are newer."""
+
     def abandon(self) -> None:
         """The rest will not come."""
 
@@ -91,8 +102,8 @@ class Source(Protocol):
     def covers(self, entries: Iterable[Entry]) -> bool:
         """Whether everything in `entries` is applied here."""
 
-    def cut(self, *, after: int, known: VersionVector, told: int) -> Outgoing:
-        """Freeze what a peer lacks; see `Replica.cut`."""
+    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> Outgoing:
+        """Freeze what a peer lacks; see `Replica.cut`. `held` is the position of a stream of ours that broke off."""
 
     def cut_own(self, *, after: int, known: VersionVector) -> Outgoing | None:
         """Freeze what a peer lacks of this process's own writes; see `Replica.cut_own`."""

@@ -16,26 +16,34 @@ with one origin for all):
 2. vector entries and the rows that back them are cut at one instant, entries first;
 3. a link delivers in order, so when the first chunk of a delta arrives, everything told so far is of that cut or older;
 4. entries told later, while the delta is still coming in, are not adopted with it.
+
+A full delta that its link broke off *goes on* over the next one: the receiver has kept its blocks and says up to where
+in its first telling; the sender makes a new cut, of today's vector, and leaves out of it the rows that are there and
+have not changed since. Blocks and rest are the stream of that cut, and are applied as one; where the rest names a row
+again, that is the row. Whether the sender can do so or must begin anew, a full delta answers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import Dot, Join, VersionVector
+from propagul.crdt import Dot, VersionVector
 from propagul.crdt.dot import STAMP_MAX
 from propagul.errors import PeerProtocolError
 from propagul.gossip.events import InThread
 from propagul.gossip.messages import CHUNK_BYTES, ENTRIES_PER_DIGEST, Delta, Digest, Push, encode
-from propagul.gossip.stream import Assembler, chunks, decode_floor
+from propagul.gossip.stage import Intake, Stage
+from propagul.gossip.stream import chunks, located, look_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from propagul.crdt import Entry, Floor, Origin, Stamp
-    from propagul.gossip.events import Incoming, Outgoing, Source
+    from propagul.gossip.events import Outgoing, Source
+    from propagul.gossip.stage import Held
+    from propagul.gossip.stream import Located
+    from propagul.gossip.turns import Turn
 
 NEVER: Final = float("inf")
 
@@ -43,47 +51,15 @@ HINT_S: Final = 2.0
 """How long a peer may believe that we lack what it told us of and we have from elsewhere."""
 
 
-@dataclass(slots=True)
-class Stage:
-    """A delta on its way in. `adopt` and `there` are fixed when its first chunk arrives (fact 4).
-
-    Attributes:
-        adopt: What may be adopted with it.
-        there: In a snapshot join, the sender's vector at the cut.
-        incoming: Where its blocks wait.
-        floor: What its first item said; missing until that is here.
-        is_complete: All of it is here.
-        is_push: It came in one message, and its entry is acknowledged with it.
-    """
-
-    adopt: dict[Origin, Stamp]
-    there: VersionVector | None
-    incoming: Incoming
-    floor: list[Floor | None] = field(default_factory=list)
-    assembler: Assembler = field(default_factory=Assembler)
-    is_complete: bool = False
-    is_push: bool = False
-
-    def take(self, chunk: bytes) -> None:
-        """Take in a piece of the stream."""
-        for item in self.assembler.feed(chunk):
-            if self.floor:
-                self.incoming.add(item)
-            else:
-                self.floor.append(decode_floor(item))
-
-    def apply(self) -> bool:
-        """Apply the whole stream; return whether anything was new."""
-        if not self.assembler.is_empty or not self.floor:
-            raise PeerProtocolError("a stream ends in the middle of a block")
-        if (self.floor[0] is None) is not (self.there is None):
-            raise PeerProtocolError("a snapshot join without a floor, or a floor without a snapshot join")
-        join = None if self.there is None or self.floor[0] is None else Join(self.there, self.floor[0])
-        return self.incoming.apply(list(self.adopt.items()), join)
-
-
 class Exchange:
     """The sync state of one namespace on one link.
+
+    Args:
+        space: The namespace.
+        number: Its number in our messages.
+        source: Its rows.
+        turn: Its place among those who are sent long streams.
+        held: What is here of a stream of the peer's that broke off.
 
     Attributes:
         theirs: What the peer said it has applied. Never more than the truth.
@@ -97,49 +73,29 @@ class Exchange:
     """
 
     __slots__ = (
-        "_hello_vector",
-        "_hint_at",
-        "_implied",
-        "_is_out",
-        "_joining",
-        "_number",
-        "_only",
-        "_place",
-        "_pushed",
-        "_same",
-        "_source",
-        "_stage",
-        "_taken",
-        "_told",
-        "_unacked",
-        "_unadopted",
-        "_unsure",
-        "heard",
-        "owes_ack",
-        "owes_delta",
-        "owes_digest",
-        "owes_push",
-        "relay_at",
-        "space",
-        "tell_at",
+        "_announced", "_hello_vector", "_hint_at", "_holds", "_implied", "_intake", "_is_out", "_number", "_place",
+        "_pushed", "_same", "_source", "_taken", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted",
+        "_unsure", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at", "space", "tell_at",
         "theirs",
-    )
+    )  # fmt: skip
 
-    def __init__(self, space: str, number: int, source: Source) -> None:
+    def __init__(self, space: str, number: int, source: Source, turn: Turn, held: Held | None = None) -> None:
         self.space = space
         self._number = number
         self._source = source
+        self._turn = turn
+        self._intake = Intake(source, held)
+        self._holds, self._theirs_held = held.position if held else b"", b""
         self.theirs = VersionVector()
         self._unadopted: dict[Origin, Stamp] = {}
         self._hello_vector: VersionVector | None = None
-        self._same = self._joining = False
-        self._only: dict[Origin, Stamp] | None = None
+        self._same = False
+        self._announced: Digest | None = None
         self._told = self._place = 0
         self._is_out = self._unacked = False
         self._pushed: Dot | None = None
         self._taken: Dot | None = None
         self._implied: list[Entry] = []
-        self._stage: Stage | None = None
         self._unsure: dict[Origin, Stamp] = {}
         self._hint_at = NEVER
         self.heard = self.owes_digest = self.owes_delta = self.owes_push = self.owes_ack = False
@@ -161,7 +117,7 @@ class Exchange:
     @property
     def lags(self) -> bool:
         """Whether the peer has something that we lack and that is not on its way to us."""
-        return self.heard and self._stage is None and not self.caught_up
+        return self.heard and self._intake.stage is None and not self.caught_up
 
     @property
     def pushed(self) -> Dot | None:
@@ -195,8 +151,8 @@ class Exchange:
             self._delta_applied()
         if digest.more:
             return False
-        self._only = dict(digest.entries) if digest.only_these else None
-        self._joining = digest.join
+        self._announced = digest
+        self._theirs_held = digest.held or self._theirs_held
         self.heard, self._hello_vector = True, None
         self.owes_delta = self.owes_delta or not digest.only_these  # a push asks for nothing
         if self.caught_up:
@@ -221,7 +177,7 @@ class Exchange:
         Raises:
             PeerProtocolError: It is no stream of rows. Nothing of it was applied.
         """
-        stage = self._stage
+        stage = self._intake.stage
         if stage is None or not stage.is_complete or self._source.is_busy:
             return False
         if stage.is_push:
@@ -246,15 +202,14 @@ class Exchange:
             self._hint_at = self.tell_at = hint_at
         return self.owes_anything
 
-    def abandon(self) -> None:
-        """The link is gone: what was staged and not applied is of no use."""
-        if self._stage is not None:
-            self._stage.incoming.abandon()
-            self._stage = None
+    def abandon(self) -> Held | None:
+        """The link is gone: return what came of a stream that the peer may go on with over another."""
+        self._turn.leave()
+        return self._intake.abandon()
 
     def outgoing(self) -> Iterator[bytes | InThread]:
         """The frames that are due. Cut now, encoded as they are taken."""
-        if self.heard and not self._is_out and not self._source.is_busy:
+        if self.heard and not self._is_out and not self._source.is_busy and not self._turn.is_waiting:
             yield from self._rows_due()
         if self.owes_digest or self.owes_ack:
             self.owes_digest = self.owes_ack = False
@@ -267,32 +222,35 @@ class Exchange:
         if not self._is_out:
             raise PeerProtocolError("a delta was acknowledged that was never sent")
         self._is_out = False
+        self._turn.leave()
         self.theirs.join(self._implied)
 
     def _take_chunk(self, delta: Delta) -> None:
-        if self._stage is None:
-            adopt = dict(self._unadopted) if self._only is None else self._only
-            self._stage = Stage(adopt, self.theirs.copy() if self._joining else None, self._source.incoming())
-            self._only, self._joining = None, False
-        elif self._stage.is_complete:
+        stage = self._intake.stage
+        if stage is None:
+            announced, self._announced = self._announced, None
+            if announced is not None and announced.only_these:
+                stage = self._intake.begin(dict(announced.entries))
+            else:
+                there = self.theirs.copy() if announced is not None and announced.join else None
+                goes_on = announced is not None and announced.goes_on
+                stage = self._intake.begin_full(dict(self._unadopted), there, goes_on=goes_on)
+        elif stage.is_complete:
             raise PeerProtocolError("a delta before the one before it was acknowledged")
-        self._stage.take(delta.chunk)
-        self._stage.is_complete = delta.last
+        stage.take(delta)
 
     def _take_push(self, push: Push) -> None:
-        if self._stage is not None:
+        if self._intake.stage is not None:
             raise PeerProtocolError("a push in the middle of a delta")
         if push.applied:
             self._delta_applied()
         dot = self._taken = push.dot(self._taken)
         self.theirs.advance(dot.origin, dot.stamp)
-        adopt = {dot.origin: dot.stamp}
-        self._stage = Stage(adopt, None, self._source.incoming(), [None], is_complete=True, is_push=True)
-        self._stage.incoming.add(push.whole_block(dot))
+        self._intake.begin_push({dot.origin: dot.stamp}, push.whole_block(dot))
 
     def _apply(self, stage: Stage) -> bool:
         news = stage.apply()
-        self._stage = None
+        self._intake.stage = None
         self._unacked = True
         for origin, stamp in stage.adopt.items():
             if self._unadopted.get(origin, STAMP_MAX + 1) <= stamp:
@@ -300,58 +258,77 @@ class Exchange:
         return news
 
     def _rows_due(self) -> Iterator[bytes | InThread]:
-        """One delta if the peer lacks anything: a full one where it may have asked, else a push of our own writes."""
-        cut = self._full_cut() if self.owes_delta else None
+        """One delta if the peer lacks anything: a full one where it may have asked, else a push of our own writes.
+
+        Who has waited for its turn is sent a full one in any case: its acknowledgement ends the turn.
+        """
+        cut = self._full_cut() if self.owes_delta or self._turn.began is not None else None
         own: Outgoing | None = None
         if cut is None and self.owes_push:
             self.owes_push = False
             own = self._source.cut_own(after=self._place, known=self.theirs)
             cut = self._full_cut() if own is None else None  # the peer's place lies below our floor
         if cut is not None:
-            self._told = cut.mark
             yield from self._full(cut)
         elif own is not None and not own.is_empty:
-            ((origin, stamp),) = own.entries
-            yield from self._push(own.blocks(), origin, stamp)
+            blocks, begin = located(own), list[tuple[bytes, bytes]]()
+            yield from look_ahead(blocks, begin, CHUNK_BYTES)
+            if self._may_begin(begin):
+                yield from self._push(begin, blocks, *own.entries[0])
+            else:
+                self.owes_push = True
 
     def _full_cut(self) -> Outgoing | None:
         self.owes_delta = False
-        if self._source.arrival == self._place:
+        if self._source.arrival == self._place and not self._must_answer:
             return None
-        cut = self._source.cut(after=self._place, known=self.theirs, told=self._told)
-        self._place = cut.arrival
-        if cut.is_empty:
+        cut = self._source.cut(after=self._place, known=self.theirs, told=self._told, held=self._theirs_held)
+        if cut.is_empty and not self._must_answer:
+            self._place = cut.arrival
             return None
         self.owes_push = False
         return cut
 
+    @property
+    def _must_answer(self) -> bool:
+        return bool(self._theirs_held) or self._turn.began is not None
+
+    def _may_begin(self, begin: list[Located]) -> bool:
+        return sum(len(block) for block, _ in begin) <= CHUNK_BYTES or self._turn.take()
+
     def _full(self, cut: Outgoing) -> Iterator[bytes | InThread]:
         """Everything the peer lacks: a push, if all of that is what one origin wrote."""
+        blocks, begin = located(cut), list[tuple[bytes, bytes]]()
+        owed, self.owes_digest = self.owes_digest, False  # what is owed from here on, the cut does not tell
+        yield from look_ahead(blocks, begin, CHUNK_BYTES)
+        if not self._may_begin(begin):
+            self.owes_delta, self.owes_digest = True, self.owes_digest or owed
+            return
+        self._place, self._told = cut.arrival, cut.mark
         entries = self._unsaid(cut.entries)
         self._unsure.update(entries)
         self._unsure = {o: s for o, s in self._unsure.items() if not self.theirs.covers_entry(o, s)}
-        is_simple = cut.join is None and not self._same and self._unsure.keys() >= dict(entries).keys()
-        if is_simple and len(self._unsure) == 1:
+        if self._is_push(cut, entries) and (begin or not self._must_answer):
+            self.owes_digest = self.owes_digest or owed
             ((origin, stamp),) = self._unsure.items()
-            yield from self._push(cut.blocks(), origin, stamp)
+            yield from self._push(begin, blocks, origin, stamp)
             return
-        self.owes_digest = self.owes_ack = False
-        yield from self._tell(entries, rows_follow=True, join=cut.join is not None)
-        yield from self._deltas(None if cut.join is None else cut.join.floor, cut.blocks())
+        self._theirs_held, self.owes_ack = b"", False
+        yield from self._tell(entries, rows_follow=True, join=cut.join is not None, goes_on=cut.goes_on)
+        yield from self._deltas(None if cut.join is None else cut.join.floor, chain(begin, blocks))
 
-    def _push(self, blocks: Iterator[bytes | InThread], origin: Origin, stamp: Stamp) -> Iterator[bytes | InThread]:
+    def _is_push(self, cut: Outgoing, entries: list[Entry]) -> bool:
+        """Whether it comes down to one entry, and answers no other question."""
+        plain = cut.join is None and not self._same and not self._theirs_held
+        return plain and len(self._unsure) == 1 and self._unsure.keys() >= dict(entries).keys()
+
+    def _push(
+        self, begin: list[Located], blocks: Iterator[Located | InThread], origin: Origin, stamp: Stamp
+    ) -> Iterator[bytes | InThread]:
         """One message if it is one block that fits; else told and sent like any delta, and it backs this entry only."""
-        begin = list[bytes]()
-        for block in blocks:
-            if isinstance(block, InThread):
-                yield block
-            else:
-                begin.append(block)
-            if len(begin) > 1:
-                break
         if not begin:
             return
-        if len(begin) > 1 or len(begin[0]) > CHUNK_BYTES:
+        if len(begin) > 1 or len(begin[0][0]) > CHUNK_BYTES:
             yield from self._tell([(origin, stamp)], rows_follow=True, only_these=True)
             yield from self._deltas(None, chain(begin, blocks))
             return
@@ -359,12 +336,12 @@ class Exchange:
         self._unsure[origin] = stamp
         before, self._pushed = self._pushed, Dot(stamp, origin)
         self._is_out, self.owes_ack = True, False
-        yield encode(Push.of(self._number, begin[0], self._pushed, before, applied=self._applied()))
+        yield encode(Push.of(self._number, begin[0][0], self._pushed, before, applied=self._applied()))
 
-    def _deltas(self, floor: Floor | None, blocks: Iterable[bytes | InThread]) -> Iterator[bytes | InThread]:
+    def _deltas(self, floor: Floor | None, blocks: Iterable[Located | InThread]) -> Iterator[bytes | InThread]:
         self._is_out, self._implied = True, []
-        for chunk, last in chunks(floor, blocks, CHUNK_BYTES):
-            yield chunk if isinstance(chunk, InThread) else encode(Delta(space=self._number, last=last, chunk=chunk))
+        for piece in chunks(floor, blocks, CHUNK_BYTES):
+            yield piece if isinstance(piece, InThread) else encode(Delta(space=self._number, **piece._asdict()))
 
     def _untold(self) -> tuple[list[Entry], int]:
         """How our vector changed since the peer was told, and the mark now."""
@@ -382,10 +359,17 @@ class Exchange:
         return applied
 
     def _tell(
-        self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False, join: bool = False
+        self,
+        entries: list[Entry],
+        *,
+        rows_follow: bool = False,
+        only_these: bool = False,
+        join: bool = False,
+        goes_on: bool = False,
     ) -> Iterator[bytes]:
         same, self._same = self._same, False
         for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
+            held, self._holds = self._holds, b""
             yield encode(
                 Digest(
                     space=self._number,
@@ -395,6 +379,8 @@ class Exchange:
                     rows_follow=rows_follow,
                     only_these=only_these,
                     join=join,
+                    goes_on=goes_on,
                     entries=tuple(entries[start : start + ENTRIES_PER_DIGEST]),
+                    held=held,
                 )
             )

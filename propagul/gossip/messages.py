@@ -4,8 +4,8 @@ Each is one msgpack list in one frame: a small number for its kind, then its fie
 version's: known fields are read, the rest ignored. Anything else is a `PeerProtocolError`.
 
     hello  = [0, version, label, recovering, {namespace: digest}, urgent?, rules?]
-    digest = [1, space, flags, entries?]
-    delta  = [2, space, last, chunk]
+    digest = [1, space, flags, entries?, held?]
+    delta  = [2, space, last, chunk, position?]
     push   = [3, space, flags, stamp, block, origin?]
     pulse  = [4, lane]
 
@@ -26,7 +26,7 @@ from propagul.errors import PeerProtocolError
 from propagul.gossip.lanes import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from propagul.crdt import Entry, Origin
 
@@ -39,6 +39,7 @@ ENTRIES_PER_DIGEST = 3000
 """Vector entries in one digest frame: about 54 kB at most."""
 
 _TEXT_MAX = 256
+_POSITION_BYTES_MAX = 64
 _SPACES_MAX = 64
 _FIELDS_MAX = 64
 _ENTRIES_MAX = 32 * 1024
@@ -78,7 +79,10 @@ class Digest:
         rows_follow: A delta that carries these entries' rows follows; no need to ask.
         only_these: That delta backs these entries and none that were told before.
         join: That delta is a snapshot join: it holds every row, and our vector is all that was told so far.
+        goes_on: That delta is the rest of the one you hold the first rows of.
         entries: How my vector changed since I last told you.
+        held: The last position of a delta of yours that broke off; what came of it is still here. In the first telling
+            on a link, if at all: the next full delta goes on from there or replaces it, and follows in any case.
     """
 
     space: int
@@ -88,7 +92,9 @@ class Digest:
     rows_follow: bool = False
     only_these: bool = False
     join: bool = False
+    goes_on: bool = False
     entries: tuple[Entry, ...] = ()
+    held: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +105,13 @@ class Delta:
         space: The namespace, as its sender's hello numbers it.
         last: The stream is complete with this chunk and may be applied.
         chunk: Bytes of encoded rows; a row may be cut anywhere.
+        position: Of the last block that is complete with it, in words of the sender's; not in the last chunk.
     """
 
     space: int
     last: bool
     chunk: bytes
+    position: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,19 +187,11 @@ def encode(message: Message) -> bytes:
             fields: list[object] = [0, message.version, message.label, message.recovering, dict(message.digests)]
             fields += [message.urgent, message.rules] if message.rules else [message.urgent] * message.urgent
         case Digest():
-            flags = (
-                message.applied
-                | message.same << 1
-                | message.more << 2
-                | message.rows_follow << 3
-                | message.only_these << 4
-                | message.join << 5
-            )
-            fields = [1, message.space, flags]
-            if message.entries:
-                fields.append(codec.flatten(message.entries))
+            fields = [1, message.space, _flags_of(message), *_told(message)]
         case Delta():
             fields = [2, message.space, message.last, message.chunk]
+            if message.position:
+                fields.append(message.position)
         case Push():
             fields = [3, message.space, message.applied | message.short << 1, message.stamp, message.block]
             if message.origin is not None:
@@ -201,6 +201,25 @@ def encode(message: Message) -> bytes:
         case _:
             assert_never(message)
     return cast("bytes", msgpack.packb(fields))
+
+
+def _flags_of(digest: Digest) -> int:
+    return (
+        digest.applied
+        | digest.same << 1
+        | digest.more << 2
+        | digest.rows_follow << 3
+        | digest.only_these << 4
+        | digest.join << 5
+        | digest.goes_on << 6
+    )
+
+
+def _told(digest: Digest) -> Iterator[object]:
+    if digest.entries or digest.held:
+        yield codec.flatten(digest.entries)
+    if digest.held:
+        yield digest.held
 
 
 def decode(frame: bytes) -> Message | None:
@@ -248,13 +267,16 @@ def _digest(reader: wire.Reader, fields: int) -> Digest:
         rows_follow=bool(flags & 8),
         only_these=bool(flags & 16),
         join=bool(flags & 32),
+        goes_on=bool(flags & 64),
         entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)) if fields > 3 else (),
+        held=_position(reader) if fields > 4 else b"",
     )
 
 
-def _delta(reader: wire.Reader, _: int) -> Delta:
+def _delta(reader: wire.Reader, fields: int) -> Delta:
     space, last = _count(reader.scalar()), _typed(reader.scalar(), bool)
-    return Delta(space=space, last=last, chunk=_typed(reader.scalar(), bytes))
+    chunk = _typed(reader.scalar(), bytes)
+    return Delta(space=space, last=last, chunk=chunk, position=_position(reader) if fields > 4 else b"")
 
 
 def _push(reader: wire.Reader, fields: int) -> Push:
@@ -271,12 +293,19 @@ def _pulse(reader: wire.Reader, _: int) -> Pulse:
 
 _READERS: tuple[tuple[int, int, Callable[[wire.Reader, int], Message]], ...] = (
     (5, 7, _hello),
-    (3, 4, _digest),
-    (4, 4, _delta),
+    (3, 5, _digest),
+    (4, 5, _delta),
     (5, 6, _push),
     (2, 2, _pulse),
 )
 """For each kind of message: how many fields it has at least and at most, and what reads them."""
+
+
+def _position(reader: wire.Reader) -> bytes:
+    position = _typed(reader.scalar(), bytes)
+    if len(position) > _POSITION_BYTES_MAX:
+        raise PeerProtocolError(f"a position is over {_POSITION_BYTES_MAX} bytes")
+    return position
 
 
 def _typed(value: object, kind: type[_T]) -> _T:

@@ -39,6 +39,8 @@ from propagul.gossip.lanes import Lane, Lanes
 from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Pulse, Push, decode, encode
 from propagul.gossip.overlay import Overlay
 from propagul.gossip.peer import Peer
+from propagul.gossip.stage import HeldStreams
+from propagul.gossip.turns import Turn, Turns
 from propagul.link.local import is_local
 
 if TYPE_CHECKING:
@@ -97,6 +99,8 @@ class GossipNode:
         self._lanes = Lanes(jitter)
         self._lanes_at = NEVER
         self._asked_at: dict[str, float] = {}
+        self._turns = Turns()
+        self._held = HeldStreams()
         self.recovering = True
         self._sparse = False
 
@@ -112,6 +116,11 @@ class GossipNode:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event; return what to do about it. A peer's error drops its link and nothing else."""
+        self._turns.now = now
+        effects = self._handle(event, now)
+        return [*effects, *map(Ready, self._turns.called())]
+
+    def _handle(self, event: Event, now: float) -> list[Effect]:
         match event:
             case LinkUp():
                 return self._link_up(event, now)
@@ -154,7 +163,8 @@ class GossipNode:
 
     def next_tick(self) -> float | None:
         """When `Tick` is due, by the clock of `now`; None while there is no link."""
-        due = [self._lanes_at] if self._peers else []
+        due = [self._lanes_at, self._turns.next_lapse()] if self._peers else []
+        due += [at] if (at := self._held.next_expiry()) < NEVER else []
         for peer in self._peers.values():
             due += [peer.pulse_at, peer.heard_at + self._config.silence_s_max]
             due += [min(exchange.tell_at, exchange.relay_at) for exchange in peer.exchanges.values()]
@@ -210,32 +220,35 @@ class GossipNode:
         if event.peer == self._me:
             return [Drop(event.link, "linked to itself")]
         twin = self.linked().get(event.peer)
-        if twin is not None and not self._replaces(event, self._peers[twin]):
+        if twin is not None and not self._peers[twin].gives_way(event, self._me):
             return [Drop(event.link, "already linked")]
+        if twin is not None:
+            self._forget(twin, now)
         spaces = enumerate(self._spaces.items())
-        exchanges = {name: Exchange(name, number, source) for number, (name, source) in spaces}
+        exchanges = {
+            name: Exchange(name, number, source, Turn(self._turns, event.link), self._held.take(name, event.peer))
+            for number, (name, source) in spaces
+        }
         pulse_at = now + self._spread(self._config.pulse_interval_s)
         self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, pulse_at)
         self._lanes_at = min(self._lanes_at, now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
-            self._forget(twin, now)
             effects.append(Drop(twin, "replaced by another link to the same node"))
         return effects
 
-    def _replaces(self, newcomer: LinkUp, held: Peer) -> bool:
-        """Of two links between one pair keep the one that the smaller identity dialled; of two such, the newer."""
-        if newcomer.dialed == held.dialed:
-            return True
-        return newcomer.dialed == (self._me < newcomer.peer)
-
-    def _forget(self, link: LinkKey, now: float) -> None:
+    def _forget(self, link: LinkKey, now: float, *, is_sound: bool = True) -> None:
+        """The link is gone. What came of a stream over a sound one is kept for a while."""
         peer = self._peers.pop(link, None)
         if peer is not None:
             self._lanes.forget(link)
             self._lanes_at = min(self._lanes_at, now)
             for exchange in peer.exchanges.values():
-                exchange.abandon()
+                held = exchange.abandon()
+                if held is not None and is_sound:
+                    self._held.keep(exchange.space, peer.node, held, now)
+                elif held is not None:
+                    held.incoming.abandon()
 
     def _received(self, event: Received, now: float) -> list[Effect]:
         peer = self._peers.get(event.link)
@@ -319,7 +332,7 @@ class GossipNode:
 
     def _dropped(self, link: LinkKey, error: Exception, now: float) -> Effect:
         """A peer's error, or a full disk, pauses the link: nothing of the stream was applied."""
-        self._forget(link, now)
+        self._forget(link, now, is_sound=False)
         return Drop(link, str(error))
 
     def _pass_on(self, space: str, now: float, heard_on: LinkKey | None) -> list[Effect]:
@@ -341,8 +354,8 @@ class GossipNode:
     def _announce_delay_s(self, space: str) -> float:
         if self._sparse:
             return self._config.sparse_announce_delay_s
-        patient = space in self._patient
-        return self._config.presence_announce_delay_s if patient else self._config.announce_delay_s
+        is_patient = space in self._patient
+        return self._config.presence_announce_delay_s if is_patient else self._config.announce_delay_s
 
     def _plan_to_ask(self, exchange: Exchange, now: float) -> None:
         """Ask for what a peer told of, unless it comes by itself; one neighbour after the other, not all at once."""
@@ -359,6 +372,8 @@ class GossipNode:
 
     def _tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
+        self._turns.lapse()
+        self._held.expire(now)
         self._excuse(now - (self.next_tick() or now))
         if self._lanes_at <= now:
             self._choose_lanes(now)

@@ -9,6 +9,7 @@ from propagul.errors import PeerProtocolError
 from propagul.gossip.lanes import Lane
 
 if TYPE_CHECKING:
+    from propagul.gossip.events import LinkUp
     from propagul.gossip.exchange import Exchange
     from propagul.gossip.messages import Hello
     from propagul.link.base import NodeId
@@ -38,6 +39,12 @@ class Peer:
     wanted: Lane = Lane.TELL
     spoke: bool = False
     owes_pulse: bool = False
+
+    def gives_way(self, newcomer: LinkUp, me: NodeId) -> bool:
+        """Of two links between one pair keep the one that the smaller identity dialled; of two such, the newer."""
+        if newcomer.dialed == self.dialed:
+            return True
+        return newcomer.dialed == (me < newcomer.peer)
 
     def addressed(self, space: int) -> Exchange | None:
         """The exchange of a number of the peer's; None if that namespace is none of ours.

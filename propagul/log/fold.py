@@ -192,8 +192,9 @@ class Fold:
     def _end(self, replica: Replica, space: str, place: Place, body: list[object]) -> None:
         stream, wall, entries, join, *blocks = body
         staged = self._staged.pop((space, _number(stream)), [])
-        before = (self._decoded(at, [block_of(self._read(at))]) for at in staged)
-        decoded = chain(chain.from_iterable(before), self._decoded(place, blocks))
+        before = (self._decoded(at, [block_of(self._read(at))]) for at in reversed(staged))
+        last = list(self._decoded(place, blocks))
+        decoded = chain(reversed(last), chain.from_iterable(before))  # a resumed stream may name keys again
         replica.merge(decoded, _entries(entries), Stamp(_number(wall)), _join(join))
 
     def _decoded(self, place: Place, blocks: Iterable[object]) -> Iterator[Block]:

@@ -130,12 +130,14 @@ class Staged:
     Attributes:
         places: Where each block stands; those of a compacted log move. They stay once the stream has ended.
         bytes: How long the blocks are.
+        resumed: A block may name keys of an earlier one again. *Invariant:* then they stand in their order in the log.
     """
 
     def __init__(self, journal: Journal, space: str, stream: int) -> None:
         self.stream = stream
         self.places: list[Place] = []
         self.bytes = 0
+        self.resumed = False
         self._journal = journal
         self._space = space
 
@@ -151,6 +153,6 @@ class Staged:
     def move(self, before: Place) -> Iterator[int]:
         """Log every block that stands before a place again, one at a time: what holds them is about to go."""
         for index, place in enumerate(self.places):
-            if place < before:
+            if place < before or (self.resumed and index and place < self.places[index - 1]):
                 self.places[index] = self._journal.log_block(self._space, self.stream, self._journal.block_at(place))
                 yield index

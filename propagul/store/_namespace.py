@@ -36,7 +36,7 @@ from propagul.store._origin import fresh_origin
 from propagul.store._owned import OwnedRows, sealing
 from propagul.store._rows import View
 from propagul.store._signed import is_shown
-from propagul.store._streams import IncomingStream, OutgoingStream
+from propagul.store._streams import IncomingStream, OutgoingStream, read_position
 from propagul.store._traffic import Traffic
 from propagul.store._upkeep import Upkeep
 
@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from propagul.crdt import Batch, Block, Entry, Evicted, Join, Payload, Row
-    from propagul.crdt.row import Sibling
+    from propagul.crdt import Batch, Block, Entry, Evicted, Join, Payload, Row, Sibling
     from propagul.store._journal import Journal, Staged
     from propagul.store._rows import Step
 
@@ -53,7 +52,6 @@ AHEAD_S_MAX: Final = 300.0
 """A stamp further ahead of the wall clock than this is marked; one of our own makes us take a fresh origin."""
 
 _SLICE_ROWS: Final = 256
-
 _log = logging.getLogger("propagul.store")
 
 
@@ -93,6 +91,7 @@ class Namespace:
         self.lock = lock
         self.journal = journal
         self.traffic = Traffic() if owned is None else owned.guard(Traffic())
+        self._life = fresh_origin()
         self._replica = replica
         self.table = replica.table
         self._wall_ns = wall_ns
@@ -261,10 +260,11 @@ class Namespace:
         with self.lock:
             return self._replica.vector.covers_all(entries)
 
-    def cut(self, *, after: int, known: VersionVector, told: int) -> OutgoingStream:
+    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> OutgoingStream:
         """See `Source.cut`."""
         with self.lock:
-            return OutgoingStream(self, self._replica.cut(after=after, known=known, told=told))
+            cut = self._replica.cut(after=after, known=known, told=told, held=read_position(held, self._life))
+            return OutgoingStream(self, cut, self._life)
 
     def cut_own(self, *, after: int, known: VersionVector) -> OutgoingStream | None:
         """See `Source.cut_own`."""

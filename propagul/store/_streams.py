@@ -7,10 +7,11 @@ step, however long it is.
 from __future__ import annotations
 
 import functools
+import struct
 import time
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import Offer, codec
+from propagul.crdt import Offer, Position, codec
 from propagul.gossip import InThread
 from propagul.log.cold import filled, is_cold, left
 
@@ -30,30 +31,55 @@ EAGER_ROWS_MAX: Final = 1000
 _SLICE_ROWS: Final = 64
 """So many rows are read before others have a turn: with values of some KiB, and those on the disk, a millisecond."""
 
+_POSITION: Final = struct.Struct(">QQI?")
+"""How a position is told: in which life of the sender's, and where."""
+
+
+def read_position(told: bytes, life: int) -> Position | None:
+    """A position that was told in this life; None for any other bytes."""
+    if len(told) != _POSITION.size:
+        return None
+    where, arrival, slots, whole = _POSITION.unpack(told)
+    return Position(arrival, slots, whole) if where == life else None
+
 
 class OutgoingStream:
-    """Implements `propagul.gossip.Outgoing`. Made with the namespace's lock held."""
+    """Implements `propagul.gossip.Outgoing`. Made with the namespace's lock held.
 
-    def __init__(self, space: Namespace, cut: Cut) -> None:
+    Args:
+        space: Whose.
+        cut: What the peer lacks.
+        life: In which positions are told; 0 if nobody can go on from them, as the cut leaves rows out.
+    """
+
+    def __init__(self, space: Namespace, cut: Cut, life: int = 0) -> None:
         self._space = space
         self._cut = cut
         self._hold = space.hold()
+        self._life = life
         self.entries, self.arrival, self.mark, self.join = cut.entries, cut.arrival, cut.mark, cut.join
-        self.is_empty = cut.join is None and cut.is_empty
+        self.goes_on = cut.goes_on
+        self.is_empty = cut.join is None and not cut.goes_on and cut.is_empty
+        self.position = b""
 
     def blocks(self) -> Iterator[bytes | InThread]:
         """See `Outgoing.blocks`."""
         while not self._cut.at_end:
             with self._space.lock:
                 block = self._cut.read(_SLICE_ROWS)
+                position = self._cut.position
             if not block and not self._cut.at_end:
                 yield InThread(self._pass_over)
-            elif is_cold(block):
-                read: list[bytes] = []
+                continue
+            read: list[bytes] = []
+            if is_cold(block):
                 yield InThread(functools.partial(_encode_filled, block, read))
-                yield from read
             else:
-                yield from codec.encode_blocks(block)
+                read += codec.encode_blocks(block)
+            for index, packed in enumerate(read, 1):
+                if index == len(read) and self._life:
+                    self.position = _POSITION.pack(self._life, *position)
+                yield packed
 
     def _pass_over(self) -> None:
         more = True
@@ -81,6 +107,12 @@ class IncomingStream:
         self._size = self._rows = 0
         self._staged: Staged | None = None
         self._offer: Offer | None = None
+
+    def go_on(self) -> None:
+        """See `Incoming.go_on`. What is named again must replace what was named before, so keys must be known."""
+        self._gather().resumed = True
+        if self._staged is not None:
+            self._staged.resumed = True
 
     def add(self, block: bytes) -> None:
         """See `Incoming.add`."""
@@ -115,21 +147,22 @@ class IncomingStream:
         self._staged = self._offer = None
         self._raw, self._blocks = [], []
 
-    def _gather(self) -> None:
+    def _gather(self) -> Offer:
         """Move the rows of blocks that are not staged to the offer."""
-        self._offer = self._offer or Offer()
+        self._offer = offer = self._offer if self._offer is not None else Offer()
         for block in self._blocks:
-            self._offer.add(block)
+            offer.add(block)
         self._blocks = []
+        return offer
 
     def _stage(self, journal: Journal) -> None:
-        self._offer = self._offer or Offer()
+        self._offer = self._offer if self._offer is not None else Offer()
         with self._space.lock:
             self._staged = staged = self._staged or journal.stage(self._space.name)
-            first = len(staged.places)
+            staged.resumed = self._offer.resumed
             for raw in self._raw:
                 staged.add(raw)
-        for number, block in enumerate(self._blocks, first):
+        for number, block in enumerate(self._blocks, len(staged.places) - len(self._blocks)):  # some may be gathered
             self._offer.add(block if journal.has_room(staged.bytes) else left(block, number))
         self._offer.found = staged.found
         self._raw, self._blocks, self._size = [], [], 0

@@ -40,8 +40,9 @@ from propagul.crdt import (
 )
 from propagul.crdt.twins import KERNEL_VARIABLE
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
-from propagul.gossip import messages, stream
+from propagul.gossip import LinkKey, messages, stream
 from propagul.gossip.exchange import Exchange
+from propagul.gossip.turns import Turn, Turns
 from propagul.log import fold
 from propagul.store._namespace import Namespace
 from tests.crdt import blocks as strategies
@@ -104,7 +105,8 @@ def take_events(event: bytes) -> object:
 
 def take_message(packed: bytes) -> object:
     """Rows that arrive over a link on which one push went before."""
-    exchange = Exchange(SPACE, 0, Namespace(SPACE, Replica(Origin(1)), threading.Lock(), None))
+    space = Namespace(SPACE, Replica(Origin(1)), threading.Lock(), None)
+    exchange = Exchange(SPACE, 0, space, Turn(Turns(), LinkKey(1)))
     exchange.peer_sent(PUSHES[0])
     message = messages.decode(packed)
     if isinstance(message, (messages.Delta, messages.Push)):
@@ -146,21 +148,23 @@ GOOD: dict[str, list[bytes]] = {
         ),
         messages.encode(messages.Digest(space=1, applied=True, same=True, join=True, entries=tuple(ENTRIES))),
         messages.encode(messages.Digest(space=0, applied=True)),
+        messages.encode(messages.Digest(space=0, goes_on=True, held=b"position")),
+        messages.encode(messages.Delta(space=1, last=False, chunk=b"chunk", position=b"position")),
         messages.encode(messages.Delta(space=1, last=True, chunk=b"chunk")),
         *map(messages.encode, PUSHES),
     ],
     "rows": [
         messages.encode(PUSHES[1]),
         *(
-            messages.encode(messages.Delta(space=0, last=last, chunk=chunk))
-            for chunk, last in stream.chunks(None, [codec.encode_block(BLOCK)] * 2, 10**6)
-            if isinstance(chunk, bytes)
+            messages.encode(messages.Delta(space=0, last=piece.last, chunk=piece.chunk))
+            for piece in stream.chunks(None, [(codec.encode_block(BLOCK), b"")] * 2, 10**6)
+            if isinstance(piece, stream.Piece)
         ),
     ],
     "stream": [
-        chunk
-        for chunk, _ in stream.chunks(JOIN.floor, [codec.encode_block(BLOCK)] * 2, 10**6)
-        if isinstance(chunk, bytes)
+        piece.chunk
+        for piece in stream.chunks(JOIN.floor, [(codec.encode_block(BLOCK), b"")] * 2, 10**6)
+        if isinstance(piece, stream.Piece)
     ],
     "events": [fold.encode_batch(SPACE, Batch(BATCH.dot, BATCH.ops[:1])), fold.encode_batch(SPACE, BATCH)],
     "event": [

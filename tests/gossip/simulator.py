@@ -22,6 +22,7 @@ from unittest import mock
 from propagul.crdt import REGISTER, REMOVE, Entry, Join, Op, Origin, Replica, VersionVector
 from propagul.errors import StoreFull
 from propagul.gossip import GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
+from propagul.gossip.messages import Delta, decode
 from propagul.link.base import NodeId
 from propagul.log.fold import Fold
 from propagul.store._journal import Journal
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 IDLE_NEVER = GossipConfig(pulse_interval_s=1e6, silence_s_max=1e7)
 """Without idle digests nothing is healed by chance: what is owed must be sent because it is owed."""
 
-KEYS = [f"k{n}" for n in range(6)]
+KEYS = [f"k{n}" for n in range(18)]
 SPACES = ("", "room")
 YEAR_NS = 365 * 24 * 3600 * 10**9
 
@@ -138,9 +139,9 @@ class SimSource:
     def covers(self, entries: Iterable[Entry]) -> bool:
         return self.space.covers(entries)
 
-    def cut(self, *, after: int, known: VersionVector, told: int) -> Outgoing:
+    def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> Outgoing:
         self.last_cut_known = set(self.known)
-        return self.space.cut(after=after, known=known, told=told)
+        return self.space.cut(after=after, known=known, told=told, held=held)
 
     def cut_own(self, *, after: int, known: VersionVector) -> Outgoing | None:
         peek = self.replica.cut_own(after=after, known=known)
@@ -177,6 +178,10 @@ class SimIncoming:
         news = self.stream.apply(entries, join)
         self.source.learn(self.source.known | self.known)
         return news
+
+    def go_on(self) -> None:
+        self.stream.go_on()
+        self.known = self.source.incoming_known
 
     def abandon(self) -> None:
         self.stream.abandon()
@@ -216,7 +221,9 @@ class Simulation:
     def __init__(
         self, seed: int, *, nodes: int | None = None, lan: bool = False, spaces: Sequence[str] = SPACES
     ) -> None:
-        self.rng = random.Random(seed)
+        self.rng, self.breaks = random.Random(seed), random.Random(seed)
+        self.brittle = 0.0 if lan else self.breaks.choice([0.0, 0.1, 0.3])
+        self.keys = KEYS[: self.breaks.choice([6, 6, 18])]
         self.lan, self.spaces = lan, spaces
         self.config = GossipConfig() if lan else self.rng.choice([GossipConfig(), IDLE_NEVER])
         self.sparse = not lan and self.rng.random() < 0.5
@@ -326,6 +333,22 @@ class Simulation:
             for space, known in conveyed.items():
                 self.sources[end.node][space].incoming_known = known
             self.feed(end.node, Received(end.key, frame))
+            if wire.open and self.breaks.random() < self.brittle and isinstance(decode(frame), Delta):
+                self.break_off(wire)
+
+    def break_off(self, wire: Wire) -> None:
+        """A link breaks in the middle of a stream; things happen at its ends, and most often there is soon another."""
+        self.cut_wire(wire)
+        ends = self.breaks.sample([end.node for end in wire.ends], 2)
+        space = self.breaks.choice(self.spaces)
+        for _ in range(self.breaks.randint(0, 5)):
+            value = None if self.breaks.random() < 0.4 else b"w%d" % next(self.values)
+            self.write(self.breaks.choice(ends), space, self.breaks.choice(self.keys), value)
+        for source in (self.sources[end][space] for end in ends if self.breaks.random() < 0.4):
+            for _ in range(0 if source.log.is_full else self.breaks.randint(1, 4)):
+                source.raise_floor()
+        if self.breaks.random() < 0.8:
+            self.at(self.breaks.choice([0.0, 0.1, 1.0]), lambda: self.connect(*ends))
 
     def latency(self) -> float:
         return 0.001 if self.lan else self.rng.choice([0.001, 0.02, 0.3]) * self.rng.random()
@@ -334,7 +357,9 @@ class Simulation:
         return 0.0 if self.lan else longest * self.rng.random()
 
     def connect(self, a: int, b: int) -> None:
-        """Open a link that `a` dials; each end hears of it in its own time."""
+        """Open a link that `a` dials, unless one of them is gone; each end hears of it in its own time."""
+        if a not in self.nodes or b not in self.nodes:
+            return
         wire = Wire((End(a, LinkKey(next(self.link_keys))), End(b, LinkKey(next(self.link_keys)))))
         self.wires.append(wire)
         for side, end in enumerate(wire.ends):
@@ -385,7 +410,7 @@ class Simulation:
         number = rng.choice(alive)
         if choice < 0.5:
             value = None if rng.random() < 0.25 else b"v%d" % next(self.values)
-            self.write(number, rng.choice(self.spaces), rng.choice(KEYS), value)
+            self.write(number, rng.choice(self.spaces), rng.choice(self.keys), value)
         elif choice < 0.68 and len(alive) > 1:
             self.connect(*rng.sample(alive, 2))
         elif choice < 0.72 and self.wires:  # a link between a pair that has one, from either side
@@ -433,6 +458,7 @@ class Simulation:
             for _ in range(self.rng.choice([1, 1, 3])):
                 self.connect(*self.rng.sample(pair, 2))
             self.keep_linked(*pair)
+        self.brittle = 0.0
         patience = self.now + 60.0
         while self.now < patience and not self.is_equal():
             self.run(self.now + 1.0)
@@ -473,7 +499,8 @@ def simulate(seed: int, steps: int = 50) -> None:
     settling = mock.patch("propagul.store._namespace._SLICE_ROWS", 1)
     blocks = mock.patch.multiple("propagul.crdt.codec", BLOCK_BYTES=64)
     few = mock.patch("propagul.crdt.cut.Cut.few", 2)
-    with small, slices, settling, blocks, few:
+    turns = mock.patch.multiple("propagul.gossip.turns", AT_ONCE=(1, 4)[seed % 2], TURN_S=(1e6, 2.0)[seed // 2 % 2])
+    with small, slices, settling, blocks, few, turns:
         try:
             simulation = Simulation(seed)
             for _ in range(steps):

@@ -37,7 +37,9 @@ digests = st.builds(
     rows_follow=st.booleans(),
     only_these=st.booleans(),
     join=st.booleans(),
+    goes_on=st.booleans(),
     entries=entries.map(tuple),
+    held=st.binary(max_size=64),
 )
 
 
@@ -99,7 +101,11 @@ def test_small_messages_are_small(message: Message, size: int) -> None:
         [1, 0, 0, [1, 0]],
         [2, 0, True],
         [2, 0, 1, b""],
+        [1, 0, 0, [], bytes(65)],
+        [1, 0, 0, [], "text"],
         [2, 0, True, "text"],
+        [2, 0, False, b"", bytes(65)],
+        [2, 0, False, b"", 7],
         [3, 0, 0, 9],
         [3, 0, 0, -1, b""],
         [3, 0, 0, 9, "text"],
@@ -122,8 +128,8 @@ def test_a_hello_that_names_a_namespace_twice_is_refused() -> None:
 
 def test_a_longer_message_is_a_newer_versions() -> None:
     for message, fields in (
-        (Digest(space=2, applied=True), [1, 2, 1, [], "more", {}]),
-        (Delta(space=2, last=True, chunk=b"c"), [2, 2, True, b"c", [1, [2]]]),
+        (Digest(space=2, applied=True), [1, 2, 1, [], b"", "more", {}]),
+        (Delta(space=2, last=True, chunk=b"c"), [2, 2, True, b"c", b"", [1, [2]]]),
         (Push(space=2, applied=True, stamp=9, block=b"b", short=False, origin=Origin(7)), [3, 2, 1, 9, b"b", 7, 8]),
         (Pulse(lane=Lane.PUSH), [4, 1, "more"]),
         (Pulse(lane=Lane.TELL), [4, 77]),
@@ -264,6 +270,7 @@ def test_a_push_never_tells_of_others_writes_that_the_peer_lacks() -> None:
         [Push(space=0, applied=False, stamp=9, block=b"", short=True, origin=Origin(7))],
         [Push(space=0, applied=False, stamp=9, block=b"", short=False, origin=Origin(7))],
         [Delta(space=0, last=False, chunk=b"\x00\x05"), push(9)],
+        [Digest(space=0, rows_follow=True, goes_on=True), Delta(space=0, last=True, chunk=b"\x00")],
         [HELLO],
     ],
     ids=lambda told: ", ".join(type(message).__name__ for message in told),
@@ -275,6 +282,30 @@ def test_what_a_link_cannot_mean_drops_it_and_changes_nothing(told: Sequence[Mes
     pair.gets(told[-1])
     assert pair.refused
     assert pair.space.hello() == before
+
+
+def test_only_a_stream_of_several_pieces_tells_positions() -> None:
+    pair = Pair()
+    (short,) = [message for message in pair.writes("a", "b") if isinstance(message, Delta | Push)]
+    assert isinstance(short, Push)
+    pair.gets(Digest(space=0, applied=True))
+    pair.space.write([lambda _: [Op(f"k{number}", 0, "v" * 900) for number in range(300)]])
+    pair.gets(Digest(space=0))
+    chunks = [message for message in pair.sends() if isinstance(message, Delta)]
+    assert len(chunks) > 3
+    assert [bool(chunk.position) for chunk in chunks] == [not chunk.last for chunk in chunks]
+
+
+def test_a_position_that_is_none_of_ours_is_answered_by_the_whole() -> None:
+    """Be there rows or not: the peer can let go of what it keeps."""
+    for keys in ((), ("a", "b")):
+        pair = Pair()
+        pair.writes(*keys) if keys else None
+        pair.gets(Digest(space=0, applied=bool(keys), held=b"whatever"))
+        told, *chunks = pair.sends()
+        assert isinstance(told, Digest)
+        assert (told.rows_follow, told.goes_on) == (True, False)
+        assert [type(chunk) for chunk in chunks] == [Delta]
 
 
 def test_a_namespace_that_only_the_peer_has_is_left_alone() -> None:

@@ -40,13 +40,13 @@ MUTANTS = [
         "self._source.incoming().apply(list(digest.entries), None) or self._unadopted.update(", 0,
     ),
     Mutant(
-        "the vector is adopted without its last entry", "gossip/exchange.py",
+        "the vector is adopted without its last entry", "gossip/stage.py",
         "self.incoming.apply(list(self.adopt.items()), join)",
         "self.incoming.apply(list(self.adopt.items())[:-1], join)", 0,
     ),
     Mutant(
         "the place of a peer skips a change", "gossip/exchange.py",
-        "self._place = cut.arrival\n", "self._place = cut.arrival + 1\n", 0,
+        "self._place, self._told = cut.arrival,", "self._place, self._told = cut.arrival + 1,", 0,
     ),
     Mutant(
         "a new link does not serve what is older than itself", "gossip/exchange.py",
@@ -58,11 +58,11 @@ MUTANTS = [
     ),
     Mutant(
         "a push is taken for all that was told", "gossip/exchange.py",
-        "dict(self._unadopted) if self._only is None else self._only", "dict(self._unadopted)", 4,
+        "self._intake.begin(dict(announced.entries))", "self._intake.begin(dict(self._unadopted))", 4,
     ),
     Mutant(
         "a push of one message is taken for all that was told", "gossip/exchange.py",
-        "adopt = {dot.origin: dot.stamp}", "adopt = {**self._unadopted, dot.origin: dot.stamp}", 420,
+        "begin_push({dot.origin: dot.stamp}", "begin_push({**self._unadopted, dot.origin: dot.stamp}", 420,
     ),
     Mutant(
         "an acknowledged push is taken for all that we have", "gossip/exchange.py",
@@ -121,7 +121,7 @@ MUTANTS = [
     ),
     Mutant(
         "a snapshot join is adopted as a delta", "gossip/exchange.py",
-        "join=cut.join is not None)", "join=False)", 5,
+        "join=cut.join is not None,", "join=False,", 5,
     ),
     Mutant(
         "the last block of a stream is not applied", "store/_streams.py",
@@ -136,6 +136,58 @@ MUTANTS = [
         "a stream in slices is not of one instant", "store/_streams.py",
         "block = self._cut.read(_SLICE_ROWS)",
         "self._cut._capture._former.clear(); block = self._cut.read(_SLICE_ROWS)", 166,
+    ),
+    Mutant(
+        "a stream goes on although the floor rose", "crdt/replica.py",
+        "is_ours = held.arrival <= self.arrival and self.cursor_floor <= held.arrival",
+        "is_ours = held.arrival <= self.arrival", 230,
+    ),
+    Mutant(
+        "rows that changed before the position are forgotten", "crdt/table.py",
+        "chosen = list(map(first.__gt__, changed))", "chosen = [False] * len(changed)", 30,
+    ),
+    Mutant(
+        "a position of another life is taken for one of this", "store/_streams.py",
+        "if where == life else None", "if where else None", 0,
+    ),
+    Mutant(
+        "a position is told before its rows", "gossip/stream.py",
+        "self._ends[0][0] <= self._out:", "self._ends[0][0] <= self._out + 64:", 0,
+    ),
+    Mutant(
+        "a snapshot join goes on as what the peer lacks", "crdt/replica.py",
+        "told, join, Lacks(None if join else known), below", "told, join, Lacks(known), below", 0,
+    ),
+    Mutant(
+        "what goes on is adopted by the vector of the old cut", "gossip/exchange.py",
+        "stage = self._intake.begin_full(dict(self._unadopted), there, goes_on=goes_on)",
+        "stage = self._intake.begin_full({} if goes_on else dict(self._unadopted), there, goes_on=goes_on)", 0,
+    ),
+    Mutant(
+        "what goes on as a join keeps the old cut's vector", "gossip/exchange.py",
+        "there, goes_on=goes_on)", "VersionVector() if there and goes_on else there, goes_on=goes_on)", 0,
+    ),
+    Mutant(
+        "what is named again does not replace the older row", "crdt/pending.py",
+        "self.by_key.update((plain[0], plain) for plain in block.plain)",
+        "self.by_key.update((plain[0], plain) for plain in block.plain if plain[0] not in self.by_key)", 0,
+    ),
+    Mutant(
+        "the log reads a join that went on from its beginning", "log/fold.py",
+        "decoded = chain(reversed(last), chain.from_iterable(before))",
+        "decoded = reversed(list(chain(reversed(last), chain.from_iterable(before))))", 0,
+    ),
+    Mutant(
+        "what a bad stream left is kept", "gossip/node.py",
+        "if held is not None and is_sound:", "if held is not None:", 0,
+    ),
+    Mutant(
+        "who waited for a turn is not called", "gossip/node.py",
+        "return [*effects, *map(Ready, self._turns.called())]", "return effects", 0,
+    ),
+    Mutant(
+        "a turn that needs no rows does not end", "gossip/exchange.py",
+        "return bool(self._theirs_held) or self._turn.began is not None", "return bool(self._theirs_held)", 0,
     ),
 ]  # fmt: skip
 
