@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from propagul.crdt import Block, Dot, Op, Origin, Replica, Row, Stamp, codec
 from propagul.errors import PeerProtocolError
-from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Received, Wrote, messages
+from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Settled, Wrote, messages
 from propagul.gossip.lanes import Lane
 from propagul.gossip.messages import Delta, Digest, Hello, Message, Pulse, Push
+from propagul.gossip.turns import AT_ONCE, Turn
 from propagul.link.base import NodeId
 from propagul.store._namespace import Namespace
 from tests.crdt.blocks import dots, entries
@@ -306,6 +307,25 @@ def test_a_position_that_is_none_of_ours_is_answered_by_the_whole() -> None:
         assert isinstance(told, Digest)
         assert (told.rows_follow, told.goes_on) == (True, False)
         assert [type(chunk) for chunk in chunks] == [Delta]
+
+
+def test_whose_turn_comes_when_it_lacks_nothing_any_more_ends_it_by_an_empty_delta() -> None:
+    pair = Pair()
+    others = [Turn(pair.node._turns, LinkKey(number)) for number in range(7, 7 + AT_ONCE)]
+    assert all(turn.take() for turn in others)
+    assert pair.writes(*(f"k{number}" for number in range(30_000))) == []
+    pair.gets(Digest(space=0, entries=tuple(pair.space.hello()[1])))  # it has it all from elsewhere
+    assert pair.sends() == []
+    others[0].leave()
+    assert Ready(LINK) in pair.node.handle(Settled(""), 0.0)
+    told, *chunks = pair.sends()
+    assert isinstance(told, Digest)
+    assert told.rows_follow
+    assert chunks == [Delta(space=0, last=True, chunk=b"\x00")]
+    late = Turn(pair.node._turns, LinkKey(99))
+    assert not late.take()
+    pair.gets(Digest(space=0, applied=True))
+    assert late.began is not None
 
 
 def test_a_namespace_that_only_the_peer_has_is_left_alone() -> None:

@@ -258,6 +258,23 @@ def test_a_delta_does_not_go_on_where_the_floor_alone_tells_of_removals(tmp_path
     receiver.close()
 
 
+def test_a_position_means_nothing_in_another_life_of_its_sender(tmp_path: Path) -> None:
+    """Its slots and arrivals are others then, though it holds the same rows."""
+    path, shown = tmp_path / "sender", {f"k{number}": number for number in range(1000)}
+    sender = AgentStateStore("room", port=None, path=path)
+    for key, value in shown.items():
+        sender.set(key, value)
+    _, known, _ = AgentStateStore("room", port=None)._state.hello()
+    broken = sender._state.cut(after=0, known=known, told=0)
+    assert len(list(islice(taken(broken.blocks()), 3))) == 3
+    assert sender._state.cut(after=0, known=known, told=0, held=broken.position).goes_on
+    sender.close()
+    again = AgentStateStore("room", port=None, path=path)
+    assert again.get_all() == shown
+    assert not again._state.cut(after=0, known=known, told=0, held=broken.position).goes_on
+    again.close()
+
+
 def test_blocks_of_a_stream_that_went_on_keep_their_order_in_the_log() -> None:
     log = MemoryLog()
     staged = Journal(log).stage("")
