@@ -99,8 +99,7 @@ class GossipNode:
         self._lanes = Lanes(jitter)
         self._lanes_at = NEVER
         self._asked_at: dict[str, float] = {}
-        self._turns = Turns()
-        self._held = HeldStreams()
+        self._turns, self._held = Turns(), HeldStreams()
         self.recovering = True
         self._sparse = False
 
@@ -354,8 +353,8 @@ class GossipNode:
     def _announce_delay_s(self, space: str) -> float:
         if self._sparse:
             return self._config.sparse_announce_delay_s
-        is_patient = space in self._patient
-        return self._config.presence_announce_delay_s if is_patient else self._config.announce_delay_s
+        patient, eager = self._config.presence_announce_delay_s, self._config.announce_delay_s
+        return patient if space in self._patient else eager
 
     def _plan_to_ask(self, exchange: Exchange, now: float) -> None:
         """Ask for what a peer told of, unless it comes by itself; one neighbour after the other, not all at once."""

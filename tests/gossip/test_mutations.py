@@ -91,8 +91,7 @@ MUTANTS = [
     ),
     Mutant(
         "a push stands for more than one origin", "gossip/exchange.py",
-        "if is_simple and len(self._unsure) == 1:\n            ((origin, stamp),) = self._unsure.items()",
-        "if is_simple and self._unsure:\n            origin, stamp = max(self._unsure.items())", 0,
+        "len(self._unsure) == 1", "(len(self._unsure) == 1 or len(self._unsure) == 2 and self._unsure.popitem())", 0,
     ),
     Mutant(
         "a push hides what else was never told", "gossip/exchange.py",

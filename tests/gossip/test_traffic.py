@@ -216,7 +216,7 @@ def test_a_stalled_peer_has_at_most_one_delta_outstanding() -> None:
     late = [link.write(f"k{number % 100}", b"%d" % number) for number in range(10_000)]
     assert not any(late)
     exchange = link.node._peers[LinkKey(1)].exchanges[""]
-    held = [getattr(exchange, name) for name in ("theirs", "_unadopted", "_stage", "_hello_vector")]
+    held = [getattr(exchange, name) for name in ("theirs", "_unadopted", "_hello_vector")]
     assert [len(part) for part in held if part is not None] == [0, 0]
     ack = messages.encode(messages.Digest(space=0, applied=True))
     assert link.node.handle(Received(LinkKey(1), ack), 0.0)
