@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from propagul.errors import IdentityError
-from propagul.link.identity import node_id, public_bytes
-
-if TYPE_CHECKING:
-    from propagul.link.base import NodeId
+from propagul.link.base import NodeId
+from propagul.link.identity import node_id, public_bytes, verify
 
 _FROM = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _UNTIL = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
@@ -67,7 +64,10 @@ def holder(certificate: x509.Certificate) -> NodeId:
     Raises:
         IdentityError: The key is not Ed25519.
     """
-    public = certificate.public_key()
+    try:
+        public = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise IdentityError("a certificate is damaged") from error
     if not isinstance(public, Ed25519PublicKey):
         raise IdentityError("a certificate of this protocol holds an Ed25519 key")
     return node_id(public.public_bytes_raw())
@@ -81,6 +81,11 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
     except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
         return False
     return limits.ca
+
+
+def made_by(certificate: x509.Certificate, authority: str) -> bool:
+    """Tell whether the authority with this public key (spelt as a node's id) signed `certificate`."""
+    return verify(NodeId(authority), certificate.signature, certificate.tbs_certificate_bytes)
 
 
 def _certificate(

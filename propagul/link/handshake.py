@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from propagul.link.base import Address, Purpose
 
 
+class UnknownCertificateError(IdentityError):
+    """We did not take the certificate that the acceptor showed; it may have another one."""
+
+
+class CertificateRefusedError(IdentityError):
+    """The acceptor did not take the certificate that we showed; we may have another one."""
+
+
 async def open_stream(address: Address, context: ssl.SSLContext, timeout_s: float) -> FrameStream:
     """Connect and do the TLS handshake as the dialler. The caller sends the hello by `ask` and owns the stream.
 
@@ -33,11 +41,11 @@ async def open_stream(address: Address, context: ssl.SSLContext, timeout_s: floa
     try:
         async with asyncio.timeout(timeout_s):
             await stream.start_tls(context, server_side=True, timeout_s=2 * timeout_s)
-    except TimeoutError as error:
+    except (TimeoutError, OSError) as error:
         if stream.verdict.failure is not None:
-            raise _handshake_error(address, stream.verdict.failure) from error
-        raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
-    except OSError as error:
+            raise UnknownCertificateError(_foreign_sentence(address)) from error
+        if isinstance(error, TimeoutError):
+            raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
         raise _handshake_error(address, error) from error
     finally:
         if not stream.encrypted:
@@ -50,7 +58,7 @@ async def ask(stream: FrameStream, address: Address, purpose: Purpose, timeout_s
 
     Raises:
         LinkError: The acceptor refused; the message says why.
-        IdentityError: It did not accept our certificate.
+        IdentityError: It did not accept our certificate, or says that we are no member any more.
     """
     opened = False
     try:
@@ -115,10 +123,12 @@ def _connect_sentence(address: Address, error: OSError) -> str:
 def _handshake_error(address: Address, error: BaseException | None) -> IdentityError | LinkError:
     match cause_of(error):
         case Cause.FOREIGN:
-            return IdentityError(
-                f"{address} belongs to {Cause.FOREIGN}: check that both machines have the same room name and secret"
-            )
+            return CertificateRefusedError(_foreign_sentence(address))
         case Cause.GARBAGE:
             return LinkError(f"{address} does not speak this protocol")
         case Cause.HUNG_UP:
             return LinkError(f"{address} hung up during the handshake")
+
+
+def _foreign_sentence(address: Address) -> str:
+    return f"{address} belongs to {Cause.FOREIGN}: check that both machines have the same room name and secret"

@@ -14,8 +14,9 @@ import traceback
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, PropagulError
-from propagul.link.base import Address, NodeId, Purpose
+from propagul.link.base import FIRST_FRAME_BYTES_MAX, Address, NodeId, Purpose
 from propagul.link.certificates import holder, parse_certificate
+from propagul.link.credentials import Standing
 from propagul.link.messages import PROTOCOL_VERSION, Hello, RefusalCode, pack_ok, pack_refusal, unpack_hello
 from propagul.link.refusals import TOO_MANY, Doorstep, RefusalBook, Visitor
 from propagul.link.stream import FrameStream
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from propagul.link.base import Link
     from propagul.link.credentials import Credentials
     from propagul.link.invite import InviteGate
+    from propagul.link.open_links import OpenLinks
 
 _log = logging.getLogger("propagul.link")
 
@@ -35,7 +37,13 @@ _OBJECTIONS: dict[RefusalCode, str] = {
     RefusalCode.VERSION: "another protocol version",
     RefusalCode.PURPOSE: "asked for a purpose that is not served here",
     RefusalCode.INVITE: "an invite used for more than joining, or joining without an invite",
+    RefusalCode.REVOKED: Standing.REVOKED.value,
+    RefusalCode.SECRET: Standing.FORMER.value,
 }
+
+
+_PROOF_BYTES_MAX = FIRST_FRAME_BYTES_MAX - 256
+"""A longer proof, after some twenty changes of the secret, would not fit into the answer."""
 
 
 class _TurnedAwayError(Exception):
@@ -53,10 +61,11 @@ class TcpListener:
         invites: InviteGate | None,
         doorstep: Doorstep[FrameStream],
         book: RefusalBook,
+        opened: OpenLinks,
         handshake_timeout_s: float,
     ) -> None:
         self._credentials, self._accept, self._invites = credentials, dict(accept), invites
-        self._doorstep, self._book, self._timeout_s = doorstep, book, handshake_timeout_s
+        self._doorstep, self._book, self._opened, self._timeout_s = doorstep, book, opened, handshake_timeout_s
         self._mine: set[Visitor[FrameStream]] = set()
         self._closed, self._emptied = asyncio.Event(), asyncio.Event()
         self._emptied.set()
@@ -167,16 +176,44 @@ class TcpListener:
         invites = tuple(self._invites.open_certificates()) if self._invites is not None else ()
         context = self._credentials.acceptor_context(invites)
         await stream.start_tls(context, server_side=False, timeout_s=2 * self._timeout_s)
+        await self._turn_away_excluded(stream)
         peer, invited = self._who(stream, invites)
-        hello = unpack_hello(await stream.receive())
+        if not invited:
+            self._opened.add(stream, peer)
+        hello = unpack_hello(await self._first_frame(stream))
         objection = self._objection(hello, invited=invited)
         if objection is not None:
-            await stream.send(pack_refusal(objection))
-            await stream.aclose()
-            raise _TurnedAwayError(_OBJECTIONS[objection])
+            await self._refuse(stream, objection)
         stream.allow_long_frames()
         await stream.send(pack_ok())
         return TcpLink(stream, peer=peer, purpose=Purpose(hello.purpose), dialed=False)
+
+    async def _turn_away_excluded(self, stream: FrameStream) -> None:
+        """Tell one who was a member that it is none any more, once it has said what for."""
+        try:
+            standing, tag = self._credentials.standing(stream.peer_certificate() or b"")
+        except IdentityError:
+            return
+        if standing is Standing.REVOKED:
+            await stream.receive()
+            await self._refuse(stream, RefusalCode.REVOKED)
+        if standing is Standing.FORMER:
+            await stream.receive()
+            proof = self._credentials.ring.proofs.get(tag, b"")
+            await self._refuse(stream, RefusalCode.SECRET, proof if len(proof) <= _PROOF_BYTES_MAX else b"")
+
+    async def _refuse(self, stream: FrameStream, code: RefusalCode, proof: bytes = b"") -> None:
+        await stream.send(pack_refusal(code, proof))
+        await stream.aclose()
+        raise _TurnedAwayError(_OBJECTIONS[code])
+
+    async def _first_frame(self, stream: FrameStream) -> bytes:
+        try:
+            return await stream.receive()
+        except ClosedError:
+            if cause_of(stream.failure) is Cause.FOREIGN:  # one that we know does not know who made our certificate
+                self._credentials.show_another()
+            raise
 
     def _who(self, stream: FrameStream, invites: Sequence[str]) -> tuple[NodeId, bool]:
         """Return whose certificate the peer showed, and whether it is an invite's."""

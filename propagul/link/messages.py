@@ -2,7 +2,7 @@
 
 hello    [`propagul`, version, purpose]   dialler to acceptor, the first frame
 ok       [`ok`, version]                  acceptor to dialler: the link is open
-refused  [`refused`, code, version]       acceptor to dialler, then it closes
+refused  [`refused`, code, version, ...]  acceptor to dialler, then it closes
 
 Later versions may add elements at the end of a list; they are ignored here. A refusal is a code, never a sentence: no
 text of a peer reaches people.
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgpack
 
-from propagul.errors import LinkError, PeerProtocolError
+from propagul.errors import IdentityError, LinkError, PeerProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from propagul.link.base import Address
 
@@ -38,6 +38,27 @@ class RefusalCode(enum.StrEnum):
     VERSION = "version"
     PURPOSE = "purpose"
     INVITE = "invite"
+    REVOKED = "revoked"
+    SECRET = "secret"  # noqa: S105 - a word
+
+
+_EXCLUDED: Mapping[str, str] = {
+    RefusalCode.REVOKED: "this machine is a revoked member; to let it in again, give it a new identity and an invite",
+    RefusalCode.SECRET: "the secret of this room was changed while this machine was away; "
+    "give it the new secret, or a new invite",
+}
+
+
+class SecretChangedError(IdentityError):
+    """The acceptor says that our authority ended.
+
+    Attributes:
+        proof: The deed that ended it, as the acceptor gave it: unverified.
+    """
+
+    def __init__(self, message: str, proof: bytes) -> None:
+        self.proof = proof
+        super().__init__(message)
 
 
 class Hello(NamedTuple):
@@ -94,9 +115,9 @@ def pack_ok() -> bytes:
     return pack([_OK, PROTOCOL_VERSION])
 
 
-def pack_refusal(code: RefusalCode) -> bytes:
-    """Encode the answer that opens none."""
-    return pack([_REFUSED, code.value, PROTOCOL_VERSION])
+def pack_refusal(code: RefusalCode, proof: bytes = b"") -> bytes:
+    """Encode the answer that opens none; `proof` goes with `SECRET`."""
+    return pack([_REFUSED, code.value, PROTOCOL_VERSION, *([proof] if proof else [])])
 
 
 def check_answer(frame: bytes, address: Address, purpose: str) -> None:
@@ -104,11 +125,17 @@ def check_answer(frame: bytes, address: Address, purpose: str) -> None:
 
     Raises:
         LinkError: It does not; the message says why.
+        IdentityError: It does not, because we are no member any more.
         PeerProtocolError: It is no answer.
     """
     match unpack(frame):
         case [word, int(), *_] if word == _OK:
             return
+        case [word, str(code), int(), *more] if word == _REFUSED and code in _EXCLUDED:
+            sentence = f"{address} refused: {_EXCLUDED[code]}"
+            if code == RefusalCode.REVOKED:
+                raise IdentityError(sentence)
+            raise SecretChangedError(sentence, more[0] if more and isinstance(more[0], bytes) else b"")
         case [word, str(code), int(version), *_] if word == _REFUSED:
             raise LinkError(_refusal_sentence(code, version, address, purpose))
         case _:
