@@ -122,6 +122,12 @@ class Credentials:
         return ring.certificates[ring.shown[0]]
 
     @property
+    def newest_der(self) -> bytes:
+        """The certificate (DER) of the newest authority that made us one: how others see which we have adopted."""
+        ring = self.ring
+        return ssl.PEM_cert_to_DER_cert(ring.certificates[ring.newest])
+
+    @property
     def ca_pems(self) -> tuple[str, ...]:
         """Certificates of the authorities we trust, our own first; two during a rotation of the secret."""
         return self.ring.ca_pems
@@ -227,7 +233,7 @@ class Credentials:
         Args:
             choice: Which certificate to show, below `choices`.
         """
-        return self._context(ssl.PROTOCOL_TLS_SERVER, choice, self.ring.ca_pems)
+        return self._context(ssl.PROTOCOL_TLS_SERVER, choice, self.ring.ca_pems or (self.certificate_pem,))
 
     def asking_context(self, choice: int = 0) -> ssl.SSLContext:
         """Return the context of a dialler that only asks why it was refused: it checks nobody's certificate."""
@@ -244,7 +250,7 @@ class Credentials:
         """
         ring = self.ring
         trusted = (*ring.ca_pems, *ring.ended.values(), *extra_trust)
-        return self._context(ssl.PROTOCOL_TLS_CLIENT, self._turn, trusted)
+        return self._context(ssl.PROTOCOL_TLS_CLIENT, self._turn, trusted or (self.certificate_pem,))
 
     def show_another(self) -> None:
         """A member did not take what our listener showed: show the next of our certificates from now on."""

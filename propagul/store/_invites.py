@@ -33,7 +33,7 @@ class InviteBook:
         self._issuer = issuer
         self._time_ns = time_ns
 
-    def issue(self, room: str, addresses: Sequence[Address], *, expires_s: int, uses: int) -> str:
+    def issue(self, room: str, addresses: Sequence[Address], *, expires_s: int, uses: int, admin: bool = False) -> str:
         """Open an invite and return its token, which is shown once and kept nowhere."""
         self._sweep()
         invite = Invite.new(addresses=addresses, room=room, issuer=self._issuer)
@@ -42,6 +42,7 @@ class InviteBook:
             "expires_s": self._now_s() + expires_s,
             "uses": uses,
             "used_by": [],
+            "admin": admin,
         }
         self._write(invite.invite_id, row)
         return invite.encode()
@@ -53,6 +54,11 @@ class InviteBook:
         """
         rows = (self._row(key.removeprefix(PREFIX)) for key, _ in live(self._space.blocks(), PREFIX))
         return [cast("str", row["certificate"]) for row in rows if row is not None and not self._ended(row)]
+
+    def is_admin(self, invite_id: str) -> bool:
+        """Whether its joiners are to hold the secret."""
+        row = self._row(invite_id)
+        return row is not None and row.get("admin") is True
 
     def redeem(self, invite_id: str, joiner: NodeId, host: str) -> None:
         """Use an invite up by one. A joiner that lost the answer may ask again with the same identity.

@@ -19,6 +19,7 @@ from propagul.link.local import is_local
 from propagul.store._addresses import advertised, parse_addresses
 from propagul.store._mesh import Mesh
 from propagul.store._report import Member, PeerSync, SyncReport
+from propagul.store._roll import MEMBERS
 from propagul.store._spaces import PRESENCE, STATE
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from propagul.store._presence import Presence
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
+    from propagul.store._roll import Roll
 
-MEMBERS = "members/"
 _GOODBYE_S = 2.0
 _ASK_AGAIN_S = 0.2
 _REMEMBER_S = 3600.0
@@ -62,6 +63,7 @@ class Parts:
     clock: Clock
     credentials: Credentials | None
     invites: InviteBook | None
+    roll: Roll
     processes: Processes | None
     pressure: Pressure
     tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
@@ -97,6 +99,7 @@ class Network:
         """
         self._listen, self._advertise = listen, advertise
         self._at_door = self._processes is None or await self._processes.try_door()
+        self._parts.roll.tend_in(self.loop, lambda: self._at_door)
         if self._at_door:
             await self._open_port()
         started = asyncio.Event()
@@ -296,12 +299,14 @@ class Network:
             await serve_join(link, self._parts.credentials, self._parts.invites)
 
     def _member_row(self) -> dict[str, object]:
-        return {"label": self._parts.label, "addresses": [[a.host, a.port] for a in self.addresses]}
+        places = [[address.host, address.port] for address in self.addresses]
+        return {"label": self._parts.label, "addresses": places, **self._parts.roll.announcement()}
 
     def _chores(self) -> None:
         self._parts.presence.refresh()
         if self._at_door:
             self._tend_members()
+        self._parts.roll.tend(self._at_door)
         for name, space in self._parts.spaces.items():
             space.tidy(functools.partial(self._node.all_past, name))
 
@@ -329,7 +334,7 @@ class Network:
             for key, heard in self._parts.presence.get_all(MEMBERS).items()
             if isinstance(heard.value, dict) and key != MEMBERS + self._me
         }
-        return {node: addresses for node, addresses in told.items() if addresses}
+        return {node: at for node, at in told.items() if at and not self._parts.roll.is_revoked(node)}
 
     def _all_settled(self) -> bool:
         """Whether there is nothing more to wait for before `start` returns."""

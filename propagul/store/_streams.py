@@ -86,7 +86,7 @@ class IncomingStream:
         """See `Incoming.add`."""
         received = codec.decode_block(block)
         decoded = self._space.traffic.admit(received)
-        if len(decoded) < len(received):
+        if decoded is not received:
             self._space.traffic.refused_rows += len(received) - len(decoded)
             block = codec.encode_block(decoded)
         self._raw.append(block)

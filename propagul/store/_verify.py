@@ -26,13 +26,12 @@ from propagul.log.recovery import Replay
 from propagul.log.segment import SegmentFile, segment_path, segment_paths
 from propagul.log.snapshot_reader import read_snapshot, snapshot_path
 from propagul.store._holdings import holdings_of
-from propagul.store._spaces import STATE
+from propagul.store._spaces import OWN, ROOM, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-OWN: Final = "own"
 
 _LOG_ID: Final = re.compile(r"[0-9a-f]{16}")
 _TRIES: Final = 5
@@ -95,7 +94,7 @@ class _Reading:
         self._directory = directory
         self._first = first
         self._log_id = int(directory.name, 16)
-        self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN)}
+        self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN, ROOM)}
         self._reader = EventReader(directory, self._log_id)
         self._fold: Fold | None = Fold(self._replicas, self._reader.read)
         self._fold.cold = cold_if_large(directory, self._reader.read)
