@@ -20,7 +20,7 @@ from propagul.link.room import short_tag
 from propagul.link.tls import OutspokenSSLObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from propagul.link.base import NodeId
     from propagul.link.identity import Identity
@@ -46,9 +46,10 @@ class Credentials:
     Attributes:
         identity: Who we are.
         ring: Whom we trust, and what we can show. Replaced, never changed.
+        linked: Who has proven itself on a link that is open now. Set by the transport.
     """
 
-    __slots__ = ("_authority", "_contexts", "_listeners", "_turn", "identity", "ring")
+    __slots__ = ("_authority", "_contexts", "_listeners", "_turn", "identity", "linked", "ring")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Credentials:
         self._contexts: dict[object, ssl.SSLContext] = {}
         self._listeners: list[Callable[[], None]] = []
         self._turn = 0
+        self.linked: Callable[[], Collection[NodeId]] = tuple
         if self.member(certificate_pem) != identity.node:
             raise IdentityError("this certificate was made for another node's key")
 

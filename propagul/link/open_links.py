@@ -31,6 +31,7 @@ class OpenLinks:
         self._proven: list[_Proven] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         credentials.listen(self._note_change)
+        credentials.linked = self.nodes
 
     def add(self, stream: FrameStream, node: NodeId) -> None:
         """Remember a connection. Call it in the turn of the loop in which the other end's certificate was judged."""
@@ -38,6 +39,10 @@ class OpenLinks:
         self._loop = asyncio.get_running_loop()
         self._proven = [proven for proven in self._proven if not proven.connection.is_closing()]
         self._proven.append(_Proven(stream.connection, node, tag))
+
+    def nodes(self) -> set[NodeId]:
+        """Who is at the other end of an open connection. From any thread."""
+        return {proven.node for proven in self._proven if not proven.connection.is_closing()}
 
     def _note_change(self) -> None:
         loop = self._loop

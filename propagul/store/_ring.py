@@ -247,10 +247,11 @@ class Ring:
                 yield pack_revoked(line, authority, node)
 
     def _members(self) -> set[NodeId]:
-        """Who has proven to be a member, by a deed or by the certificate it announces; the revoked left out."""
+        """Who has proven to be a member: by a deed, a certificate it announces, or a link. The revoked left out."""
         ring = self._credentials.ring
         known = {deed.node for deed in self._all(Certified) if deed.lineage.tag in ring.trusted}
         known |= {node for node in self._heard if self._announced(node)}
+        known.update(self._credentials.linked())
         return known - ring.revoked - {self._credentials.node}
 
     def _announced(self, node: NodeId) -> str:
