@@ -13,18 +13,14 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cryptography.x509 import BasicConstraints, ExtensionNotFound
-
 from propagul.errors import IdentityError, PeerProtocolError
 from propagul.link.base import NodeId
-from propagul.link.certificates import holder, issued_by, made_by, parse_certificate
+from propagul.link.certificates import holder, is_members, issued_by, made_by, parse_certificate
 from propagul.link.identity import node_id, public_bytes, verify
 from propagul.link.lineage import Lineage
 from propagul.link.messages import pack, unpack
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from propagul.link.identity import Identity
     from propagul.link.room import RoomAuthority
 
@@ -202,7 +198,7 @@ def _member(der: bytes, lineage: Lineage) -> tuple[NodeId, str]:
     """
     pem = ssl.DER_cert_to_PEM_cert(der)
     certificate = parse_certificate(pem)
-    if not made_by(certificate, lineage.tag) or _is_authority(certificate):
+    if not made_by(certificate, lineage.tag) or not is_members(certificate):
         raise IdentityError("a certificate is not of the authority it is published under")
     return holder(certificate), pem
 
@@ -218,13 +214,6 @@ def _authority(der: bytes) -> tuple[str, str]:
     if not issued_by(certificate, certificate):
         raise IdentityError("a certificate is no authority's")
     return holder(certificate), pem
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
-    except (ExtensionNotFound, ValueError):
-        return True  # members' certificates say that they are none
 
 
 def _der(pem: str) -> bytes:

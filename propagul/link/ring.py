@@ -134,14 +134,17 @@ def trusted_tags(lines: Lines, ends: Mapping[str, Collection[str]], own: str) ->
         ends: For each that ended, who says so.
         own: Our newest one.
     """
-    gone = {former for ended in ends for former in lines[ended]}
-    return {tag for tag in lines if tag not in gone and _has_survived(tag, lines, ends, own)}
+    heirs_of: dict[str, set[str]] = defaultdict(set)
+    for ended, heirs in ends.items():
+        for former in lines[ended]:  # what came before it has ended with it
+            heirs_of[former].update(heirs)
+    return {tag for tag in lines if tag not in heirs_of and _has_survived(tag, lines, heirs_of, own)}
 
 
-def _has_survived(tag: str, lines: Lines, ends: Mapping[str, Collection[str]], own: str) -> bool:
+def _has_survived(tag: str, lines: Lines, heirs_of: Mapping[str, set[str]], own: str) -> bool:
     """Whether for each authority before it that ended, it is of the line that ended it."""
     for former in lines[tag]:
-        heirs = ends.get(former, ())
+        heirs = heirs_of.get(former, set())
         ours = [heir for heir in heirs if _is_one_line(heir, own, lines)] or heirs
         if heirs and not any(_is_one_line(heir, tag, lines) for heir in ours):
             return False

@@ -83,7 +83,7 @@ def test_a_tunnel_that_was_handed_over_is_cut_too(tmp_path: Path) -> None:
         def __init__(self) -> None:
             self.lost = asyncio.Event()
 
-        def connection_lost(self, exc: Exception | None) -> None:
+        def connection_lost(self, _: Exception | None) -> None:
             self.lost.set()
 
     async def scenario() -> None:
