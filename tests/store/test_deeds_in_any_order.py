@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from propagul import AgentStateStore
 from propagul.crdt import REGISTER, REMOVE, Op, Origin, Packed, Replica, Stamp, codec
 from propagul.link import Credentials, Identity, RoomAuthority
 from propagul.link.deeds import (
@@ -27,6 +28,8 @@ from propagul.store._namespace import Namespace
 from propagul.store._ring import Ring
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from propagul.link.ring import KeyRing
 
 ROOM = "room"
@@ -170,7 +173,7 @@ def test_a_removal_removes_nothing(first: bool) -> None:  # noqa: FBT001 - a par
     assert [key for key, _ in store.rows()] == [revocation.key]
 
 
-def test_a_bad_sibling_is_left_out_and_a_good_one_kept() -> None:
+def test_a_bad_sibling_is_left_out_and_a_good_one_kept_in_memory_and_in_the_log(tmp_path: Path) -> None:
     store, revocation = Store(), deed(pack_revoked(LINE1, FIRST, FOE.node))
     here, there = Replica(Origin(7)), Replica(Origin(8))
     here.apply(here.prepare([Op(revocation.key, REGISTER, revocation.value)], Stamp(1)))  # type: ignore[arg-type]
@@ -179,10 +182,22 @@ def test_a_bad_sibling_is_left_out_and_a_good_one_kept() -> None:
     there.merge([cut], list(here.vector), Stamp(1), None)
     block = there.capture().read(100)
     assert len(block.other[0][1].siblings) == 2
-    stream = store.space.incoming()
-    stream.add(codec.encode_block(block))
-    stream.apply(list(there.vector), None)
+    on_disk = opened(tmp_path)
+    for space in (store.space, on_disk._spaces["room"]):
+        stream = space.incoming()
+        stream.add(codec.encode_block(block))
+        stream.apply(list(there.vector), None)
     assert store.rows() == [(revocation.key, [revocation.value])]
+    on_disk.close()
+    again = opened(tmp_path)
+    assert dict(rows_of(again._spaces["room"].blocks()))[revocation.key].siblings[0].payload == revocation.value
+    assert len(dict(rows_of(again._spaces["room"].blocks()))[revocation.key].siblings) == 1
+    again.close()
+
+
+def opened(path: Path) -> AgentStateStore:
+    credentials = Credentials.from_grant(ME, FIRST.certify(ME.node), FIRST.ca_pem)
+    return AgentStateStore(ROOM, port=None, path=path, credentials=credentials)
 
 
 def test_a_store_opened_with_a_later_secret_admits_what_comes_from_its_line() -> None:
