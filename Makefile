@@ -38,8 +38,10 @@ sim: setup ## both simulators over SEEDS schedules from FROM on; a failure print
 	@$(RUN) -m tests.state.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.simulator $(FROM) $(SEEDS)
 
-fuzz: setup ## hostile bytes for every decoder, for SECONDS, from the seed FROM on; a failure prints the line that replays it
+fuzz: setup ## hostile bytes for every decoder, for SECONDS by seeds from FROM on, then for SECONDS where coverage leads
 	@$(RUN) -m tests.fuzz $(FROM) $(SECONDS)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --group fuzz || true
+	@$(RUN) -m tests.guided $(SECONDS)
 
 lint: setup ## format, lint, types and the arrows between the rooms
 	@$(RUN) -m ruff check

@@ -65,7 +65,8 @@ class LanDiscovery:
             room_tag: The same for all nodes of a room, and telling nothing of its secret.
             node: This node's identity; the first characters of it are announced.
             port: Where this node listens.
-            addresses: IP addresses of this node; host names among them are left out.
+            addresses: IP addresses of this node on the LAN; host names among them are left out. Without any it looks
+                for others and announces nothing.
             found: Takes each address that was found.
             interfaces: IP addresses of the interfaces to use; all of them when None.
         """
@@ -82,7 +83,8 @@ class LanDiscovery:
         """Announce and look. Without multicast on this machine it logs so and does nothing."""
         try:
             self._zeroconf = AsyncZeroconf(interfaces=self._interfaces, ip_version=IPVersion.V4Only)
-            await self._zeroconf.async_register_service(self._service, cooperating_responders=True)
+            if self._service.addresses:
+                await self._zeroconf.async_register_service(self._service, cooperating_responders=True)
         except (OSError, Error, NonUniqueNameException, BadTypeInNameException) as problem:
             logger.warning("mdns.unavailable reason=%s", getattr(problem, "strerror", None) or type(problem).__name__)
             await self.aclose()

@@ -64,6 +64,22 @@ async def obtain(settings: Settings) -> Membership:
     return membership
 
 
+def held(settings: Settings) -> Credentials | None:
+    """Return the membership that this box has already, if any. Makes and changes nothing.
+
+    Raises:
+        ConfigError: There is one and it cannot be used.
+    """
+    key = settings.data_dir / "identity.key"
+    try:
+        identity = Identity.load_or_create(key) if key.exists() else Identity.generate()
+        return _held(settings, Home(settings.data_dir), identity)
+    except IdentityError as error:
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"the data directory {settings.data_dir} cannot be used: {error.strerror}") from error
+
+
 async def _obtain(settings: Settings, identity: Identity, invites: Sequence[Invite]) -> Membership:
     home = Home(settings.data_dir)
     held = _held(settings, home, identity)

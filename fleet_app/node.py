@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from fleet_app.addresses import advertised, is_loopback, parse_address
+from fleet_app.addresses import advertised, is_loopback, on_lan, parse_address
 from fleet_app.admin import AdminApi, NodeFile, create_admin_token, remove_node_file, write_node_file
 from fleet_app.backends import Scanner
 from fleet_app.custody import Custody, rotation_reply
@@ -25,7 +25,7 @@ from fleet_app.gateway import Gateway, ServingSide, front_application, front_run
 from fleet_app.heartbeat import INTERVAL_S, Heartbeat
 from fleet_app.home import ROOM
 from fleet_app.roster import NODES, Roster
-from propagul import AgentStateStore, IdentityError, LinkError, StoreLocked, __version__
+from propagul import AgentStateStore, GossipConfig, IdentityError, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
 
 _SYNC_S_MAX = 3.0
+_GOSSIP = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0)
+"""A box that hangs is seen to within seconds: people look at the page to learn that."""
 
 
 class Node:
@@ -175,14 +177,15 @@ class Node:
         self.gateway = Address(self.settings.gateway.host, int(self._runner.addresses[0][1]))
 
     async def _open_lan(self) -> None:
-        listening = self.store.addresses
-        if self.settings.mdns and not is_loopback(self.settings.listen.host) and listening:
+        if self.settings.mdns and not is_loopback(self.settings.listen.host) and self.store.addresses:
+            hosts = [address.host for address in on_lan(self.settings.listen)]
             self._lan = LanDiscovery(
                 room_tag=self._membership.credentials.room_tag,
                 node=self.store.node,
-                port=listening[0].port,
-                addresses=[address.host for address in listening],
+                port=self.store.addresses[0].port,
+                addresses=hosts,
                 found=lambda address: self.store.add_peer(*address),
+                interfaces=[host for host in hosts if ":" not in host] or None,
             )
             await self._lan.start()
 
@@ -222,9 +225,11 @@ def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
             port=listen.port,
             host=listen.host,
             path=settings.data_dir / "state",
+            config=_GOSSIP,
             credentials=membership.credentials,
             advertise=advertised(listen),
             alone=True,
+            owned=(NODES,),
         )
     except StoreLocked as error:
         raise ConfigError(f"{error}; a second node on this box needs a --data-dir of its own") from error

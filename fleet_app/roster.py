@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from fleet_app.view import FleetView, NodeView
 from propagul.link import NodeId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from fleet_app.view import Reach
     from propagul import AgentStateStore, Heard
@@ -29,6 +29,8 @@ _FRESH_S = 0.1
 _NAME_CHARS_MAX = 64
 _ADDRESSES_MAX = 16
 _NOTICES_MAX = 8
+
+_Row = TypeVar("_Row")
 
 
 @dataclass(slots=True)
@@ -63,8 +65,8 @@ class Roster:
         return self._view
 
     def _compute(self, now: float) -> FleetView:
-        heard = {NodeId(key.removeprefix(NODES)): row for key, row in self._store.presence.get_all(NODES).items()}
-        known = {NodeId(key.removeprefix(NODES)): row for key, row in self._store.get_all(NODES).items()}
+        heard = _by_node(self._store.presence.get_all(NODES))
+        known = _by_node(self._store.get_all(NODES))
         linked = self._store.linked()
         for node, row in heard.items():
             self._note(node, row, now)
@@ -123,6 +125,12 @@ class Roster:
             for refusal in self._store.refusals()
         ]
         return (refused + [f"cannot link: {trouble}" for trouble in self._store.troubles()])[-_NOTICES_MAX:]
+
+
+def _by_node(rows: Mapping[str, _Row]) -> dict[NodeId, _Row]:
+    """Rows of nodes by their ids. What a node says below its own row makes it no second one."""
+    named = ((key.removeprefix(NODES), row) for key, row in rows.items())
+    return {NodeId(node): row for node, row in named if "/" not in node}
 
 
 def _identity(row: object, node: NodeId) -> tuple[str, tuple[str, ...]]:

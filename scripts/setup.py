@@ -182,7 +182,7 @@ def install_system_packages(level: str) -> None:
     """Install what pip cannot; name it where that is not allowed.
 
     The engine of demo and tests needs OpenMP's runtime. The tests look at the dashboard through a browser, with a font,
-    and compile a stand-in for NVIDIA's library.
+    compile a stand-in for NVIDIA's library and, as root, make networks of their own.
     """
     if sys.platform != "linux":
         return
@@ -191,6 +191,8 @@ def install_system_packages(level: str) -> None:
         found["chromium"] = any(map(shutil.which, BROWSERS))
         found["fonts-dejavu-core"] = any(next(Path(place).rglob("*.tt[fc]"), None) for place in FONT_DIRS)
         found["gcc"] = found["libc6-dev"] = shutil.which("cc")
+        if os.geteuid() == 0:
+            found["iproute2"], found["nftables"] = shutil.which("ip"), shutil.which("nft")
     missing = [package for package, there in found.items() if not there]
     if missing and not apt_install(missing):
         say(f"not installed: {', '.join(missing)}. What needs it will fail until you run: {by_hand(missing)}")

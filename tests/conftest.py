@@ -101,6 +101,8 @@ class SkipCount:
         terminalreporter.section(f"{len(self.skipped)} NOT RUN: {verdict}", sep="!", red=IN_CI, yellow=not IN_CI)
         for name, reason in sorted(self.skipped.items()):
             terminalreporter.line(f"{name}: {reason}")
+        if networks := sum(name.startswith("tests/network/") for name in self.skipped):
+            terminalreporter.line(f"{networks} network tests did not run: nothing was shown of networks that fail.")
 
 
 # Each test.

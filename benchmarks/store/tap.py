@@ -65,6 +65,11 @@ class _TappedLink:
         """See `Link`."""
         return self._inner.remote
 
+    @property
+    def version(self) -> int:
+        """See `Link`."""
+        return self._inner.version
+
     async def send(self, frame: bytes) -> None:
         """See `Link`."""
         self._frames.append(frame)

@@ -118,14 +118,14 @@ def _vector_bytes(frames: Sequence[bytes]) -> int:
     Raises:
         AssertionError: One carries rows, or entries: the vectors were not equal. Or the hellos name other namespaces.
     """
-    from propagul.gossip.messages import Digest, Hello, decode  # noqa: PLC0415
+    from propagul.gossip.messages import Digest, Hello, Pulse, decode  # noqa: PLC0415
 
     messages = [(decode(frame), len(frame)) for frame in frames]
     hellos = [message for message, _ in messages if isinstance(message, Hello)]
     (names,) = {tuple(hello.digests) for hello in hellos}
     spent = sum(_TEXT_HEADER_B + _BYTES_HEADER_B + len(hello.digests[""]) for hello in hellos)
     for message, size in messages:
-        if message is None or isinstance(message, Hello) or message.space != names.index(""):
+        if message is None or isinstance(message, Hello | Pulse) or message.space != names.index(""):
             continue
         if not isinstance(message, Digest) or message.entries:
             raise AssertionError("something was told between stores that are equal")

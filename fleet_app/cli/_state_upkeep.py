@@ -104,6 +104,8 @@ def import_file(file: str, *, dry_run: bool, path: str | None) -> None:
     click.echo(f"{done.written} {word}, {done.unchanged} already there")
     if done.settled:
         warn(f"{done.settled} leaves of maps left out: leaves below them hid them")
+    if done.owned:
+        warn(f"{done.owned} values left out: only the members that they are about may write them")
 
 
 UPKEEP: Final = (stats, verify, compact, export, import_file)

@@ -36,10 +36,15 @@ def client_of_running_node(data_dir: Path) -> AdminClient:
         FleetError: None runs there; one line that says how to start it, or under which user one runs.
     """
     if running_node(data_dir) is None:
-        hint = _hint([place for place in places(os.environ, Path.home()) if place.data_dir != data_dir])
+        hint = hint_of_another_node(data_dir)
         if hint:
             raise FleetError(f"no node runs on {data_dir}, but {hint}")
     return AdminClient.from_data_dir(data_dir)
+
+
+def hint_of_another_node(data_dir: Path) -> str:
+    """Say where a node runs, or seems to, that uses another directory than `data_dir`; empty if none does."""
+    return _hint([place for place in places(os.environ, Path.home()) if place.data_dir != data_dir])
 
 
 def places(environ: Mapping[str, str], home: Path) -> list[Place]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleet_app.cli.detect import detect
+from fleet_app.cli.doctor import doctor
 from fleet_app.cli.invite import invite
 from fleet_app.cli.revoke import revoke
 from fleet_app.cli.rotate import rotate_secret
@@ -91,7 +92,7 @@ config.add_command(show)
 for _command in (up, invite, status, revoke, rotate_secret, start):
     fleet.add_command(_command)
     mesh.add_command(_command)
-for _command in (detect, version, start):
+for _command in (detect, doctor, version, start):
     propagul.add_command(_command)
     if _command is not start:
         mesh.add_command(_command)

@@ -14,6 +14,7 @@ from propagul.crdt.dot import Stamp as Stamp
 from propagul.crdt.dot import seconds_between as seconds_between
 from propagul.crdt.dot import stamp_of_ns as stamp_of_ns
 from propagul.crdt.dot import stamps_in as stamps_in
+from propagul.crdt.merge import Apart as Apart
 from propagul.crdt.merge import Change as Change
 from propagul.crdt.merge import Merged as Merged
 from propagul.crdt.payload import ABSENT as ABSENT

@@ -14,6 +14,8 @@ from propagul.crdt.dot import Dot
 from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from propagul.crdt.block import Block
     from propagul.crdt.dot import Origin, Stamp
     from propagul.crdt.payload import Payload
@@ -37,6 +39,19 @@ class Merged(NamedTuple):
     changes: list[Change]
 
 
+class Apart(NamedTuple):
+    """Keys whose rows are joined by a rule of their own.
+
+    Attributes:
+        prefixes: How those keys begin.
+        join: What becomes of our row and one that came, given what was applied before the stream; our row itself where
+            nothing changes. What a peer says it has seen or removed does not reach it.
+    """
+
+    prefixes: tuple[str, ...]
+    join: Callable[[Row, Row, VersionVector], Row]
+
+
 class Merge:
     """One stream on its way into a replica.
 
@@ -45,16 +60,23 @@ class Merge:
         here: Our vector as it was before the stream, for as long as this is used.
         there: In a snapshot join, the sender's vector.
         changes: Where the changes of rows are told; None if nobody wants to know.
+        apart: Which keys have another rule, and which.
 
     Attributes:
         crowded: Keys that have more siblings now than a row should.
     """
 
-    __slots__ = ("_changes", "_here", "_offered", "_table", "_there", "crowded")
+    __slots__ = ("_apart", "_changes", "_here", "_offered", "_table", "_there", "crowded")
 
     def __init__(
-        self, table: Table, here: VersionVector, there: VersionVector | None, changes: list[Change] | None
+        self,
+        table: Table,
+        here: VersionVector,
+        there: VersionVector | None,
+        changes: list[Change] | None,
+        apart: Apart | None = None,
     ) -> None:
+        self._apart = apart
         self._table = table
         self._here = here
         self._there = there
@@ -101,7 +123,10 @@ class Merge:
     def join(self, key: str, theirs: Row) -> None:
         """Join any row."""
         before = self._table.row(key)
-        after = rows.join(before, theirs, self._here, self._there)
+        if self._apart is not None and key.startswith(self._apart.prefixes):
+            after = self._apart.join(before, theirs, self._here)
+        else:
+            after = rows.join(before, theirs, self._here, self._there)
         if after is not before:
             self._table.put(key, after)
             self._note(key, before)

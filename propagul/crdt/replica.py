@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt.block import Block
     from propagul.crdt.capture import Capture
+    from propagul.crdt.merge import Apart
     from propagul.crdt.payload import Action, Found
     from propagul.crdt.pending import Offer
     from propagul.crdt.row import Row
@@ -61,6 +62,7 @@ class Replica:
         clock: The clock of that origin.
         minted: The newest stamp of `origin` that is applied.
         cursor_floor: A peer whose place is below this is served by its vector or by a snapshot join.
+        apart: Keys whose rows streams join by another rule, if any. Set it before anything is applied.
         foreign: How many arrival numbers streams have used up.
         watched: Whether the short ways are closed, because changes are reported or a stream is pending.
     """
@@ -74,6 +76,7 @@ class Replica:
         self._vector = VersionVector()
         self.table = Table()
         self.cursor_floor = 0
+        self.apart: Apart | None = None
         self.watched = False
         self._reports = False
         self._pending: Pending | None = None
@@ -179,7 +182,7 @@ class Replica:
         self.settle()
         there, before = None if join is None else join.vector, self.arrival
         changes: list[Change] = []
-        stream = Merge(self.table, self.vector, there, changes if self._reports else None)
+        stream = Merge(self.table, self.vector, there, changes if self._reports else None, self.apart)
         for block in blocks:
             stream.take(block)
         if join is not None:
@@ -197,7 +200,7 @@ class Replica:
         """
         self.settle()
         here, there, before = self.vector.copy(), None if join is None else join.vector, self.arrival
-        merge = Merge(self.table, here, there, self._settled if self._reports else None)
+        merge = Merge(self.table, here, there, self._settled if self._reports else None, self.apart)
         self._pending = Pending(self.table, merge, offer, whole=join is not None)
         self.watched = True
         news = self._adopt(entries, wall, join)

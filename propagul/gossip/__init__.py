@@ -21,3 +21,4 @@ from propagul.gossip.events import Tick as Tick
 from propagul.gossip.events import Wrote as Wrote
 from propagul.gossip.messages import Hello as Hello
 from propagul.gossip.node import GossipNode as GossipNode
+from propagul.gossip.rate import RateCap as RateCap

@@ -10,27 +10,41 @@ class GossipConfig:
     """How eager, how patient.
 
     Attributes:
-        announce_delay_s: Wait this long after news from elsewhere before telling the other links of it. Raising it
-            saves small messages where everybody hears the author directly, and delays relayed rows by as much.
+        announce_delay_s: In a full mesh, wait this long after news from elsewhere before telling the other links of it.
+            Raising it saves small messages where everybody hears the author directly, and delays relayed rows by as
+            much.
         presence_announce_delay_s: The same for presence, whose owners tell everybody they are linked with themselves.
-            In a mesh of twelve this is most of what an idle node sends.
-        digest_interval_s_max: An idle link carries one digest this often (it grows there from `announce_delay_s`,
-            times 1.5 a round). Raising it saves about 4 bytes a round and finds dead links later.
-        silence_s_max: A link on which nothing arrived for this long is dropped. Keep it over three idle intervals.
-        presence_interval_s: Own presence rows are refreshed this often.
-        presence_ttl_s: Others' presence rows vanish when nothing newer arrived for this long, by our own clock.
+        sparse_announce_delay_s: The same where there are more members than links.
+        spare_delay_s: Wait this long before pushing to a peer that most likely hears of it by another way. Raising it
+            saves copies of rows and makes a lost segment felt.
+        ask_delay_s: Wait this long for what was told of before asking for it. Raising it saves copies, as above.
+        pulse_interval_s: An idle link carries one small frame this often, each way. Raising it saves about 30 bytes a
+            frame and finds a hung process later; a machine that is gone is found by its system within 11 s.
+        silence_s_max: A link on which nothing arrived for this long is dropped. Keep it over three pulses.
+        presence_interval_s: How often a store looks after its presence, its members and its old records.
+        presence_ttl_s: Others' presence rows vanish when their owner could not be reached for this long, by our own
+            clock.
+        bytes_per_s_max: One store sends at most this much to all others together, before encryption. Raising it joins
+            large rooms faster and leaves less of an uplink to others.
         redial_s_max: Unreachable addresses are tried again at least this often.
-        peers_max: Most links kept by one store; beyond that, dials stop and newcomers are turned away.
+        peers_max: Most links in a full mesh. With more members than that, each keeps `active_max` links.
+        active_max: Links kept when there are more members than `peers_max`. Raising it costs small messages and saves
+            hops.
     """
 
     announce_delay_s: float = 0.05
     presence_announce_delay_s: float = 1.0
-    digest_interval_s_max: float = 5.0
-    silence_s_max: float = 16.0
+    sparse_announce_delay_s: float = 0.005
+    spare_delay_s: float = 0.03
+    ask_delay_s: float = 0.02
+    pulse_interval_s: float = 10.0
+    silence_s_max: float = 32.0
     presence_interval_s: float = 2.0
     presence_ttl_s: float = 10.0
+    bytes_per_s_max: int = 64 * 1024 * 1024
     redial_s_max: float = 5.0
     peers_max: int = 12
+    active_max: int = 6
 
     @classmethod
     def lan(cls) -> GossipConfig:
@@ -43,8 +57,12 @@ class GossipConfig:
         return cls(
             announce_delay_s=0.2,
             presence_announce_delay_s=2.0,
-            digest_interval_s_max=15.0,
+            sparse_announce_delay_s=0.02,
+            spare_delay_s=0.1,
+            ask_delay_s=0.1,
+            pulse_interval_s=15.0,
             silence_s_max=50.0,
+            bytes_per_s_max=4 * 1024 * 1024,
             presence_ttl_s=20.0,
         )
 
@@ -54,7 +72,7 @@ class GossipConfig:
         return cls(
             announce_delay_s=0.01,
             presence_announce_delay_s=0.05,
-            digest_interval_s_max=0.25,
+            pulse_interval_s=0.5,
             silence_s_max=5.0,
             presence_interval_s=0.2,
             presence_ttl_s=1.5,

@@ -110,11 +110,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link is open and authenticated."""
+    """A link is open and authenticated; `urgent` if we have no other and the peer should make room for it."""
 
     link: LinkKey
     peer: NodeId
     dialed: bool
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """One namespace over one link: who has told whom what, and what is owed.
 
-Two kinds of delta. A *push* carries the sender's own writes, as soon as they are made; the receiver adopts the sender's
-own vector entry with it. A *full* delta answers a digest and carries everything the peer lacks; the receiver adopts the
-sender's vector. So what many nodes write at once travels once a link, and relaying waits for somebody to lack it.
+Two kinds of delta. A *push* carries what one origin wrote; the receiver adopts that origin's vector entry with it, and
+nothing else. A *full* delta carries everything the peer lacks; the receiver adopts the sender's vector. Own writes are
+pushed as soon as they are made. What others wrote is relayed as the peer wishes (`propagul.gossip.lanes`): by a full
+delta at once, or by a digest, which whoever lacks something answers with its own, which asks for it. A full delta that
+comes down to one entry and one block is sent as a push.
 
 At most one delta is out each way, so an acknowledgement need not say of what. A push of one block is one message;
 acknowledging it says that its entry was adopted, and nothing more is told of that entry.
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import Dot, Join, VersionVector
 from propagul.crdt.dot import STAMP_MAX
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Entry, Floor, Origin, Stamp
     from propagul.gossip.events import Incoming, Outgoing, Source
+
+NEVER: Final = float("inf")
+
+HINT_S: Final = 2.0
+"""How long a peer may believe that we lack what it told us of and we have from elsewhere."""
 
 
 @dataclass(slots=True)
@@ -85,12 +92,13 @@ class Exchange:
         owes_delta: Rows of any origin may be due to the peer.
         owes_push: Rows of our own may be due to the peer.
         owes_ack: Nothing but the acknowledgement of a push is due to the peer.
-        digest_at: When an idle digest is due, by the caller's clock.
-        interval_s: How long the link stays idle after the next one.
+        tell_at: When to tell the peer of news, or to ask it for what it told of, by the caller's clock.
+        relay_at: When to send it what it lacks of others' writes.
     """
 
     __slots__ = (
         "_hello_vector",
+        "_hint_at",
         "_implied",
         "_is_out",
         "_joining",
@@ -105,14 +113,15 @@ class Exchange:
         "_told",
         "_unacked",
         "_unadopted",
-        "digest_at",
+        "_unsure",
         "heard",
-        "interval_s",
         "owes_ack",
         "owes_delta",
         "owes_digest",
         "owes_push",
+        "relay_at",
         "space",
+        "tell_at",
         "theirs",
     )
 
@@ -131,18 +140,33 @@ class Exchange:
         self._taken: Dot | None = None
         self._implied: list[Entry] = []
         self._stage: Stage | None = None
+        self._unsure: dict[Origin, Stamp] = {}
+        self._hint_at = NEVER
         self.heard = self.owes_digest = self.owes_delta = self.owes_push = self.owes_ack = False
-        self.digest_at = self.interval_s = 0.0
+        self.tell_at = self.relay_at = NEVER
 
-    @property
-    def place(self) -> int:
-        """Up to where in our arrival order the peer has been served."""
+    def served(self) -> int:
+        """Up to where in our arrival order the peer has everything."""
+        arrival = self._source.arrival  # first: what is written after this is among the entries
+        entries, _ = self._untold()
+        if self.heard and self.theirs.covers_all((*self._unsure.items(), *entries)):
+            self._place = arrival
         return self._place
 
     @property
     def caught_up(self) -> bool:
         """Whether everything the peer said it has is applied here."""
         return self.heard and self._source.covers(self._unadopted.items())
+
+    @property
+    def lags(self) -> bool:
+        """Whether the peer has something that we lack and that is not on its way to us."""
+        return self.heard and self._stage is None and not self.caught_up
+
+    @property
+    def pushed(self) -> Dot | None:
+        """The entry of the newest push of the peer's."""
+        return self._taken
 
     @property
     def owes_anything(self) -> bool:
@@ -161,8 +185,8 @@ class Exchange:
             self._same, self._told = True, mark
         self.owes_digest = True
 
-    def peer_told(self, digest: Digest) -> None:
-        """Take in a digest: what they have, what they acknowledge, and that they may want rows."""
+    def peer_told(self, digest: Digest) -> bool:
+        """Take in a digest: what they have and acknowledge; they may want rows. Return whether we want some."""
         if digest.same and self._hello_vector is not None:
             self.theirs = self._hello_vector
         self.theirs.join(digest.entries)
@@ -170,13 +194,14 @@ class Exchange:
         if digest.applied:
             self._delta_applied()
         if digest.more:
-            return
+            return False
         self._only = dict(digest.entries) if digest.only_these else None
         self._joining = digest.join
         self.heard, self._hello_vector = True, None
         self.owes_delta = self.owes_delta or not digest.only_these  # a push asks for nothing
-        if not digest.rows_follow and self._stage is None and not self.caught_up:
-            self.owes_digest = True
+        if self.caught_up:
+            self._unadopted.clear()  # or what comes by other links would pile up here
+        return not digest.rows_follow and self.lags
 
     def peer_sent(self, delta: Delta | Push) -> bool:
         """Stage a chunk; apply the stream when it is complete. Return whether anything was new.
@@ -205,6 +230,22 @@ class Exchange:
             self.owes_digest = True
         return self._apply(stage)
 
+    def due(self, now: float) -> bool:
+        """Let what is due by now be owed; return whether that is anything.
+
+        A peer that told us first need not hear soon that we have it too: that goes with the next telling, or after
+        `HINT_S`, for what it does not know it would send again.
+        """
+        if self.relay_at <= now:
+            self.relay_at, self.owes_delta = NEVER, True
+        if self.tell_at <= now:
+            entries, _ = self._untold()
+            hint_at = min(self._hint_at, now + HINT_S) if entries else NEVER
+            if self.lags or hint_at <= now or not self.theirs.covers_all(entries):
+                self.owes_digest, hint_at = True, NEVER
+            self._hint_at = self.tell_at = hint_at
+        return self.owes_anything
+
     def abandon(self) -> None:
         """The link is gone: what was staged and not applied is of no use."""
         if self._stage is not None:
@@ -217,7 +258,8 @@ class Exchange:
             yield from self._rows_due()
         if self.owes_digest or self.owes_ack:
             self.owes_digest = self.owes_ack = False
-            entries, self._told = self._source.told_since(self._told)
+            entries, self._told = self._untold()
+            self._unsure.update(entries)
             yield from self._tell(entries)
 
     def _delta_applied(self) -> None:
@@ -267,11 +309,10 @@ class Exchange:
             cut = self._full_cut() if own is None else None  # the peer's place lies below our floor
         if cut is not None:
             self._told = cut.mark
-            self.owes_digest = self.owes_ack = False
-            yield from self._tell(cut.entries, rows_follow=True, join=cut.join is not None)
-            yield from self._deltas(None if cut.join is None else cut.join.floor, cut.blocks())
+            yield from self._full(cut)
         elif own is not None and not own.is_empty:
-            yield from self._push(own)
+            ((origin, stamp),) = own.entries
+            yield from self._push(own.blocks(), origin, stamp)
 
     def _full_cut(self) -> Outgoing | None:
         self.owes_delta = False
@@ -284,9 +325,23 @@ class Exchange:
         self.owes_push = False
         return cut
 
-    def _push(self, own: Outgoing) -> Iterator[bytes | InThread]:
+    def _full(self, cut: Outgoing) -> Iterator[bytes | InThread]:
+        """Everything the peer lacks: a push, if all of that is what one origin wrote."""
+        entries = self._unsaid(cut.entries)
+        self._unsure.update(entries)
+        self._unsure = {o: s for o, s in self._unsure.items() if not self.theirs.covers_entry(o, s)}
+        is_simple = cut.join is None and not self._same and self._unsure.keys() >= dict(entries).keys()
+        if is_simple and len(self._unsure) == 1:
+            ((origin, stamp),) = self._unsure.items()
+            yield from self._push(cut.blocks(), origin, stamp)
+            return
+        self.owes_digest = self.owes_ack = False
+        yield from self._tell(entries, rows_follow=True, join=cut.join is not None)
+        yield from self._deltas(None if cut.join is None else cut.join.floor, cut.blocks())
+
+    def _push(self, blocks: Iterator[bytes | InThread], origin: Origin, stamp: Stamp) -> Iterator[bytes | InThread]:
         """One message if it is one block that fits; else told and sent like any delta, and it backs this entry only."""
-        blocks, begin = own.blocks(), list[bytes]()
+        begin = list[bytes]()
         for block in blocks:
             if isinstance(block, InThread):
                 yield block
@@ -297,10 +352,11 @@ class Exchange:
         if not begin:
             return
         if len(begin) > 1 or len(begin[0]) > CHUNK_BYTES:
-            yield from self._tell(own.entries, rows_follow=True, only_these=True)
+            yield from self._tell([(origin, stamp)], rows_follow=True, only_these=True)
             yield from self._deltas(None, chain(begin, blocks))
             return
-        ((origin, stamp),) = self._implied = own.entries
+        self._implied = [(origin, stamp)]
+        self._unsure[origin] = stamp
         before, self._pushed = self._pushed, Dot(stamp, origin)
         self._is_out, self.owes_ack = True, False
         yield encode(Push.of(self._number, begin[0], self._pushed, before, applied=self._applied()))
@@ -309,6 +365,16 @@ class Exchange:
         self._is_out, self._implied = True, []
         for chunk, last in chunks(floor, blocks, CHUNK_BYTES):
             yield chunk if isinstance(chunk, InThread) else encode(Delta(space=self._number, last=last, chunk=chunk))
+
+    def _untold(self) -> tuple[list[Entry], int]:
+        """How our vector changed since the peer was told, and the mark now."""
+        entries, mark = self._source.told_since(self._told)
+        return self._unsaid(entries), mark
+
+    def _unsaid(self, entries: list[Entry]) -> list[Entry]:
+        """Those entries that no push has said, ours by itself and the peer's by its acknowledgement."""
+        said = [(dot.origin, dot.stamp) for dot in (self._taken, self._pushed) if dot is not None]
+        return [entry for entry in entries if entry not in said]
 
     def _applied(self) -> bool:
         """Whether there is something to acknowledge; it is, with this."""
@@ -319,8 +385,6 @@ class Exchange:
         self, entries: list[Entry], *, rows_follow: bool = False, only_these: bool = False, join: bool = False
     ) -> Iterator[bytes]:
         same, self._same = self._same, False
-        implied = self._taken and (self._taken.origin, self._taken.stamp)  # by its acknowledgement
-        entries = [entry for entry in entries if entry != implied]
         for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
             yield encode(
                 Digest(

@@ -1,12 +1,13 @@
-"""The four messages of gossip and their bytes.
+"""The five messages of gossip and their bytes.
 
 Each is one msgpack list in one frame: a small number for its kind, then its fields in order. A longer list is a newer
 version's: known fields are read, the rest ignored. Anything else is a `PeerProtocolError`.
 
-    hello  = [0, version, label, recovering, {namespace: digest}]
+    hello  = [0, version, label, recovering, {namespace: digest}, urgent?]
     digest = [1, space, flags, entries?]
     delta  = [2, space, last, chunk]
     push   = [3, space, flags, stamp, block, origin?]
+    pulse  = [4, lane]
 
 What a link knows is not said again: a namespace is the number at which its sender's hello names it; which delta is
 acknowledged, and what was adopted with a push, is implied, for at most one is out on a link; a push of the origin of
@@ -22,6 +23,7 @@ import msgpack
 
 from propagul.crdt import Dot, codec, wire
 from propagul.errors import PeerProtocolError
+from propagul.gossip.lanes import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,12 +54,14 @@ class Hello:
         recovering: The sender has not yet caught up with anybody since it opened.
         digests: For each namespace the digest of the sender's version vector. Their order numbers the namespaces in
             all later messages of the sender.
+        urgent: The sender has no other link: whoever has too many makes room for it.
     """
 
     version: int
     label: str
     recovering: bool
     digests: Mapping[str, bytes]
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +105,19 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """The sender lives, and wants to hear of news on this link so.
+
+    Attributes:
+        lane: How; one that is not known is the slowest.
+    """
+
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A whole delta of one block of the sender's own rows, and the one entry that they back.
+    """A whole delta of one block, and the one entry that its rows back: everything else they tell of is known.
 
     Attributes:
         space: The namespace, as its sender's hello numbers it.
@@ -151,7 +166,7 @@ class Push:
         return self.block + codec.ending(dot) if self.short else self.block
 
 
-Message = Hello | Digest | Delta | Push
+Message = Hello | Digest | Delta | Push | Pulse
 _T = TypeVar("_T")
 
 
@@ -160,6 +175,8 @@ def encode(message: Message) -> bytes:
     match message:
         case Hello():
             fields: list[object] = [0, message.version, message.label, message.recovering, dict(message.digests)]
+            if message.urgent:
+                fields.append(message.urgent)
         case Digest():
             flags = (
                 message.applied
@@ -178,6 +195,8 @@ def encode(message: Message) -> bytes:
             fields = [3, message.space, message.applied | message.short << 1, message.stamp, message.block]
             if message.origin is not None:
                 fields.append(message.origin)
+        case Pulse():
+            fields = [4, int(message.lane)]
         case _:
             assert_never(message)
     return cast("bytes", msgpack.packb(fields))
@@ -207,13 +226,14 @@ def decode(frame: bytes) -> Message | None:
     return message
 
 
-def _hello(reader: wire.Reader, _: int) -> Hello:
+def _hello(reader: wire.Reader, fields: int) -> Hello:
     version, label, recovering = _count(reader.scalar()), _text(reader.scalar()), _typed(reader.scalar(), bool)
     spaces = reader.pairs(_SPACES_MAX)
     digests = {_text(reader.scalar()): _typed(reader.scalar(), bytes) for _ in range(spaces)}
     if len(digests) != spaces or any(len(digest) != 16 for digest in digests.values()):
         raise PeerProtocolError("a hello names each namespace once, with a digest of 16 bytes")
-    return Hello(version=version, label=label, recovering=recovering, digests=digests)
+    urgent = fields > 5 and _typed(reader.scalar(), bool)
+    return Hello(version=version, label=label, recovering=recovering, digests=digests, urgent=urgent)
 
 
 def _digest(reader: wire.Reader, fields: int) -> Digest:
@@ -242,11 +262,17 @@ def _push(reader: wire.Reader, fields: int) -> Push:
     return Push(space=space, applied=bool(flags & 1), stamp=stamp, block=block, short=bool(flags & 2), origin=origin)
 
 
+def _pulse(reader: wire.Reader, _: int) -> Pulse:
+    lane = _count(reader.scalar())
+    return Pulse(lane=Lane(lane) if lane < len(Lane) else Lane.TELL)
+
+
 _READERS: tuple[tuple[int, int, Callable[[wire.Reader, int], Message]], ...] = (
-    (5, 5, _hello),
+    (5, 6, _hello),
     (3, 4, _digest),
     (4, 4, _delta),
     (5, 6, _push),
+    (2, 2, _pulse),
 )
 """For each kind of message: how many fields it has at least and at most, and what reads them."""
 

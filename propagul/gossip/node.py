@@ -5,9 +5,11 @@ Theory of operation. A node has one `Exchange` a namespace a link. Four things m
 - a new link: HELLO, then one DIGEST a namespace (the whole vector, or "same as your hello");
 - a local write: a PUSH of this origin's own rows at once on every link that has nothing unacknowledged; the
   acknowledgement (a DIGEST) brings the next one, with everything written meanwhile in its newest form;
-- news from one link: a DIGEST to the others after `announce_delay_s`; whoever lacks something answers with its own
-  DIGEST, which asks for it; so a mesh carries small announcements and a chain relays rows;
-- idleness: a DIGEST now and then, less and less often, which also proves that the link lives.
+- news from one link, in the lane in which each other peer wants it: the rows themselves, or a DIGEST after
+  `announce_delay_s`, on which whoever lacks something asks one neighbour after the other with its own DIGEST. In a full
+  mesh everybody hears the author, and all lanes are for telling; in a sparse overlay each node chooses its lanes;
+- idleness: a PULSE now and then, which proves that the link lives and says again which lane is wanted. Links deliver
+  in order or break, so nothing needs to be asked for that nobody told of.
 
 There are no queues: what is owed is a flag, and `outgoing` computes the frames when the link can take them. The rules
 of this file: no socket, no clock (`now` is a monotonic reading in seconds), no randomness but the one passed in.
@@ -15,8 +17,7 @@ of this file: no socket, no clock (`now` is a monotonic reading in seconds), no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
 from propagul.gossip.events import (
@@ -33,8 +34,12 @@ from propagul.gossip.events import (
     Tick,
     Wrote,
 )
-from propagul.gossip.exchange import Exchange
-from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Push, decode, encode
+from propagul.gossip.exchange import NEVER, Exchange
+from propagul.gossip.lanes import Lane, Lanes
+from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Pulse, Push, decode, encode
+from propagul.gossip.overlay import Overlay
+from propagul.gossip.peer import Peer
+from propagul.link.local import is_local
 
 if TYPE_CHECKING:
     import random
@@ -45,21 +50,11 @@ if TYPE_CHECKING:
     from propagul.gossip.events import Source
     from propagul.link.base import NodeId
 
+LANES_S: Final = 1.0
+"""How often lanes are chosen anew."""
 
-@dataclass(slots=True)
-class _Peer:
-    """One open link and who is at its end.
-
-    `numbered` are the exchanges by the peer's numbers; None where it has a namespace that we have not.
-    """
-
-    node: NodeId
-    dialed: bool
-    exchanges: dict[str, Exchange]
-    heard_at: float
-    hello_sent: bool = False
-    hello: Hello | None = None
-    numbered: list[Exchange | None] = field(default_factory=list)
+LATE_S: Final = 1.0
+"""A timer later than this means that this process was stopped, or the machine asleep."""
 
 
 class GossipNode:
@@ -70,8 +65,12 @@ class GossipNode:
         label: What people call it.
         spaces: The namespaces by name.
         config: Timing.
-        patient: Namespaces whose news may wait for `presence_announce_delay_s` before it is announced onward.
+        patient: Namespaces whose news may wait for `presence_announce_delay_s` in a full mesh.
         jitter: Spreads timers so that nodes do not act in step.
+
+    Attributes:
+        recovering: We have not yet caught up with anybody since we opened.
+        overlay: Decides how many links are enough then.
     """
 
     def __init__(
@@ -90,8 +89,23 @@ class GossipNode:
         self._config = config
         self._patient = patient
         self._jitter = jitter
-        self._peers: dict[LinkKey, _Peer] = {}
+        self._peers: dict[LinkKey, Peer] = {}
+        self.overlay = Overlay(config.active_max, jitter)
+        self._lanes = Lanes(jitter)
+        self._lanes_at = NEVER
+        self._asked_at: dict[str, float] = {}
         self.recovering = True
+        self._sparse = False
+
+    @property
+    def sparse(self) -> bool:
+        """Whether there are more members than links, so that news must be relayed."""
+        return self._sparse
+
+    def be_sparse(self, sparse: bool, now: float) -> None:  # noqa: FBT001 - a switch
+        """There are more members than links, or not. `next_tick` may be earlier now."""
+        if sparse != self._sparse:
+            self._sparse, self._lanes_at = sparse, now
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event; return what to do about it. A peer's error drops its link and nothing else."""
@@ -99,7 +113,7 @@ class GossipNode:
             case LinkUp():
                 return self._link_up(event, now)
             case LinkDown():
-                self._forget(event.link)
+                self._forget(event.link, now)
                 return []
             case Received():
                 return self._received(event, now)
@@ -112,9 +126,9 @@ class GossipNode:
             case _:
                 assert_never(event)
 
-    def learned(self, space: str, now: float) -> None:
-        """Rows came by another way than a link: they are announced on all links. `next_tick` may be earlier now."""
-        self._announce(space, now, heard_on=None)
+    def learned(self, space: str, now: float) -> list[Effect]:
+        """Rows came by another way than a link: they are passed on by all of them."""
+        return self._pass_on(space, now, heard_on=None)
 
     def busy(self) -> list[str]:
         """Namespaces in which rows wait to be joined: `settle` them, then `handle` a `Settled`."""
@@ -130,19 +144,17 @@ class GossipNode:
         An `InThread` among them must be run before the next one is taken.
         """
         peer = self._peers.get(link)
-        if peer is None:
-            return
-        if not peer.hello_sent:
-            peer.hello_sent = True
-            digests = {space: exchange.hello() for space, exchange in peer.exchanges.items()}
-            yield encode(Hello(version=VERSION, label=self._label, recovering=self.recovering, digests=digests))
-        for exchange in peer.exchanges.values():
-            yield from exchange.outgoing()
+        if peer is not None:
+            for frame in self._frames(peer):
+                peer.spoke = True
+                yield frame
 
     def next_tick(self) -> float | None:
         """When `Tick` is due, by the clock of `now`; None while there is no link."""
-        due = [exchange.digest_at for peer in self._peers.values() for exchange in peer.exchanges.values()]
-        due += [peer.heard_at + self._config.silence_s_max for peer in self._peers.values()]
+        due = [self._lanes_at] if self._peers else []
+        for peer in self._peers.values():
+            due += [peer.pulse_at, peer.heard_at + self._config.silence_s_max]
+            due += [min(exchange.tell_at, exchange.relay_at) for exchange in peer.exchanges.values()]
         return min(due, default=None)
 
     def linked(self) -> dict[NodeId, LinkKey]:
@@ -160,14 +172,32 @@ class GossipNode:
             for peer in self._peers.values()
         )
 
-    def all_past(self, space: str, place: int) -> bool:
-        """Whether somebody is linked, and everybody who is has been served up to this place of ours."""
-        places = [peer.exchanges[space].place for peer in self._peers.values()]
-        return bool(places) and min(places) >= place
+    def served(self, space: str) -> int:
+        """Up to which place of ours everybody who is linked has everything; below all of them if nobody is linked."""
+        return min((peer.exchanges[space].served() for peer in self._peers.values()), default=-1)
 
     def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
         """Linked peers that said they have applied and logged these writes."""
         return {peer.node for peer in self._peers.values() if all(map(peer.exchanges[space].theirs.covers, dots))}
+
+    def _frames(self, peer: Peer) -> Iterator[bytes | InThread]:
+        if not peer.hello_sent:
+            peer.hello_sent = True
+            yield encode(
+                Hello(
+                    version=VERSION,
+                    label=self._label,
+                    recovering=self.recovering,
+                    digests={space: exchange.hello() for space, exchange in peer.exchanges.items()},
+                    urgent=peer.urgent,
+                )
+            )
+        if peer.owes_pulse:
+            peer.owes_pulse = False
+            yield encode(Pulse(lane=peer.lane))
+            peer.spoke = False  # or every other pulse would be saved
+        for exchange in peer.exchanges.values():
+            yield from exchange.outgoing()
 
     def _link_up(self, event: LinkUp, now: float) -> list[Effect]:
         if event.peer == self._me:
@@ -177,25 +207,28 @@ class GossipNode:
             return [Drop(event.link, "already linked")]
         spaces = enumerate(self._spaces.items())
         exchanges = {name: Exchange(name, number, source) for number, (name, source) in spaces}
-        for exchange in exchanges.values():
-            self._schedule(exchange, now, self._config.digest_interval_s_max)
-        self._peers[event.link] = _Peer(event.peer, event.dialed, exchanges, now)
+        pulse_at = now + self._spread(self._config.pulse_interval_s)
+        self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, pulse_at)
+        self._lanes_at = min(self._lanes_at, now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
-            self._forget(twin)
+            self._forget(twin, now)
             effects.append(Drop(twin, "replaced by another link to the same node"))
         return effects
 
-    def _replaces(self, newcomer: LinkUp, held: _Peer) -> bool:
+    def _replaces(self, newcomer: LinkUp, held: Peer) -> bool:
         """Of two links between one pair keep the one that the smaller identity dialled; of two such, the newer."""
         if newcomer.dialed == held.dialed:
             return True
         return newcomer.dialed == (self._me < newcomer.peer)
 
-    def _forget(self, link: LinkKey) -> None:
+    def _forget(self, link: LinkKey, now: float) -> None:
         peer = self._peers.pop(link, None)
-        for exchange in () if peer is None else peer.exchanges.values():
-            exchange.abandon()
+        if peer is not None:
+            self._lanes.forget(link)
+            self._lanes_at = min(self._lanes_at, now)
+            for exchange in peer.exchanges.values():
+                exchange.abandon()
 
     def _received(self, event: Received, now: float) -> list[Effect]:
         peer = self._peers.get(event.link)
@@ -205,32 +238,38 @@ class GossipNode:
         try:
             return self._take(event.link, peer, event.frame, now)
         except (PeerProtocolError, StoreError) as error:
-            return [self._dropped(event.link, error)]
+            return [self._dropped(event.link, error, now)]
 
-    def _take(self, link: LinkKey, peer: _Peer, frame: bytes, now: float) -> list[Effect]:
+    def _take(self, link: LinkKey, peer: Peer, frame: bytes, now: float) -> list[Effect]:
         message = decode(frame)
-        if message is None:
-            return []
-        if isinstance(message, Hello):
-            return self._greeted(link, peer, message)
-        if peer.hello is None:
-            raise PeerProtocolError("the first message was no hello")
-        if message.space >= len(peer.numbered):
-            raise PeerProtocolError("a namespace that its sender's hello did not name")
-        exchange = peer.numbered[message.space]
-        if exchange is None:
-            return []
         match message:
-            case Digest():
-                exchange.peer_told(message)
-            case Delta() | Push():
-                if exchange.peer_sent(message):
-                    self._announce(exchange.space, now, heard_on=link)
+            case None:
+                return []
+            case Hello():
+                return self._greeted(link, peer, message, now)
+            case Pulse():
+                peer.wanted = message.lane
+                return []
+            case Digest() | Delta() | Push():
+                exchange = peer.addressed(message.space)
+                return [] if exchange is None else self._exchanged(link, exchange, message, now)
             case _:
                 assert_never(message)
-        return [Ready(link)] if exchange.owes_anything else []
 
-    def _greeted(self, link: LinkKey, peer: _Peer, hello: Hello) -> list[Effect]:
+    def _exchanged(self, link: LinkKey, exchange: Exchange, message: Digest | Delta | Push, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        if isinstance(message, Digest):
+            self._lanes.heard(link, message.entries, now)
+            if exchange.peer_told(message):
+                self._plan_to_ask(exchange, now)
+        else:
+            if exchange.peer_sent(message):
+                effects = self._pass_on(exchange.space, now, heard_on=link)
+            if isinstance(message, Push) and exchange.pushed is not None:
+                self._lanes.heard(link, [(exchange.pushed.origin, exchange.pushed.stamp)], now)
+        return [*effects, Ready(link)] if exchange.owes_anything else effects
+
+    def _greeted(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
         if peer.hello is not None:
             raise PeerProtocolError("a second hello")
         peer.hello = hello
@@ -238,7 +277,17 @@ class GossipNode:
         for space in list(peer.exchanges):
             if space in hello.digests:
                 peer.exchanges[space].peer_said_hello(hello.digests[space])
-        return [Ready(link)]
+        return [Ready(link), *self._room_for(link, peer, hello, now)]
+
+    def _room_for(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
+        """Where links are few: turn a newcomer away if we have enough, or give up another for one who has none."""
+        others = {node: key for node, key in self.linked().items() if key != link and not is_local(node)}
+        if not self._sparse or peer.dialed or is_local(peer.node) or not self.overlay.is_full(len(others) + 1):
+            return []
+        left = self.overlay.victim(others) if hello.urgent else peer.node
+        given_up = others.get(left, link)
+        self._forget(given_up, now)
+        return [Drop(given_up, "enough links to others")]
 
     def _wrote(self, space: str) -> list[Effect]:
         for peer in self._peers.values():
@@ -250,47 +299,77 @@ class GossipNode:
         for link, peer in list(self._peers.items()):
             try:
                 if peer.exchanges[space].resume():
-                    self._announce(space, now, heard_on=link)
+                    effects += self._pass_on(space, now, heard_on=link)
             except (PeerProtocolError, StoreError) as error:
-                effects.append(self._dropped(link, error))
+                effects.append(self._dropped(link, error, now))
             else:
                 effects.append(Ready(link))
         return effects
 
-    def _dropped(self, link: LinkKey, error: Exception) -> Effect:
+    def _dropped(self, link: LinkKey, error: Exception, now: float) -> Effect:
         """A peer's error, or a full disk, pauses the link: nothing of the stream was applied."""
-        self._forget(link)
+        self._forget(link, now)
         return Drop(link, str(error))
 
-    def _announce(self, space: str, now: float, heard_on: LinkKey | None) -> None:
+    def _pass_on(self, space: str, now: float, heard_on: LinkKey | None) -> list[Effect]:
+        """There is news: each other peer hears of it in the lane it wants. Return which links have frames at once."""
+        at_once: list[Effect] = []
         for link, peer in self._peers.items():
-            if link != heard_on:
-                self._schedule(peer.exchanges[space], now, self._announce_delay_s(space))
+            if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
+                continue
+            exchange = peer.exchanges[space]
+            if peer.wanted is Lane.PUSH:
+                exchange.owes_delta = True
+                at_once.append(Ready(link))
+            elif peer.wanted is Lane.SPARE:
+                exchange.relay_at = min(exchange.relay_at, now + self._spread(self._config.spare_delay_s))
+            else:
+                exchange.tell_at = min(exchange.tell_at, now + self._spread(self._announce_delay_s(space)))
+        return at_once
 
     def _announce_delay_s(self, space: str) -> float:
+        if self._sparse:
+            return self._config.sparse_announce_delay_s
         patient = space in self._patient
         return self._config.presence_announce_delay_s if patient else self._config.announce_delay_s
 
-    def _schedule(self, exchange: Exchange, now: float, interval_s: float) -> None:
-        due = now + interval_s * self._jitter.uniform(0.8, 1.2)
-        exchange.digest_at = due if exchange.digest_at <= now else min(exchange.digest_at, due)
-        exchange.interval_s = interval_s
+    def _plan_to_ask(self, exchange: Exchange, now: float) -> None:
+        """Ask for what a peer told of, unless it comes by itself; one neighbour after the other, not all at once."""
+        if not self._sparse:
+            exchange.owes_digest = True
+            return
+        wait_s = self._config.ask_delay_s
+        ask_at = max(now + wait_s, self._asked_at.get(exchange.space, 0.0) + 2 * wait_s)
+        self._asked_at[exchange.space] = ask_at
+        exchange.tell_at = min(exchange.tell_at, ask_at)
+
+    def _spread(self, interval_s: float) -> float:
+        return interval_s * self._jitter.uniform(0.8, 1.2)
 
     def _tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
+        self._excuse(now - (self.next_tick() or now))
+        if self._lanes_at <= now:
+            self._choose_lanes(now)
         for link, peer in list(self._peers.items()):
             if now - peer.heard_at >= self._config.silence_s_max:
-                self._forget(link)
+                self._forget(link, now)
                 effects.append(Drop(link, "silent for too long"))
-            elif self._due(peer, now):
+            elif peer.due(now, now + self._spread(self._config.pulse_interval_s)):
                 effects.append(Ready(link))
         return effects
 
-    def _due(self, peer: _Peer, now: float) -> bool:
-        """Mark the digests that are due on this link and set their next time; return whether there are any."""
-        due = [exchange for exchange in peer.exchanges.values() if exchange.digest_at <= now]
-        for exchange in due:
-            exchange.owes_digest = exchange.owes_digest or peer.hello is not None
-            slower = min(exchange.interval_s * 1.5, self._config.digest_interval_s_max)
-            self._schedule(exchange, now, max(slower, self._announce_delay_s(exchange.space)))
-        return bool(due)
+    def _excuse(self, late_s: float) -> None:
+        """We were not running, so it is not the others who were silent (Lifeguard: Dadgar, Phillips, Currey 2018)."""
+        if late_s > LATE_S:
+            for peer in self._peers.values():
+                peer.heard_at += late_s
+
+    def _choose_lanes(self, now: float) -> None:
+        """Say on which links we want to hear of news at once, from now on."""
+        self._lanes_at = now + self._spread(LANES_S) if self._sparse else NEVER
+        held = {link: peer.lane for link, peer in self._peers.items()}
+        chosen = self._lanes.choose(held) if self._sparse else dict.fromkeys(held, Lane.TELL)
+        for link, lane in chosen.items():
+            peer = self._peers[link]
+            peer.lane, peer.owes_pulse = lane, peer.owes_pulse or lane is not peer.lane

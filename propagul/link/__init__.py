@@ -19,6 +19,7 @@ from propagul.link.base import (
     NodeId,
     Purpose,
     Refusal,
+    ReverseTransport,
     Transport,
 )
 from propagul.link.credentials import Credentials
@@ -26,6 +27,8 @@ from propagul.link.framing import FrameDecoder, encode_frame
 from propagul.link.identity import Identity, node_id, public_bytes, verify
 from propagul.link.invite import Invite, InviteGate, invite_id
 from propagul.link.join import Grant, join, serve_join
+from propagul.link.pins import AllowList, AnyMember, FirstUse, Pins, open_pins
+from propagul.link.relayed import Relayed
 from propagul.link.room import RoomAuthority, room_tag
 from propagul.link.tcp import TcpTransport
 
@@ -33,8 +36,11 @@ __all__ = [
     "FIRST_FRAME_BYTES_MAX",
     "FRAME_BYTES_MAX",
     "Address",
+    "AllowList",
+    "AnyMember",
     "ByteLink",
     "Credentials",
+    "FirstUse",
     "FrameDecoder",
     "Grant",
     "Identity",
@@ -43,8 +49,11 @@ __all__ = [
     "Link",
     "Listener",
     "NodeId",
+    "Pins",
     "Purpose",
     "Refusal",
+    "Relayed",
+    "ReverseTransport",
     "RoomAuthority",
     "TcpTransport",
     "Transport",
@@ -52,6 +61,7 @@ __all__ = [
     "invite_id",
     "join",
     "node_id",
+    "open_pins",
     "public_bytes",
     "room_tag",
     "serve_join",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping
 
+    from propagul.link.awaited import AwaitedTunnels
+
 NodeId = NewType("NodeId", str)
 """A node's Ed25519 public key in lower-case base32 without padding: 52 characters."""
 
@@ -64,6 +66,10 @@ class Link(Protocol):
     @property
     def remote(self) -> Address:
         """The other end's address as this end sees it."""
+
+    @property
+    def version(self) -> int:
+        """The protocol version that both ends speak on it."""
 
     async def send(self, frame: bytes) -> None:
         """Queue one frame; return when the transport may take more (flow control).
@@ -148,3 +154,20 @@ class Transport(Protocol):
 
     def refusals(self) -> list[Refusal]:
         """Strangers turned away since the start, bounded, newest last."""
+
+
+@runtime_checkable
+class ReverseTransport(Transport, Protocol):
+    """A transport that can also be dialled for a tunnel which its own side asked for."""
+
+    @property
+    def awaited(self) -> AwaitedTunnels:
+        """The tunnels that are waited for here."""
+
+    async def dial_back(self, address: Address, nonce: bytes, *, expect: NodeId) -> Link:
+        """Open a tunnel that the other end asked for with this nonce.
+
+        Raises:
+            LinkError: Nobody answers there, in time, with this protocol, or nobody waits for it.
+            IdentityError: The peer belongs to another room or secret, or is not `expect`.
+        """

@@ -30,6 +30,7 @@ _FAULTS = (
     x509.InvalidVersion,
     x509.ExtensionNotFound,
     x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,  # where warnings are errors
 )
 """What the library raises for a certificate that somebody else put together."""

@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError
-from propagul.link.messages import check_answer, pack_hello
+from propagul.link.messages import Answer, Hello, check_answer, pack_hello
 from propagul.link.stream import FrameStream
 from propagul.link.tls import Cause, cause_of
 
@@ -37,51 +37,72 @@ async def open_stream(address: Address, context: ssl.SSLContext, timeout_s: floa
         LinkError: Nobody answers there, in time, with this protocol.
         IdentityError: One end did not accept the other's certificate.
     """
-    stream = await _connect(address, timeout_s)
+    stream = await connect(address, timeout_s)
+    await secure(stream, address, context, timeout_s)
+    return stream
+
+
+async def secure(stream: FrameStream, address: Address, context: ssl.SSLContext, timeout_s: float) -> None:
+    """Do the TLS handshake as the dialler on a connection that is there; abort the stream if it fails.
+
+    Raises:
+        LinkError: The other end does not answer, in time, with this protocol.
+        IdentityError: One end did not accept the other's certificate.
+    """
     try:
         async with asyncio.timeout(timeout_s):
             await stream.start_tls(context, server_side=True, timeout_s=2 * timeout_s)
     except (TimeoutError, OSError) as error:
-        if stream.verdict.failure is not None:
+        if stream.verdict.is_foreign:
             raise UnknownCertificateError(_foreign_sentence(address)) from error
         if isinstance(error, TimeoutError):
             raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
-        raise _handshake_error(address, error) from error
+        raise _handshake_error(address, cause_of(error)) from error
     finally:
         if not stream.encrypted:
             stream.abort()
-    return stream
 
 
-async def ask(stream: FrameStream, address: Address, purpose: Purpose, timeout_s: float) -> None:
+async def ask(stream: FrameStream, address: Address, wanted: Hello | Purpose, timeout_s: float) -> Answer:
     """Send the hello and wait for the answer that opens the link; abort the stream if none comes.
+
+    Args:
+        stream: The encrypted connection.
+        address: What to call the other end.
+        wanted: The hello, or only the purpose: then nothing is said of us.
+        timeout_s: Longest wait.
 
     Raises:
         LinkError: The acceptor refused; the message says why.
-        IdentityError: It did not accept our certificate, or says that we are no member any more.
+        IdentityError: It did not accept our certificate, or who we are.
     """
+    hello = wanted if isinstance(wanted, Hello) else Hello(wanted)
     opened = False
     try:
         async with asyncio.timeout(timeout_s):
-            await stream.send(pack_hello(purpose))
-            check_answer(await stream.receive(), address, purpose)
+            await stream.send(pack_hello(hello))
+            answer = check_answer(await stream.receive(), address, hello.purpose, hello.versions)
         stream.allow_long_frames()
         opened = True
     except TimeoutError as error:
         raise LinkError(f"{address} did not answer in {timeout_s:g} s") from error
     except ClosedError as error:
-        raise _handshake_error(address, stream.failure) from error
+        raise _handshake_error(address, stream.failure or Cause.HUNG_UP) from error
     except PeerProtocolError as error:
         raise LinkError(f"{address} does not speak this protocol") from error
     finally:
         if not opened:
             stream.abort()
+    return answer
 
 
-async def _connect(address: Address, timeout_s: float) -> FrameStream:
+async def connect(address: Address, timeout_s: float) -> FrameStream:
     """Try the addresses of a host one after the other, each for its share of the time that is left.
 
     Not the loop's happy eyeballs: cancelled at the wrong instant, those leave a connected socket open.
+
+    Raises:
+        LinkError: Nobody answers there in time.
     """
     loop, failure = asyncio.get_running_loop(), LinkError(f"the name {address.host} is not known here")
     deadline = loop.time() + timeout_s
@@ -120,8 +141,8 @@ def _connect_sentence(address: Address, error: OSError) -> str:
     return f"{address} cannot be reached: {errno.errorcode.get(error.errno or 0, 'connection failed')}"
 
 
-def _handshake_error(address: Address, error: BaseException | None) -> IdentityError | LinkError:
-    match cause_of(error):
+def _handshake_error(address: Address, cause: Cause) -> IdentityError | LinkError:
+    match cause:
         case Cause.FOREIGN:
             return CertificateRefusedError(_foreign_sentence(address))
         case Cause.GARBAGE:

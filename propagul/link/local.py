@@ -64,6 +64,11 @@ class LocalLink:
         """Whether this end opened the connection."""
         return self._dialed
 
+    @property
+    def version(self) -> int:
+        """The protocol version; the processes of one directory are of one program."""
+        return PROTOCOL_VERSION
+
     def opened(self, peer: NodeId, purpose: Purpose) -> None:
         """The handshake is done."""
         self.peer, self.purpose, self._decoder.limit = peer, purpose, FRAME_BYTES_MAX

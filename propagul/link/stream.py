@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from propagul.errors import ClosedError, LocalProtocolError, PeerProtocolError
 from propagul.link.base import FIRST_FRAME_BYTES_MAX, FRAME_BYTES_MAX, Address
 from propagul.link.framing import HEADER_BYTES, FrameDecoder, encode_frame
-from propagul.link.tls import SHUTDOWN_S, Verdict, upgrade
+from propagul.link.tls import SHUTDOWN_S, Cause, Verdict, cause_of, upgrade
 
 if TYPE_CHECKING:
     import ssl
@@ -31,14 +31,14 @@ class FrameStream(asyncio.Protocol):
     """One connection, from its first byte to its end.
 
     Attributes:
-        evicted: Set by a listener that gave its place on the doorstep to another.
-        failure: What broke the connection, if not its orderly end.
+        evicted: Set by a listener that gave its place on the doorstep to another, or closes: the peer is not to blame.
+        failure: What broke the connection, if not its orderly end. No exception, which would lead back to us.
         remote: The other end's address, from when the connection was made.
-        verdict: What we found wrong with the peer's certificate.
+        verdict: Whether we refused the peer's certificate.
     """
 
     def __init__(self, on_open: Callable[[FrameStream], None] | None = None) -> None:
-        self.failure: Exception | None = None
+        self.failure: Cause | None = None
         self.evicted = False
         self.remote = Address("", 0)
         self.verdict = Verdict()
@@ -78,7 +78,7 @@ class FrameStream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake everybody who waits."""
-        self.failure = self.failure or exc
+        self.failure = self.failure or (None if exc is None else cause_of(exc))
         self._ended = True
         for event in (self._gone, self._readable, self._writable):
             event.set()

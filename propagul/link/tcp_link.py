@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 class TcpLink:
     """Implements `propagul.link.base.ByteLink`; made by `TcpTransport` only, after both ends proved themselves."""
 
-    __slots__ = ("_dialed", "_peer", "_purpose", "_stream")
+    __slots__ = ("_dialed", "_peer", "_purpose", "_stream", "_version")
 
-    def __init__(self, stream: FrameStream, *, peer: NodeId, purpose: Purpose, dialed: bool) -> None:
-        self._stream, self._peer, self._purpose, self._dialed = stream, peer, purpose, dialed
+    def __init__(self, stream: FrameStream, *, peer: NodeId, purpose: Purpose, dialed: bool, version: int) -> None:
+        self._stream, self._peer, self._purpose = stream, peer, purpose
+        self._dialed, self._version = dialed, version
 
     def __repr__(self) -> str:
         return f"TcpLink({self._purpose} {'to' if self._dialed else 'from'} {self._peer} at {self.remote})"
@@ -41,6 +42,11 @@ class TcpLink:
     def remote(self) -> Address:
         """The other end's address as this end sees it."""
         return self._stream.remote
+
+    @property
+    def version(self) -> int:
+        """The protocol version that both ends speak on it."""
+        return self._version
 
     async def send(self, frame: bytes) -> None:
         """Queue one frame; return when the transport may take more.

@@ -50,12 +50,12 @@ def cause_of(error: BaseException | None) -> Cause:
 
 
 class Verdict:
-    """What this end found wrong with the peer's certificate, if anything."""
+    """Whether this end refused the peer's certificate."""
 
-    __slots__ = ("failure",)
+    __slots__ = ("is_foreign",)
 
     def __init__(self) -> None:
-        self.failure: ssl.SSLError | None = None
+        self.is_foreign = False
 
 
 _verdict: contextvars.ContextVar[Verdict | None] = contextvars.ContextVar("propagul_link_verdict", default=None)
@@ -68,20 +68,20 @@ class OutspokenSSLObject(ssl.SSLObject):
     peer's end of the connection, then ends the handshake.
     """
 
-    _refused: ssl.SSLError | None = None
+    _refused = False
     _said_goodbye = False
 
     def do_handshake(self) -> None:
         """Do a step of the handshake."""
-        if self._refused is not None:
-            raise self._refused
+        if self._refused:
+            raise _refusal()
         try:
             super().do_handshake()
-        except ssl.SSLCertVerificationError as error:
+        except ssl.SSLCertVerificationError:
             verdict = _verdict.get()
             if verdict is None:
                 raise
-            self._refused = verdict.failure = error
+            self._refused = verdict.is_foreign = True
             raise ssl.SSLWantReadError from None
 
     def unwrap(self) -> None:
@@ -131,9 +131,16 @@ async def upgrade(
             ssl_shutdown_timeout=SHUTDOWN_S,
         )
     except OSError as error:
-        raise (verdict.failure or error) from None
+        # Its traceback leads to the loop's frame, which leads to it: only the collector could free the connection.
+        error.__traceback__ = None
+        raise _refusal() if verdict.is_foreign else error from None
     finally:
         _verdict.reset(token)
     if transport is None or transport.is_closing():
-        raise verdict.failure or ConnectionResetError("closed during the handshake")
+        raise _refusal() if verdict.is_foreign else ConnectionResetError("closed during the handshake")
     return transport
+
+
+def _refusal() -> ssl.SSLError:
+    """The failure of a handshake in which this end refused the peer's certificate."""
+    return ssl.SSLCertVerificationError("the peer's certificate is of no authority that is trusted here")

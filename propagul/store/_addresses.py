@@ -10,31 +10,36 @@ from typing import TYPE_CHECKING
 from propagul.link import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 ADDRESSES_MAX = 16
 
 
 def advertised(listening: Address, given: Sequence[tuple[str, int]] | None) -> tuple[Address, ...]:
-    """What to advertise for a listener: what the user gave, else its host, else this machine's outgoing addresses."""
+    """What to advertise for a listener: what the user gave, else its host, else this machine's outgoing address.
+
+    A listener on `0.0.0.0` takes IPv4 only and one on `::` IPv6 only, so that is what is told of them.
+    """
     if given is not None:
         return tuple(Address(host, port or listening.port) for host, port in given)[:ADDRESSES_MAX]
     try:
-        everywhere = ipaddress.ip_address(listening.host).is_unspecified
+        host = ipaddress.ip_address(listening.host)
     except ValueError:
-        everywhere = False
-    if not everywhere:
         return (listening,)
-    found = list(_outgoing()) or ["127.0.0.1"]
-    return tuple(Address(host, listening.port) for host in found)
+    if not host.is_unspecified:
+        return (listening,)
+    found = _outgoing(host.version) or ("127.0.0.1" if host.version == 4 else "::1")
+    return (Address(found, listening.port),)
 
 
-def _outgoing() -> Iterator[str]:
-    """The addresses the system would send from. Documentation networks as targets; no packet is sent."""
-    for family, target in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((target, 9))
-            yield str(probe.getsockname()[0])
+def _outgoing(version: int) -> str:
+    """The address the system would send from, empty without one that others could dial. No packet is sent."""
+    family, target = (socket.AF_INET, "192.0.2.1") if version == 4 else (socket.AF_INET6, "2001:db8::1")
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((target, 9))  # a network of documentation (RFC 5737, RFC 3849)
+        host = str(probe.getsockname()[0]).partition("%")[0]
+        return "" if ipaddress.ip_address(host).is_link_local else host
+    return ""
 
 
 def parse_addresses(value: object) -> tuple[Address, ...]:

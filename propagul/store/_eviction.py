@@ -196,7 +196,12 @@ class Eviction:
         space = self._spaces.get(name)
         if space is None:
             return
-        large = ((key, dot, ordinal) for ordinal, (key, dot, payload) in enumerate(written) if is_large(payload))
+        stays = () if space.owned is None else space.owned.prefixes  # these are read under the lock
+        large = (
+            (key, dot, ordinal)
+            for ordinal, (key, dot, payload) in enumerate(written)
+            if is_large(payload) and not key.startswith(stays)
+        )
         while some := list(islice(large, _SLICE_VALUES)):
             self._has_evicted = True
             space.evict([(key, dot, self._cold.at(place, ordinal)) for key, dot, ordinal in some])

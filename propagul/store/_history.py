@@ -23,12 +23,13 @@ from propagul.log.history import base_at, believed, moment_of
 from propagul.store import _values
 from propagul.store._instant import blocks_of
 from propagul.store._rows import live
+from propagul.store._signed import is_there
 from propagul.store._watch import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from propagul.crdt import Found, Payload
+    from propagul.crdt import Apart, Found, Payload
     from propagul.log.history import Archive, Base, Retained
     from propagul.log.place import Place
 
@@ -98,7 +99,8 @@ class PastState:
     def get(self, key: str, default: object = None) -> object:
         """The value of a key then: the newest of its siblings where there were several."""
         found = self._replica.get(key)
-        return default if isinstance(found, Absent) else _values.thaw(key, found)
+        value = found if isinstance(found, Absent) else _values.thaw(key, found)
+        return default if isinstance(value, Absent) else value
 
     def get_all(self, prefix: str = "") -> dict[str, object]:
         """Keys under a prefix with their values, sorted by key; see `AgentStateStore.get_all`. O(rows)."""
@@ -119,7 +121,7 @@ class PastState:
         return [_values.thaw(key, s.payload) for s in siblings] if len(siblings) > 1 else []
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._replica.row(key).winner is not None
+        return isinstance(key, str) and is_there(self._replica.row(key))
 
     def __len__(self) -> int:
         return sum(1 for _ in self._live(""))
@@ -135,9 +137,11 @@ class Past:
         archive: The log's files.
         space: The namespace.
         wall_ns: Wall clock, nanoseconds since the epoch.
+        apart: Which of its rows have another join, as for `Replica`.
     """
 
-    def __init__(self, archive: Archive, space: str, wall_ns: Callable[[], int]) -> None:
+    def __init__(self, archive: Archive, space: str, wall_ns: Callable[[], int], apart: Apart | None = None) -> None:
+        self._apart = apart
         self._archive = archive
         self._space = space
         self._wall_ns = wall_ns
@@ -156,7 +160,7 @@ class Past:
             base = retained.bases[0]
             if base.made is None:
                 raise StoreCorrupt(str(base.fault))
-            replay = _Replay(self._space, retained, base, now)
+            replay = _Replay(self._space, retained, base, now, self._apart)
             before = EMPTY
             for step in replay.steps_of(key):
                 after = replay.replica.row(key)
@@ -181,7 +185,7 @@ class Past:
             base = base_at(retained.bases, moment)
             if base is None:
                 raise _nothing_by(retained.bases)
-            replay = _Replay(self._space, retained, base, now)
+            replay = _Replay(self._space, retained, base, now, self._apart)
             replay.run(min(moment, now))
         return PastState(replay.replica, time.astimezone(UTC))
 
@@ -192,8 +196,9 @@ class Past:
 class _Replay:
     """Folds a base and what followed it into a replica of its own."""
 
-    def __init__(self, space: str, retained: Retained, base: Base, now: Stamp) -> None:
+    def __init__(self, space: str, retained: Retained, base: Base, now: Stamp, apart: Apart | None) -> None:
         self.replica = Replica(Origin(0))
+        self.replica.apart = apart
         self.replica.report(False)
         self._fold = Fold({space: self.replica}, retained.read)
         self._space, self._retained, self._base, self._now = space, retained, base, now

@@ -17,6 +17,7 @@ from propagul.errors import StoreCorrupt
 from propagul.store import _paths
 from propagul.store._history import time_of
 from propagul.store._instant import rows_of
+from propagul.store._signed import is_there
 from propagul.store._types import read_cell
 from propagul.store._types._leaves import inner_nodes, leaves_of, stands_in_the_way, tree_of
 from propagul.store._types._rows import of_kind
@@ -168,7 +169,7 @@ def holdings(store: StateMap, prefix: str = "") -> list[Holding]:
     """Everything whose key or name begins so, of one instant, sorted by name. O(rows)."""
     state = store._state  # noqa: SLF001 - the store's own package; its public face shows keys one at a time
     hold, rows = state.hold(), rows_of(state.blocks())
-    return holdings_of(((key, row) for key, row in rows if row.siblings), prefix, hold)
+    return holdings_of(((key, row) for key, row in rows if is_there(row)), prefix, hold)
 
 
 def holdings_of(rows: Iterable[tuple[str, Row]], prefix: str = "", hold: object = None) -> list[Holding]:

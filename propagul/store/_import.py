@@ -19,6 +19,7 @@ from propagul.store._concurrent import Beside
 from propagul.store._export import FORMAT, VERSION
 from propagul.store._holdings import POSITION, VALUE
 from propagul.store._readable import dumps, from_json, loads, to_json
+from propagul.store._signed import is_there
 from propagul.store._types._leaves import checked, flat
 from propagul.store._values import Limits, freeze_at
 
@@ -48,17 +49,20 @@ class Imported:
         written: Those that were not there, or differed.
         unchanged: Those that were there already.
         settled: Leaves of maps that were not taken, because leaves below them hid them.
+        owned: Values that only another member may write, and that were left out.
     """
 
     written: int = 0
     unchanged: int = 0
     settled: int = 0
+    owned: int = 0
 
     def __add__(self, other: Imported) -> Imported:
         return Imported(
             written=self.written + other.written,
             unchanged=self.unchanged + other.unchanged,
             settled=self.settled + other.settled,
+            owned=self.owned + other.owned,
         )
 
 
@@ -189,8 +193,11 @@ def _import_value(target: _Target, key: str, line: Line) -> Imported:
     siblings = _list(line, "siblings") if "siblings" in line else []
     values = [from_json(_part(sibling, "value")) for sibling in siblings] or [from_json(line["value"])]
     store = target.store
+    owned = store._rows.space.owned  # noqa: SLF001 - as below
+    if owned is not None and owned.is_others(key):
+        return Imported(owned=1)
     row = store._rows.row(key)  # noqa: SLF001 - the store's own package; a stored None differs from nothing
-    held = (store.get_conflicts(key) or [store.get(key)]) if row.siblings else []
+    held = (store.get_conflicts(key) or [store.get(key)]) if is_there(row) else []
     written = target.put((key, REGISTER), held, values, lambda: store.set(key, values[0]))
     return Imported(written=written, unchanged=1 - written)
 

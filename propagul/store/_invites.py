@@ -7,17 +7,18 @@ the process: an invite made before a restart works after it.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, cast
 
-from propagul.errors import IdentityError
-from propagul.link import Invite
+from propagul.errors import IdentityError, PropagulError
+from propagul.link import Invite, serve_join
 from propagul.store import _values
 from propagul.store._rows import live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from propagul.link import Address, NodeId
+    from propagul.link import Address, Credentials, Link, NodeId
     from propagul.store._namespace import Namespace
 
 PREFIX = "invites/"
@@ -99,3 +100,9 @@ class InviteBook:
 
     def _now_s(self) -> int:
         return self._time_ns() // 10**9
+
+
+async def let_join(link: Link, credentials: Credentials, invites: InviteBook) -> None:
+    """Serve one joiner, which is told if it may not; there is nobody else to tell."""
+    with contextlib.suppress(PropagulError):
+        await serve_join(link, credentials, invites)

@@ -64,7 +64,19 @@ def bind(store: StateMap, own: type[StateMap]) -> None:
             _log_of(store),
         )
         space.table.lessee = setter.release
-        _put(store, setter, own.set)
+        _put(store, setter if space.owned is None else _beside(space.owned.prefixes, own.set, setter), own.set)
+
+
+def _beside(prefixes: tuple[str, ...], method: Callable[..., None], short: Callable[..., None]) -> Callable[..., None]:
+    """The short way for all keys but those that are signed."""
+
+    def set_value(store: StateMap, key: str, value: object, *, block: bool = True) -> None:
+        if block and type(key) is str and not key.startswith(prefixes):
+            short(store, key, value)
+        else:
+            method(store, key, value, block=block)
+
+    return set_value
 
 
 def _log_of(store: StateMap) -> tuple[object, object, object, type, bytes] | None:

@@ -12,11 +12,12 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from propagul.crdt import REGISTER, REMOVE, Evicted, Op, Packed
+from propagul.crdt import ABSENT, REGISTER, REMOVE, Evicted, Op, Packed
 from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError
 from propagul.store import _kernel, _values
 from propagul.store._pressure import NoPressure
 from propagul.store._rows import Rows
+from propagul.store._signed import is_there
 from propagul.store._traffic import written_ahead
 from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
 from propagul.store._watch import Watcher, loaded, visible
@@ -114,7 +115,7 @@ class StateMap:
             return found
         if isinstance(found, (Packed, Evicted)):
             with contextlib.suppress(StoreError):  # its place has changed just now, or it is at fault: see below
-                return _values.thaw(key, found)
+                return default if (value := _values.thaw(key, found)) is ABSENT else value
         return self._get_slowly(key, default)
 
     async def aget(self, key: str, default: object = None) -> object:
@@ -127,7 +128,7 @@ class StateMap:
         """The value of a key in a transaction, while a stream is joined, or on the disk."""
         while (winner := self._rows.row(key).winner) is not None:
             try:
-                return _values.thaw(key, winner.payload)
+                return default if (value := _values.thaw(key, winner.payload)) is ABSENT else value
             except StoreError:
                 if not self._state.has_moved(key, winner):
                     raise
@@ -138,7 +139,7 @@ class StateMap:
 
         A write that another store makes at the same time survives.
         """
-        return self._rows.update((key,), lambda rows: [Op(key, REGISTER, REMOVE)] if rows[key].siblings else [])
+        return self._rows.update((key,), lambda rows: [Op(key, REGISTER, REMOVE)] if is_there(rows[key]) else [])
 
     def get_all(self, prefix: str = "") -> dict[str, object]:
         """Keys under a prefix with their values, all of one instant, sorted by key. O(rows).
@@ -160,7 +161,7 @@ class StateMap:
         del hold  # until here, what only the disk holds could be read
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._rows.row(key).winner is not None
+        return isinstance(key, str) and is_there(self._rows.row(key))
 
     def __len__(self) -> int:
         return sum(1 for _ in self._rows.live(""))

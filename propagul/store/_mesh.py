@@ -11,16 +11,29 @@ import functools
 import itertools
 import logging
 import random
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
-from propagul.gossip import Drop, InThread, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
+from propagul.gossip import (
+    Drop,
+    InThread,
+    LinkDown,
+    LinkKey,
+    LinkUp,
+    RateCap,
+    Ready,
+    Received,
+    Settled,
+    Tick,
+    Wrote,
+)
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
+from propagul.store._asks import is_ask
+from propagul.store._targets import ASKS_MAX, MeshCounters, Open, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from propagul.gossip import Effect, Event, GossipConfig, GossipNode
     from propagul.link.base import Link, NodeId, Transport
@@ -31,51 +44,10 @@ _AFTER_YOU_S = 0.5
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
+_CROWD = 4
+"""So many times `peers_max` links are borne until the overlay has spread them."""
+
 _log = logging.getLogger("propagul.store")
-
-
-@dataclass(slots=True, eq=False)
-class _Open:
-    """A link in use; `ready` is set when the node may have frames for it."""
-
-    link: Link
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(slots=True, eq=False)
-class Target:
-    """Somebody to stay linked with.
-
-    Attributes:
-        addresses: Where it may answer, tried in turn.
-        node: Who it is: given for members, learned from the first link for addresses the user named.
-        tried: Set when the first round of dials has ended, one way or the other.
-        trouble: Why the last round failed; empty after a success.
-        refused: Whether somebody answered and was not a member of this room, or not who was expected.
-        transport: How it is dialled, if it is a process of our own directory.
-    """
-
-    addresses: tuple[Address, ...]
-    node: NodeId | None = None
-    tried: asyncio.Event = field(default_factory=asyncio.Event)
-    trouble: str = ""
-    refused: bool = False
-    transport: Transport | None = None
-    task: asyncio.Task[None] | None = None
-
-
-@dataclass(slots=True)
-class MeshCounters:
-    """What has happened on the links since the start."""
-
-    links_opened: int = 0
-    links_dropped: int = 0
-    dials_failed: int = 0
-    frames_in: int = 0
-    frames_out: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    last_drop: str = ""
 
 
 class Mesh:
@@ -86,13 +58,16 @@ class Mesh:
     ) -> None:
         self.node = node
         self.counters = MeshCounters()
+        self.on_ask: Callable[[Link, bytes], None] = lambda _, __: None
         self._transport = transport
         self._config = config
         self._clock = clock
         self._pressure = pressure
-        self._open: dict[LinkKey, _Open] = {}
+        self._cap = RateCap(config.bytes_per_s_max)
+        self._open: dict[LinkKey, Open] = {}
         self._keys = itertools.count(1)
         self._targets: list[Target] = []
+        self.links_changed = asyncio.Event()
         self._moved = asyncio.Event()
         self._rearm = asyncio.Event()
         self._busy = asyncio.Event()
@@ -133,15 +108,25 @@ class Mesh:
 
     def learned(self, space: str) -> None:
         """Rows came by another way than a link. Call in the loop."""
-        self.node.learned(space, self._clock.monotonic())
+        self._obey(self.node.learned(space, self._clock.monotonic()))
         self._feed(Settled(space))
         self._rearm.set()
 
+    def be_sparse(self, sparse: bool) -> None:  # noqa: FBT001 - a switch
+        """There are more members than links, or not. Call in the loop."""
+        self.node.be_sparse(sparse, self._clock.monotonic())
+        self._rearm.set()
+
     def keep(
-        self, addresses: Sequence[Address], node: NodeId | None = None, transport: Transport | None = None
+        self,
+        addresses: Sequence[Address],
+        node: NodeId | None = None,
+        transport: Transport | None = None,
+        *,
+        urgent: bool = False,
     ) -> Target:
         """Stay linked with somebody from now on. Call in the loop."""
-        target = Target(tuple(addresses), node, transport=transport)
+        target = Target(tuple(addresses), node, transport=transport, urgent=urgent)
         self._targets.append(target)
         assert self._group is not None
         stay = functools.partial(self._stay_linked, target)
@@ -149,7 +134,7 @@ class Mesh:
         return target
 
     def release(self, target: Target) -> None:
-        """Stop dialling; an open link stays until either end closes it."""
+        """Stop dialling, and close the link if this end has dialled it."""
         if target in self._targets:
             self._targets.remove(target)
             if target.task is not None:
@@ -171,6 +156,16 @@ class Mesh:
         key = self.node.linked().get(node)
         return None if key is None or key not in self._open else self._open[key].link.remote
 
+    def ask(self, node: NodeId, frame: bytes) -> bool:
+        """Send a frame that is no gossip on the link to a node; False without a link, or while too many wait for it."""
+        key = self.node.linked().get(node)
+        entry = None if key is None else self._open.get(key)
+        if entry is None or len(entry.asks) >= ASKS_MAX:
+            return False
+        entry.asks.append(frame)
+        entry.ready.set()
+        return True
+
     async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until something on the links makes the condition true, at most `timeout_s`."""
         deadline = self._clock.monotonic() + timeout_s
@@ -182,16 +177,17 @@ class Mesh:
             await self._clock.wait(self._moved, min(left_s, 0.5))
         return True
 
-    async def carry(self, link: Link) -> None:
+    async def carry(self, link: Link, *, urgent: bool = False) -> None:
         """Gossip on an open link until it ends. The transport's handler for `Purpose.GOSSIP`, and our dials' too."""
-        key, entry = LinkKey(next(self._keys)), _Open(link)
+        key, entry = LinkKey(next(self._keys)), Open(link)
         if self._closing or self._is_full(link):
             link.abort()
             self._note_drop(f"{link.remote}: no room for another link")
             return
         self._open[key] = entry
         self.counters.links_opened += 1
-        self._feed(LinkUp(key, link.peer, link.dialed))
+        self.links_changed.set()
+        self._feed(LinkUp(key, link.peer, link.dialed, urgent))
         try:
             async with asyncio.TaskGroup() as group:
                 sender = group.create_task(self._send(key, entry))
@@ -199,13 +195,17 @@ class Mesh:
                 sender.cancel()
         finally:
             self._open.pop(key, None)
+            self.links_changed.set()
             self._feed(LinkDown(key))
             link.abort()
 
     def _is_full(self, newcomer: Link) -> bool:
         """Whether there is no place for one more of its kind: processes of our directory and members count apart."""
-        alike = sum(is_local(entry.link.peer) == is_local(newcomer.peer) for entry in self._open.values())
-        return alike >= (_PROCESSES_MAX if is_local(newcomer.peer) else 2 * self._config.peers_max)
+        most = _PROCESSES_MAX if is_local(newcomer.peer) else _CROWD * self._config.peers_max
+        return self._links(alike=newcomer.peer) >= most
+
+    def _links(self, alike: NodeId) -> int:
+        return sum(is_local(entry.link.peer) == is_local(alike) for entry in self._open.values())
 
     # --- tasks ---------------------------------------------------------------------------------------------------
 
@@ -215,6 +215,9 @@ class Mesh:
                 frame = await link.receive()
                 self.counters.frames_in += 1
                 self.counters.bytes_in += len(frame)
+                if is_ask(frame):
+                    self.on_ask(link, frame)
+                    continue
                 self._feed(Received(key, frame))
                 if self._pressure.is_pressing:
                     await asyncio.to_thread(self._pressure.relieve, block=True)
@@ -223,15 +226,16 @@ class Mesh:
         except (PeerProtocolError, StoreError) as error:
             self._note_drop(f"{link.remote}: {error}")
 
-    async def _send(self, key: LinkKey, entry: _Open) -> None:
+    async def _send(self, key: LinkKey, entry: Open) -> None:
         try:
             while True:
                 await entry.ready.wait()
                 entry.ready.clear()
-                for frame in self.node.outgoing(key):
+                for frame in self._outgoing(key, entry):
                     if isinstance(frame, InThread):
                         await asyncio.to_thread(frame.run)
                         continue
+                    await self._wait_for_rate(len(frame))
                     await entry.link.send(frame)
                     self.counters.frames_out += 1
                     self.counters.bytes_out += len(frame)
@@ -242,14 +246,25 @@ class Mesh:
             self._note_drop(f"{entry.link.remote}: {error}")
             entry.link.abort()
 
+    async def _wait_for_rate(self, size: int) -> None:
+        pause_s = self._cap.take(size, self._clock.monotonic())
+        if pause_s > 0:
+            self.counters.throttled_s += pause_s
+            await self._clock.wait(asyncio.Event(), pause_s)
+
+    def _outgoing(self, key: LinkKey, entry: Open) -> Iterator[bytes | InThread]:
+        yield from entry.take_asks()
+        for frame in self.node.outgoing(key):
+            yield frame
+            yield from entry.take_asks()
+
     async def _tick_forever(self) -> None:
         while True:
             due = self.node.next_tick()
             now = self._clock.monotonic()
             self._planned = now + 60.0 if due is None else due
             self._rearm.clear()
-            if self._planned > now:
-                await self._clock.wait(self._rearm, max(self._planned - now, 0.001))
+            await self._clock.wait(self._rearm, max(self._planned - now, 0.001))
             if self._clock.monotonic() >= self._planned:
                 self._feed(Tick())
 
@@ -285,7 +300,8 @@ class Mesh:
                 link.abort()  # another address of somebody we are linked with
             elif link is not None:
                 since = self._clock.monotonic()
-                await self.carry(link)
+                lonely = self.node.overlay.is_urgent(self._links(alike=link.peer))
+                await self.carry(link, urgent=target.urgent or lonely)
                 if self._clock.monotonic() - since > self._config.redial_s_max:
                     delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
             await self._clock.wait(never, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads dials, no secret
@@ -293,9 +309,10 @@ class Mesh:
 
     def _satisfied(self, target: Target) -> bool:
         linked = self.node.linked()
-        if target.node is None or target.node in linked or target.transport is not None:
+        if target.node is None or target.node in linked or target.transport is not None or target.urgent:
             return target.node in linked
-        return sum(not is_local(node) for node in linked) >= self._config.peers_max
+        enough = self._config.active_max - 1 if self.node.sparse else self._config.peers_max
+        return sum(not is_local(node) for node in linked) >= enough
 
     async def _dial(self, target: Target) -> Link | None:
         """Try each address once; note why none answered."""

@@ -14,7 +14,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import (
-    ABSENT,
     REGISTER,
     REMOVE,
     Change,
@@ -30,14 +29,15 @@ from propagul.crdt import (
 )
 from propagul.crdt.bulk import uncollected
 from propagul.crdt.hot import local_writer
-from propagul.crdt.row import SIBLINGS_MAX
 from propagul.crdt.twins import twin_of
 from propagul.log import fold
 from propagul.store._instant import SnapshotCut, blocks_of
 from propagul.store._origin import fresh_origin
+from propagul.store._owned import OwnedRows, sealing
 from propagul.store._rows import View
+from propagul.store._signed import is_shown
 from propagul.store._streams import IncomingStream, OutgoingStream
-from propagul.store._traffic import Traffic, cut_down
+from propagul.store._traffic import Traffic
 from propagul.store._upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Namespace:
         on_detour: Called with 1 when reading `table` without the lock is not enough any more, because rows of a stream
             wait to be joined, and with -1 when it is again. Set by whoever does so.
         put_plain: Write a register where that is simple; False, and nothing happened, where it is not: use `put`.
+        tidy: Take the next step towards dropping old removal records and contexts; see `Upkeep.tidy`.
 
     Args:
         name: Which one it is, in the log and on the wire.
@@ -74,6 +75,7 @@ class Namespace:
         journal: Where it is kept; None for an ephemeral namespace.
         wall_ns: Wall clock, nanoseconds since the epoch.
         own: Newest stamps of origins that minted in this namespace's log before.
+        owned: Its owned rows, if there may be any.
     """
 
     def __init__(
@@ -85,24 +87,27 @@ class Namespace:
         *,
         wall_ns: Callable[[], int] = time.time_ns,
         own: Mapping[Origin, Stamp] | None = None,
+        owned: OwnedRows | None = None,
     ) -> None:
         self.name = name
         self.lock = lock
         self.journal = journal
-        self.traffic = Traffic()
+        self.traffic = Traffic() if owned is None else owned.guard(Traffic())
         self._replica = replica
         self.table = replica.table
         self._wall_ns = wall_ns
         self._own: dict[Origin, Stamp] = dict(own or {})
         log_floor = None if journal is None else functools.partial(journal.append_floor, name)
         self._upkeep = Upkeep(replica, lock, self._wall, self.traffic, log_floor)
+        self.tidy = self._upkeep.tidy
+        self.owned = owned
         self.is_linked: Callable[[], bool] = lambda: False
         self.on_detour: Callable[[int], None] = lambda _: None
         self._recovered = self.table.arrival - replica.foreign
         self._listeners: list[Callable[[Change, bool], None]] = []
         replica.report(False)
         log = None if journal is None else functools.partial(journal.append_write, name)
-        self.put_plain = local_writer(replica, lock, wall_ns, stamps_in(AHEAD_S_MAX), log)
+        self.put_plain = sealing(owned, local_writer(replica, lock, wall_ns, stamps_in(AHEAD_S_MAX), log))
         for _, stamp in replica.vector:
             replica.clock.observe(stamp, self._wall())
 
@@ -178,7 +183,7 @@ class Namespace:
     def remove(self, key: str) -> bool:
         """Delete a key; False and no write if it was not there."""
         with self.lock:
-            if self._replica.get(key) is ABSENT:
+            if not is_shown(self._replica.get(key)):
                 return False
             self._write((Op(key, REGISTER, REMOVE),))
             return True
@@ -227,10 +232,6 @@ class Namespace:
     def newest_credible(self) -> Stamp:
         """Stamps above this are so far in the future that they are marked as quarantined. A mark, never a rank."""
         return Stamp(self._wall() + stamps_in(AHEAD_S_MAX))
-
-    def tidy(self, all_past: Callable[[int], bool]) -> None:
-        """Take the next step towards dropping old removal records and contexts; see `Upkeep.tidy`."""
-        self._upkeep.tidy(all_past)
 
     def tidy_alone(self) -> None:
         """Both steps at once, where nobody is linked who must be waited for. Not with the lock held."""
@@ -363,6 +364,8 @@ class Namespace:
         return self._replica.prepare(ops, self._wall())
 
     def _write_batch(self, batch: Batch) -> None:
+        if self.owned is not None:
+            batch = self.owned.seal(batch, self._replica.row)
         if self.journal is not None:
             self.journal.append(fold.encode_batch(self.name, batch))
         self._own[batch.dot.origin] = batch.dot.stamp
@@ -378,11 +381,8 @@ class Namespace:
 
     def _cut_down_crowded(self) -> None:
         """Cut rows with too many siblings down, by an operation: the others will agree on what is left."""
-        rows = {key: self._replica.row(key) for key in self._replica.crowded()}
-        ops = [cut_down(key, row) for key, row in rows.items() if len(row.siblings) > SIBLINGS_MAX]
+        ops = self.traffic.cut_down(self.name, {key: self._replica.row(key) for key in self._replica.crowded()})
         if ops:
-            self.traffic.siblings_trimmed += len(ops)
-            _log.warning("store.siblings_trimmed namespace=%r keys=%d", self.name, len(ops))
             self._write(ops)
 
     def _tell(self, changes: Iterable[Change], *, local: bool) -> None:

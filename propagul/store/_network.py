@@ -8,47 +8,45 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import operator
 import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from propagul.errors import IdentityError, LinkError, NotReplicated, PropagulError, SyncTimeout
+from propagul.errors import LinkError, NotReplicated, SyncTimeout
 from propagul.gossip import GossipNode
-from propagul.link import Address, ByteLink, NodeId, Purpose, serve_join
+from propagul.link import Address, NodeId, Purpose
 from propagul.link.local import is_local
-from propagul.store._addresses import advertised, parse_addresses
+from propagul.store._addresses import advertised
+from propagul.store._company import Company
+from propagul.store._invites import let_join
 from propagul.store._mesh import Mesh
+from propagul.store._ownership import MEMBERS
 from propagul.store._report import Member, PeerSync, SyncReport
-from propagul.store._roll import MEMBERS
+from propagul.store._roll import Roll
 from propagul.store._spaces import PRESENCE, STATE
+from propagul.store._tunnels import Tunnels, carrying_bytes
+from propagul.store._twins import TwinWatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from propagul.crdt import Dot
     from propagul.gossip import GossipConfig
-    from propagul.link import Credentials, Link, Listener, Transport
+    from propagul.link import ByteLink, Credentials, Link, Listener, Transport
     from propagul.store._clock import Clock
     from propagul.store._invites import InviteBook
-    from propagul.store._mesh import Target
     from propagul.store._namespace import Namespace
     from propagul.store._presence import Presence
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
-    from propagul.store._roll import Roll
+    from propagul.store._proofs import Proofs
+    from propagul.store._targets import Target
 
 _GOODBYE_S = 2.0
 _ASK_AGAIN_S = 0.2
-_REMEMBER_S = 3600.0
-_REMEMBER_MAX = 64
-
-
-@dataclass(slots=True)
-class _Known:
-    """A member we stay linked with, and when it last told where it listens."""
-
-    target: Target
-    told_at: float
+_ENROL_S = 0.25
+_LINKS_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +61,7 @@ class Parts:
     clock: Clock
     credentials: Credentials | None
     invites: InviteBook | None
-    roll: Roll
+    proofs: Proofs
     processes: Processes | None
     pressure: Pressure
     tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
@@ -82,7 +80,13 @@ class Network:
         called = self._me if self._processes is None else self._processes.node
         self._node = GossipNode(called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
-        self._members: dict[NodeId, _Known] = {}
+        self.roll = Roll(parts.presence, self._me, parts.proofs.is_revoked)
+        self._company = Company(self.mesh, self.roll, parts.clock)
+        self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
+        self._twins = TwinWatch(
+            MEMBERS + self._me, parts.clock, parts.config, self.loop.call_soon_threadsafe, self._answer_twin
+        )
+        self._unwatch: Callable[[], None] = lambda: None
         self._listener: Listener | None = None
         self._listen: Address | None = None
         self._advertise: Sequence[tuple[str, int]] | None = None
@@ -99,11 +103,13 @@ class Network:
         """
         self._listen, self._advertise = listen, advertise
         self._at_door = self._processes is None or await self._processes.try_door()
-        self._parts.roll.tend_in(self.loop, lambda: self._at_door)
+        self._parts.proofs.tend_in(self.loop, self._tend_keys)
         if self._at_door:
             await self._open_port()
+        self._unwatch = self._parts.spaces[PRESENCE].listen(self._twins.hear)
         started = asyncio.Event()
-        works = [] if self._processes is None else [functools.partial(self._processes.run, self)]
+        works: list[Callable[[], Awaitable[None]]] = [self._enrol_forever, self._tunnels.run]
+        works += [] if self._processes is None else [functools.partial(self._processes.run, self)]
         self._runner = asyncio.create_task(self.mesh.run(started, self._chores, *works))
         await started.wait()
 
@@ -118,7 +124,8 @@ class Network:
 
     async def _say_goodbye(self, runner: asyncio.Task[None]) -> None:
         self._runner = None
-        self._parts.presence.withdraw()
+        self._unwatch()
+        self.roll.leave()
         self.mesh.wrote(PRESENCE)  # the store has let go of this network already and would not push it
         await self.mesh.until(self._goodbye_heard, _GOODBYE_S)
         if self._listener is not None:
@@ -201,19 +208,19 @@ class Network:
         return {node for node in self._node.linked() if not is_local(node)}
 
     def members(self) -> list[Member]:
-        """Who was heard of recently, this store left out."""
-        rows = self._parts.presence.get_all(MEMBERS)
+        """Who can be reached, or could a moment ago; this store left out."""
         linked = self._node.linked()
+        found = ((node, said, self._parts.presence.age_s(said.dot.origin)) for node, said in self.roll.read().items())
         return [
             Member(
-                node=NodeId(key.removeprefix(MEMBERS)),
-                label=str(heard.value.get("label", ""))[:64],
-                addresses=tuple(map(str, parse_addresses(heard.value.get("addresses")))),
-                linked=NodeId(key.removeprefix(MEMBERS)) in linked,
-                heard_s=heard.age_s,
+                node=node,
+                label=said.label,
+                addresses=tuple(map(str, said.addresses)),
+                linked=node in linked,
+                heard_s=heard_s,
             )
-            for key, heard in rows.items()
-            if isinstance(heard.value, dict) and key != MEMBERS + self._me
+            for node, said, heard_s in found
+            if heard_s <= self._parts.config.presence_ttl_s
         ]
 
     @property
@@ -231,28 +238,38 @@ class Network:
         return [target.trouble for target in apart if target.refused or not linked] + self._local_troubles()
 
     async def open_tunnel(self, node: NodeId) -> ByteLink:
-        """Dial a member for a tunnel.
+        """A tunnel to a member; see `Tunnels.open`.
 
         Raises:
-            LinkError: It answers at none of its addresses.
+            LinkError: It cannot be dialled and cannot dial back.
         """
-        troubles = []
-        for address in self._addresses_of(node):
-            try:
-                return _carrying_bytes(await self._parts.transport.dial(address, Purpose.TUNNEL, expect=node))
-            except (LinkError, IdentityError) as error:
-                troubles.append(str(error))
-        raise LinkError("no tunnel: " + ("; ".join(troubles) or "that node has told no address it can be dialled at"))
+        return await self._tunnels.open(node)
+
+    def announced(self, node: NodeId) -> tuple[Address, ...]:
+        """Where a member says that it listens."""
+        said = self.roll.find(node)
+        return () if said is None else said.addresses
+
+    def addresses_of(self, node: NodeId) -> list[Address]:
+        """Where a member may be dialled, the address that already carries gossip first."""
+        dialled = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
+        known = [*self.announced(node), *dialled]
+        remote = self.mesh.address_of(node)
+        return sorted(dict.fromkeys(known), key=lambda address: address != remote)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _handlers(self) -> dict[Purpose, Callable[[Link], Awaitable[None]]]:
-        handlers: dict[Purpose, Callable[[Link], Awaitable[None]]] = {Purpose.GOSSIP: self.mesh.carry}
+        handlers: dict[Purpose, Callable[[Link], Awaitable[None]]] = {
+            Purpose.GOSSIP: self.mesh.carry,
+            Purpose.QUERY: _answer_nothing,
+        }
         if self._parts.tunnel_handler is not None:
             serve = self._parts.tunnel_handler
-            handlers[Purpose.TUNNEL] = lambda link: serve(_carrying_bytes(link))
-        if self._parts.credentials is not None and self._parts.credentials.authority is not None:
-            handlers[Purpose.JOIN] = self._join
+            handlers[Purpose.TUNNEL] = lambda link: serve(carrying_bytes(link))
+        credentials, invites = self._parts.credentials, self._parts.invites
+        if credentials is not None and credentials.authority is not None and invites is not None:
+            handlers[Purpose.JOIN] = lambda link: let_join(link, credentials, invites)
         return handlers
 
     async def _open_port(self) -> None:
@@ -264,7 +281,11 @@ class Network:
         if self._listen is not None:
             self._listener = await self._parts.transport.listen(self._listen, self._handlers())
             self.addresses = advertised(self._listener.address, self._advertise)
-        self._parts.presence.set(MEMBERS + self._me, self._member_row())
+        self._enrol()
+
+    def _answer_twin(self) -> None:
+        if self._at_door and self._runner is not None:
+            self._enrol(again=True)
 
     async def tend_door(self) -> None:
         """The door is ours: dial whom we know, and listen as soon as the port is free."""
@@ -289,52 +310,47 @@ class Network:
         return f"{self._processes.said()} holds the door of this directory and was asked"
 
     def _local_troubles(self) -> list[str]:
-        troubles = [self._port_trouble] if self._port_trouble else []
+        troubles = self._twins.trouble() + ([self._port_trouble] if self._port_trouble else [])
         return troubles + ([] if self._processes is None else self._processes.troubles(self._node.linked()))
 
-    async def _join(self, link: Link) -> None:
-        assert self._parts.credentials is not None
-        assert self._parts.invites is not None
-        with contextlib.suppress(PropagulError):  # the joiner was told; there is nobody else to tell
-            await serve_join(link, self._parts.credentials, self._parts.invites)
+    def _enrol(self, *, again: bool = False) -> None:
+        listens = [[address.host, address.port] for address in self.addresses]
+        row = {"label": self._parts.label, "addresses": listens, **self._parts.proofs.announcement()}
+        self.roll.enrol(self._twins.mark(row), self._node.linked(), again=again)
 
-    def _member_row(self) -> dict[str, object]:
-        places = [[address.host, address.port] for address in self.addresses]
-        return {"label": self._parts.label, "addresses": places, **self._parts.roll.announcement()}
+    def _tend_keys(self) -> None:
+        """Have the keys be what the room knows of them, and say which certificate is our newest."""
+        if self._runner is not None:
+            self._parts.proofs.tend(self.roll.certificates() if self._at_door else None)
+            if self._at_door:
+                self._enrol()
+
+    async def _enrol_forever(self) -> None:
+        """Say with whom we are linked whenever that changes, but not once for each of many links."""
+        while True:
+            await self._parts.clock.wait(self.mesh.links_changed, _LINKS_S)
+            self.mesh.links_changed.clear()
+            if self._at_door:
+                self._enrol()
+            self._look()
+            await self._parts.clock.wait(asyncio.Event(), _ENROL_S)
+
+    def _look(self) -> None:
+        linked = self.linked()
+        self.roll.look(linked)
+        self.mesh.be_sparse(len(self.roll.reached | linked) > self._parts.config.peers_max)
 
     def _chores(self) -> None:
-        self._parts.presence.refresh()
+        self._twins.look()
+        self._look()
+        self._parts.presence.tend(
+            self._parts.config.presence_interval_s, is_member=self.roll.is_member, members=len(self.roll.members)
+        )
         if self._at_door:
-            self._tend_members()
-        self._parts.roll.tend(self._at_door)
+            self._company.tend()
+        self._tend_keys()
         for name, space in self._parts.spaces.items():
-            space.tidy(functools.partial(self._node.all_past, name))
-
-    def _tend_members(self) -> None:
-        """Stay linked with every member that says where it listens, also for a while after it fell silent."""
-        now = self._parts.clock.monotonic()
-        for node, addresses in self._told_addresses().items():
-            known = self._members.get(node)
-            if known is not None and known.target.addresses != addresses:
-                self.mesh.release(self._members.pop(node).target)
-                known = None
-            if known is None:
-                self._members[node] = _Known(self.mesh.keep(addresses, node), now)
-            else:
-                known.told_at = now
-        silent_longest = sorted(self._members, key=lambda node: self._members[node].told_at)
-        for node in silent_longest:
-            if len(self._members) > _REMEMBER_MAX or now - self._members[node].told_at > _REMEMBER_S:
-                self.mesh.release(self._members.pop(node).target)
-
-    def _told_addresses(self) -> dict[NodeId, tuple[Address, ...]]:
-        """Where members say they listen; those that listen nowhere left out."""
-        told = {
-            NodeId(key.removeprefix(MEMBERS)): parse_addresses(heard.value.get("addresses"))
-            for key, heard in self._parts.presence.get_all(MEMBERS).items()
-            if isinstance(heard.value, dict) and key != MEMBERS + self._me
-        }
-        return {node: at for node, at in told.items() if at and not self._parts.roll.is_revoked(node)}
+            space.tidy(functools.partial(operator.ge, self._node.served(name)))
 
     def _all_settled(self) -> bool:
         """Whether there is nothing more to wait for before `start` returns."""
@@ -379,16 +395,6 @@ class Network:
     def _goodbye_heard(self) -> bool:
         return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self._node.linked().keys()
 
-    def _addresses_of(self, node: NodeId) -> list[Address]:
-        """Where a member may be dialled, the address that already carries gossip first."""
-        dialled = [a for target in self.mesh.targets if target.node == node for a in target.addresses]
-        known = [*self._told_addresses().get(node, ()), *dialled]
-        remote = self.mesh.address_of(node)
-        return sorted(dict.fromkeys(known), key=lambda address: address != remote)
 
-
-def _carrying_bytes(link: Link) -> ByteLink:
-    if not isinstance(link, ByteLink):
-        link.abort()
-        raise LinkError("this transport carries no tunnels")
-    return link
+async def _answer_nothing(_: Link) -> None:
+    """Take no question. That the link opened told the member who dialled that room, secret and version fit."""

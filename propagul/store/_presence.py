@@ -1,25 +1,35 @@
 """Presence: what is true of a node now and of no interest later.
 
-Rows of an ephemeral namespace: never logged, the newest value only, refreshed by their owner and gone when nothing
-newer arrived for `ttl_s` by *this* receiver's monotonic clock. A fresh origin a process; two processes that use one
-key are ranked by stamp.
+Rows of an ephemeral namespace: never logged, the newest value only, gone when their owner could not be reached for
+`ttl_s` by *this* receiver's monotonic clock. That a member can be reached is a matter of links (`propagul.store._roll`)
+and costs nothing while they hold; a process that is no member of its own, because another one has the door of their
+directory, repeats its rows instead. A fresh origin a process; two processes that use one key are ranked by stamp.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from propagul.crdt import ABSENT
 from propagul.errors import StoreCorrupt
 from propagul.store import _values
 from propagul.store._instant import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from propagul.crdt import Change, Payload
+    from propagul.crdt import Change, Dot, Origin, Payload
     from propagul.store._namespace import Namespace
+
+REPEAT_S: Final = 900.0
+"""A member repeats its rows this often, or a minute for each member there is, for whoever forgot them."""
+
+NEVER: Final = float("-inf")
+
+_PAUSE: Final = 0.5
+"""For so much of `ttl_s` time goes on although nobody looked after presence: a stopped process accuses nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +38,7 @@ class Heard:
 
     Attributes:
         value: What its owner said.
-        age_s: Seconds since it arrived, by this process's monotonic clock; 0 for rows of this store.
+        age_s: Seconds since its owner was last known to live, by this process's monotonic clock; 0 for this store's.
         origin: Which process said it, as 16 hexadecimal digits.
     """
 
@@ -49,7 +59,10 @@ class Presence:
         self._limits = limits
         self._lock = threading.Lock()
         self._own: dict[str, Payload] = {}
-        self._heard_at: dict[str, float] = {}
+        self._alive_at: dict[Origin, float] = {}
+        self._looked_at = self._repeated_at = monotonic()
+        self._repeated_by: Origin | None = None
+        self._is_contested = False
         self._wrote: Callable[[], None] = lambda: None
         space.listen(self._hear)
 
@@ -61,12 +74,12 @@ class Presence:
         """Say something of this process; repeated by itself until it is deleted or the store stops.
 
         Raises:
-            TypeError, ValueError, LimitExceeded: As for `AgentStateStore.set`.
+            TypeError, ValueError, LimitExceeded, LocalProtocolError: As for `AgentStateStore.set`.
         """
         payload = _values.freeze(_values.check_key(key, self._limits), value, self._limits)
+        self._space.put(key, payload)  # first: what is not ours to say is not repeated either
         with self._lock:
             self._own[key] = payload
-        self._space.put(key, payload)
         self._wrote()
 
     def delete(self, key: str) -> None:
@@ -85,15 +98,66 @@ class Presence:
         keys = sorted(key for key, _ in rows_of(self._space.blocks()) if key.startswith(prefix))
         return {key: heard for key in keys if (heard := self._heard(key)) is not None}
 
-    def refresh(self) -> None:
-        """Repeat what this store says, with a new stamp, and drop what others no longer say."""
+    def said(self, prefix: str) -> Iterator[tuple[str, Dot, Payload]]:
+        """What every owner said last under a prefix, those out of reach included."""
+        for key, row in rows_of(self._space.blocks()):
+            winner = row.winner
+            if winner is not None and key.startswith(prefix):
+                yield key, winner.dot, winner.payload
+
+    def said_under(self, key: str) -> tuple[Dot, Payload] | None:
+        """What was said last under one key, whether or not its owner can be reached."""
+        winner = self._space.row(key).winner
+        return None if winner is None else (winner.dot, winner.payload)
+
+    def age_s(self, origin: Origin) -> float:
+        """Seconds since a process was last known to live; infinite for one that is not known."""
+        return max(0.0, self._now() - self._alive_at.get(origin, NEVER))
+
+    def vouch(self, origins: Iterable[Origin]) -> None:
+        """The processes with these origins can be reached now."""
+        now = self._now()
+        for origin in origins:
+            self._alive_at[origin] = now
+
+    def tend(self, interval_s: float, *, is_member: bool, members: int = 0) -> None:
+        """Repeat what this store says, if that is due, and drop what nobody says any more. Call every `interval_s`.
+
+        Args:
+            interval_s: Without a member's row of our own we live only as long as we repeat ourselves this often.
+            is_member: Whether we have one.
+            members: How many have.
+        """
+        now = self._monotonic()
+        late_s = now - self._looked_at - interval_s
+        self._looked_at = now
+        was_stopped = late_s > self._ttl_s * _PAUSE
+        if was_stopped:
+            self._excuse(late_s)
+        due = now - self._repeated_at > max(REPEAT_S, 60.0 * members)
+        renewed = self._repeated_by not in (None, self._space.origin)
+        if due or not is_member or was_stopped or renewed or self._is_contested:
+            self.repeat()
+        self._expire(now)
+
+    def repeat(self) -> None:
+        """Say everything again that this store says: others may have forgotten it, while they could not reach us."""
         with self._lock:
             own = list(self._own.items())
         for key, payload in own:
             self._space.put(key, payload)
+        self._repeated_at, self._repeated_by, self._is_contested = self._monotonic(), self._space.origin, False
         if own:
             self._wrote()
-        self._expire()
+
+    def _excuse(self, late_s: float) -> None:
+        """We were not running, so it is not the others who were out of reach."""
+        for origin, at in list(self._alive_at.items()):
+            self._alive_at[origin] = at + late_s
+
+    def _now(self) -> float:
+        """Now, unless nobody has looked after presence for a while: then time stands still."""
+        return min(self._monotonic(), self._looked_at + self._ttl_s * _PAUSE)
 
     def withdraw(self) -> None:
         """Take back everything this store said: a clean goodbye."""
@@ -102,21 +166,29 @@ class Presence:
 
     def _heard(self, key: str) -> Heard | None:
         winner = self._space.row(key).winner
-        age_s = 0.0 if key in self._own else self._monotonic() - self._heard_at.get(key, float("-inf"))
-        if winner is None or age_s > self._ttl_s:
+        if winner is None:
+            return None
+        age_s = 0.0 if key in self._own else self.age_s(winner.dot.origin)
+        if age_s > self._ttl_s:
             return None
         try:
             value = _values.thaw(key, winner.payload)
         except StoreCorrupt:  # one member's bad row must not hide the others'
             return None
-        return Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")
+        return None if value is ABSENT else Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")
 
-    def _hear(self, change: Change, local: bool) -> None:  # noqa: ARG002, FBT001 - a listener's signature
-        self._heard_at[change.key] = self._monotonic()
+    def _hear(self, change: Change, local: bool) -> None:  # noqa: FBT001 - a listener's signature
+        winner = change.after.winner
+        if winner is not None and not local:
+            self._alive_at[winner.dot.origin] = self._now()
+        if not local and change.key in self._own:  # somebody else wrote or removed what we say
+            self._is_contested = True
 
-    def _expire(self) -> None:
-        now = self._monotonic()
-        for key, row in rows_of(self._space.blocks()):
-            if key not in self._own and now - self._heard_at.get(key, now) > self._ttl_s:
+    def _expire(self, now: float) -> None:
+        gone = {origin for origin, at in list(self._alive_at.items()) if now - at > self._ttl_s}
+        for key, row in rows_of(self._space.blocks()) if gone else ():
+            owners = [sibling.dot.origin for sibling in row.siblings] or list(row.context)
+            if gone.issuperset(owners):
                 self._space.forget(key, row)
-                self._heard_at.pop(key, None)
+        for origin in gone:
+            self._alive_at.pop(origin, None)

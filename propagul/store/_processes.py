@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from propagul.link.base import Link, NodeId
     from propagul.link.local import LocalListener
     from propagul.log.directory import OtherLog, StateDirectory
-    from propagul.store._mesh import Mesh, Target
+    from propagul.store._mesh import Mesh
     from propagul.store._network import Network
     from propagul.store._siblings import Siblings
+    from propagul.store._targets import Target
 
 _T = TypeVar("_T")
 

@@ -315,14 +315,17 @@ class Ring:
 
 
 def admitted(block: Block, *, anchors: frozenset[str]) -> Block:
-    """The rows of a block that are deeds of our room, removal records left out."""
+    """The rows of a block that are deeds of our room, removal records left out; the block itself if those are all."""
     plain = [row for row in block.plain if row[2] == REGISTER and _is_deed(row[0], row[1], anchors)]
     other = [
         (key, Row(kept, row.context))
         for key, row in block.other
         if (kept := tuple(s for s in row.siblings if s.kind == REGISTER and _is_deed(key, s.payload, anchors)))
     ]
-    return Block(plain, other)
+    is_whole = len(plain) == len(block.plain) and [row.siblings for _, row in other] == [
+        row.siblings for _, row in block.other
+    ]
+    return block if is_whole else Block(plain, other)
 
 
 def _is_deed(key: str, payload: object, anchors: frozenset[str]) -> bool:

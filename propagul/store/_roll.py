@@ -1,80 +1,155 @@
-"""The roll: members present announce their certificate, and the key ring learns from that who they are.
+"""The roll of a room: who is in it, where each listens and with whom it is linked, by the members' own presence rows.
 
-A certificate proves itself, so what another member relays is as good as what its owner says.
+A member has one row, `members/<id>`, that it writes anew when it changes. Here such rows are read, each once, and what
+follows from all of them is computed: who can be reached, and with that, whose presence is true. Who was out of reach
+for too long has been forgotten, and has forgotten us, unless it is another process by now: when it is back, both say
+everything again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from propagul.errors import PropagulError
+from propagul.errors import StoreCorrupt
+from propagul.gossip.membership import reachable, short
 from propagul.link import NodeId
+from propagul.link.local import is_local
+from propagul.store import _values
+from propagul.store._addresses import parse_addresses
+from propagul.store._ownership import MEMBERS
+from propagul.store._proofs import CERTIFICATE
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
-    from propagul.link import Credentials
+    from propagul.crdt import Dot, Origin, Payload
+    from propagul.link import Address
     from propagul.store._presence import Presence
-    from propagul.store._ring import Ring
 
-MEMBERS: Final = "members/"
-"""Where each member says in presence that it is there."""
+_LINKS_MAX: Final = 64
+_LABEL_CHARS_MAX: Final = 64
+_LOST_MAX: Final = 4096
 
-_CERTIFICATE: Final = "certificate"
 
-_log = logging.getLogger("propagul.store")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """What one member said of itself last.
+
+    Attributes:
+        label: What people call it.
+        addresses: Where it listens.
+        links: With whom it is linked, by their short names.
+        certificate: What it shows to prove that it is a member, unverified; empty if it announces none.
+        dot: Which write of whom this is.
+    """
+
+    label: str
+    addresses: tuple[Address, ...]
+    links: frozenset[str]
+    certificate: bytes
+    dot: Dot
 
 
 class Roll:
-    """Keeps a ring tended while the store runs. Does nothing for a store without one."""
+    """Reads members' rows and vouches for those who can be reached.
 
-    def __init__(self, ring: Ring | None, credentials: Credentials | None, presence: Presence) -> None:
-        self._ring, self._credentials, self._presence = ring, credentials, presence
+    Attributes:
+        members: Everybody who could be reached until a moment ago, this store left out.
+        reached: Those of them that a chain of links leads to now.
+        is_revoked: Whether a node was shut out, and is on no roll any more.
+    """
 
-    def announcement(self) -> dict[str, object]:
-        """What our own row says beside name and addresses."""
-        return {} if self._credentials is None else {_CERTIFICATE: self._credentials.newest_der}
+    def __init__(self, presence: Presence, me: NodeId, is_revoked: Callable[[NodeId], bool]) -> None:
+        self.members: Mapping[NodeId, Enrolled] = {}
+        self.reached: set[NodeId] = set()
+        self._presence = presence
+        self._me = me
+        self.is_revoked = is_revoked
+        self._own: dict[str, object] = {}
+        self._has_left = False
+        self._lost: dict[NodeId, Origin] = {}
 
-    def is_revoked(self, node: NodeId) -> bool:
-        """Whether a member was shut out."""
-        return self._credentials is not None and node in self._credentials.ring.revoked
+    @property
+    def is_member(self) -> bool:
+        """Whether this store is on it."""
+        return bool(self._own)
 
-    def tend_in(self, loop: asyncio.AbstractEventLoop, is_ours: Callable[[], bool]) -> None:
-        """Tend whenever deeds come in; see `tend`."""
-        if self._ring is not None:
-            self._ring.on_news = lambda: _soon(loop, lambda: self.tend(is_ours()))
+    def enrol(self, row: dict[str, object], linked: Collection[NodeId], *, again: bool = False) -> None:
+        """Say who we are and with whom we are linked, if that has changed, or `again`."""
+        links = sorted(short(node) for node in linked if not is_local(node))
+        row = {**row, "links": links[:_LINKS_MAX]}
+        if (row != self._own or again) and not self._has_left:
+            self._own = row
+            self._presence.set(MEMBERS + self._me, row)
 
-    def tend(self, is_ours: bool) -> None:  # noqa: FBT001 - one of two things to do
-        """Have the keys be what the deeds say; where the door is ours, also write what this node owes."""
-        if self._ring is None or self._credentials is None:
-            return
-        try:
-            if is_ours:
-                self._ring.tend(self._announced())
-            else:
-                self._ring.settle()
-        except PropagulError as error:
-            _log.warning("store.keys_not_tended %s", error)
-        self._announce(MEMBERS + self._credentials.node)
+    def leave(self) -> None:
+        """Take back everything this store said, for good."""
+        self._has_left = True
+        self._presence.withdraw()
 
-    def _announce(self, key: str) -> None:
-        """Say which certificate is the newest now, if we have said another."""
-        heard = self._presence.get(key)
-        if heard is not None and isinstance(heard.value, dict):
-            row = {**heard.value, **self.announcement()}
-            if row != heard.value:
-                self._presence.set(key, row)
+    def look(self, linked: Collection[NodeId]) -> None:
+        """Read what is new and vouch for everybody who can be reached; `linked` are those who surely can."""
+        before, self.members = self.members, self.read()
+        self._lost.update((node, said.dot.origin) for node, said in before.items() if node not in self.members)
+        for node in list(self._lost)[:-_LOST_MAX]:
+            del self._lost[node]
+        if self._is_back(linked):
+            self._presence.repeat()
+        reached = reachable(linked, {node: said.links for node, said in self.members.items()})
+        self.reached = reached & self.members.keys()
+        self._presence.vouch([self.members[node].dot.origin for node in self.reached])
 
-    def _announced(self) -> dict[NodeId, bytes]:
-        """The certificate that each member present announces; empty where it announces none."""
-        rows = self._presence.get_all(MEMBERS)
-        said = {key: heard.value.get(_CERTIFICATE) for key, heard in rows.items() if isinstance(heard.value, dict)}
-        return {NodeId(key.removeprefix(MEMBERS)): c if isinstance(c, bytes) else b"" for key, c in said.items()}
+    def _is_back(self, linked: Collection[NodeId]) -> bool:
+        """Whether somebody is here again who was lost. A neighbour's row may be among what was forgotten."""
+        back = [node for node in self._lost if node in linked]
+        back += [node for node, said in self.members.items() if self._lost.get(node) == said.dot.origin]
+        for node in (*back, *self.members):
+            self._lost.pop(node, None)
+        return bool(back)
+
+    def find(self, node: NodeId) -> Enrolled | None:
+        """One member's row as it is now. Any thread."""
+        key = MEMBERS + node
+        said = self._presence.said_under(key)
+        return None if said is None else _enrolled(key, *said)
+
+    def certificates(self) -> dict[NodeId, bytes]:
+        """The certificate that each member announces, empty where it announces none. Any thread."""
+        return {node: said.certificate for node, said in self.read().items()}
+
+    def read(self) -> dict[NodeId, Enrolled]:
+        """Everybody's row as it is now, the revoked left out. Any thread."""
+        found: dict[NodeId, Enrolled] = {}
+        for key, dot, payload in self._presence.said(MEMBERS):
+            node = NodeId(key.removeprefix(MEMBERS))
+            known = self.members.get(node)
+            if node == self._me or "/" in node:  # what a member says below its own row makes it no second one
+                continue
+            if self.is_revoked(node):
+                continue
+            if known is None or known.dot != dot:
+                known = _enrolled(key, dot, payload)
+            if known is not None:
+                found[node] = known
+        return found
 
 
-def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is linked any more
-        loop.call_soon_threadsafe(call)
+def _enrolled(key: str, dot: Dot, payload: Payload) -> Enrolled | None:
+    """A member's row; None for what is none: it came from another machine."""
+    try:
+        row = _values.thaw(key, payload)
+    except StoreCorrupt:
+        return None
+    if not isinstance(row, dict):
+        return None
+    links = row.get("links")
+    certificate = row.get(CERTIFICATE)
+    names = [name for name in links[:_LINKS_MAX] if type(name) is str] if isinstance(links, list) else []
+    return Enrolled(
+        label=str(row.get("label", ""))[:_LABEL_CHARS_MAX],
+        addresses=parse_addresses(row.get("addresses")),
+        links=frozenset(names),
+        certificate=certificate if type(certificate) is bytes else b"",
+        dot=dot,
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from propagul.crdt import STAMP_MAX, VALUE_BYTES_MAX, Block, Dot, Op, Stamp
 from propagul.crdt.row import act
 from propagul.errors import LimitExceeded
+from propagul.store._signed import is_there, is_withdrawn
 from propagul.store._values import TYPED_MARK
 
 if TYPE_CHECKING:
@@ -83,8 +84,11 @@ class Transaction:
 
         Raises:
             LimitExceeded: The transaction would be over 16 MiB; the step is not part of it.
+            LocalProtocolError: It writes what another member owns; likewise.
         """
         ops = step(self.view)
+        if self._space.owned is not None:
+            self._space.owned.check(ops)
         size = self.view.size + sum(map(_size, ops))
         if size > VALUE_BYTES_MAX:
             raise LimitExceeded("a transaction", size=size, limit=VALUE_BYTES_MAX)
@@ -225,8 +229,8 @@ def live(blocks: Iterable[Block], prefix: str) -> Iterator[tuple[str, Payload]]:
     """Keys under a prefix with the payload of their winner; removal records and typed rows left out."""
     for block in blocks:
         for key, payload, _, _, _ in block.plain:
-            if key.startswith(prefix) and not key.startswith(TYPED_MARK):
+            if key.startswith(prefix) and not key.startswith(TYPED_MARK) and not is_withdrawn(payload):
                 yield key, payload
         for key, row in block.other:
-            if row.winner is not None and key.startswith(prefix) and not key.startswith(TYPED_MARK):
+            if row.winner is not None and key.startswith(prefix) and not key.startswith(TYPED_MARK) and is_there(row):
                 yield key, row.winner.payload

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from propagul.crdt import Block, Replica
 from propagul.store._namespace import Namespace
 from propagul.store._origin import fresh_origin
+from propagul.store._ownership import MEMBERS
 from propagul.store._siblings import Siblings
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from propagul.store._disk import Disk
+    from propagul.store._ownership import Ownership
 
 STATE: Final = ""
 """What users write."""
@@ -32,19 +34,30 @@ OWN: Final = "own"
 
 
 def open_spaces(
-    lock: threading.Lock, wall_ns: Callable[[], int], disk: Disk | None, is_linked: Callable[[], bool]
+    lock: threading.Lock,
+    wall_ns: Callable[[], int],
+    disk: Disk | None,
+    is_linked: Callable[[], bool],
+    ownership: Ownership,
 ) -> tuple[dict[str, Namespace], Siblings | None]:
     """The namespaces by name, and the other processes of the directory, whose logs have been taken in.
 
     Raises:
         StoreCorrupt, StoreError: What the log kept cannot be read, or what others left cannot be logged.
     """
-    replicas = {name: Replica(fresh_origin()) for name in (STATE, OWN, ROOM)}
-    own = {} if disk is None else disk.recover(replicas)
+    replicas = {name: Replica(fresh_origin()) for name in (STATE, OWN, ROOM, PRESENCE)}
+    owned = {STATE: ownership.of(STATE), PRESENCE: ownership.of(PRESENCE, MEMBERS), OWN: None, ROOM: None}
+    for name, rows in owned.items():
+        replicas[name].apart = None if rows is None else rows.apart
+    logged = {name: replicas[name] for name in (STATE, OWN, ROOM)}
+    own = {} if disk is None else disk.recover(logged)
     journal = None if disk is None else disk.journal
+    for name, rows in owned.items():
+        if rows is not None:
+            rows.clean(replicas[name])
     spaces = {
-        name: Namespace(name, replica, lock, journal, wall_ns=wall_ns, own=own.get(name))
-        for name, replica in replicas.items()
+        name: Namespace(name, replica, lock, journal, wall_ns=wall_ns, own=own.get(name), owned=owned[name])
+        for name, replica in logged.items()
     }
     siblings = None
     if disk is not None:
@@ -52,7 +65,8 @@ def open_spaces(
         siblings = Siblings(disk.directory, spaces)
         siblings.take_in()
     spaces[ROOM].traffic.admit = lambda _: Block([], [])  # until there are keys to judge by
-    spaces[PRESENCE] = Namespace(PRESENCE, Replica(fresh_origin()), lock, None, wall_ns=wall_ns)
+    presence, rows = replicas[PRESENCE], owned[PRESENCE]
+    spaces[PRESENCE] = Namespace(PRESENCE, presence, lock, None, wall_ns=wall_ns, owned=rows)
     for space in spaces.values():
         space.is_linked = is_linked
     return spaces, siblings

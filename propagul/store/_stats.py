@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from propagul.crdt import Evicted
-from propagul.store._mesh import MeshCounters
 from propagul.store._rows import live
+from propagul.store._spaces import STATE
+from propagul.store._targets import MeshCounters
 from propagul.store._traffic import written_ahead
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from propagul.store._disk import Disk
     from propagul.store._namespace import Namespace
     from propagul.store._network import Network
@@ -27,6 +30,7 @@ class StoreStats:
         origins: Entries of the version vector; every start of every store adds one for ever.
         local_writes: `set` and `delete` calls that changed something.
         remote_rows: Rows received from peers, repeats included.
+        refused_rows: Rows received in another member's name that it had not signed; left out.
         recovered_records: Records read back from the event log at open.
         torn_bytes: Bytes cut from the log's tail at open, because the last write had not finished.
         links: Links open now.
@@ -36,6 +40,7 @@ class StoreStats:
         dials_failed: Dials nobody answered, or the wrong party.
         refused: Strangers turned away at the port.
         frames_in: Frames received; likewise `frames_out`, `bytes_in` and `bytes_out` (before encryption).
+        throttled_s: Seconds that frames waited because of `GossipConfig.bytes_per_s_max`, of all links together.
         callbacks_failed: `on_change` callbacks that raised.
         door: Which process of the directory listens and dials for it: `this process`, `process 123`, `nobody` for now;
             empty before `start` and where the directory is not shared.
@@ -58,6 +63,7 @@ class StoreStats:
     origins: int
     local_writes: int
     remote_rows: int
+    refused_rows: int
     recovered_records: int
     torn_bytes: int
     links: int
@@ -70,6 +76,7 @@ class StoreStats:
     frames_out: int
     bytes_in: int
     bytes_out: int
+    throttled_s: float
     callbacks_failed: int
     door: str
     logs_adopted: int
@@ -86,9 +93,16 @@ class StoreStats:
 
 
 def measure(
-    state: Namespace, disk: Disk | None, network: Network | None, *, adopted: int, refused: int, callbacks_failed: int
+    spaces: Mapping[str, Namespace],
+    disk: Disk | None,
+    network: Network | None,
+    *,
+    adopted: int,
+    refused: int,
+    callbacks_failed: int,
 ) -> StoreStats:
     """What a store is made of, counted. O(rows)."""
+    state = spaces[STATE]
     census, traffic = _counted(state), state.traffic
     counters = MeshCounters() if network is None else network.mesh.counters
     recovery = None if disk is None else disk.log.recovery
@@ -99,6 +113,7 @@ def measure(
         origins=state.origins(),
         local_writes=state.local_writes,
         remote_rows=traffic.remote_rows,
+        refused_rows=sum(space.traffic.refused_rows for space in spaces.values()),
         recovered_records=0 if recovery is None else recovery.records,
         torn_bytes=0 if recovery is None else recovery.torn_bytes,
         links=0 if network is None else len(network.linked()),
@@ -111,6 +126,7 @@ def measure(
         frames_out=counters.frames_out,
         bytes_in=counters.bytes_in,
         bytes_out=counters.bytes_out,
+        throttled_s=counters.throttled_s,
         callbacks_failed=callbacks_failed,
         door="" if network is None else network.door,
         logs_adopted=adopted,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from propagul.errors import LimitExceeded, LocalProtocolError
 from propagul.gossip import GossipConfig
-from propagul.link import Address, TcpTransport
+from propagul.link import Address, TcpTransport, open_pins
 from propagul.store._clock import Clock, SystemClock
 from propagul.store._disk import Disk, Keep
 from propagul.store._durability import Durability
@@ -25,18 +25,19 @@ from propagul.store._invites import InviteBook
 from propagul.store._keys import RoomKeys
 from propagul.store._map import StateMap
 from propagul.store._network import Network, Parts
+from propagul.store._ownership import Ownership, apart_in
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
+from propagul.store._proofs import Proofs
 from propagul.store._ring import Ring
-from propagul.store._roll import Roll
 from propagul.store._room import open_room
 from propagul.store._spaces import GOSSIPED, OWN, PRESENCE, ROOM, STATE, open_spaces
 from propagul.store._stats import StoreStats, measure
 from propagul.store._values import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
     from propagul.link import ByteLink, Credentials, NodeId, Refusal, Transport
     from propagul.store._report import Member, SyncReport
@@ -60,7 +61,7 @@ class AgentStateStore(RoomKeys, StateMap):
         limits: Largest local writes.
         config: Timing of gossip.
         credentials: Instead of a secret: an identity with its certificate, as an invited node has.
-        advertise: Addresses under which others reach this store; found out by itself if not given.
+        advertise: Addresses under which others reach this store; found out if not given.
         transport: Instead of TCP: see `propagul.testing`.
         clock: Instead of the machine's: see `propagul.testing`.
         alone: Keep other processes out of the directory; without it they share it.
@@ -68,18 +69,21 @@ class AgentStateStore(RoomKeys, StateMap):
             for all who wait), `each` a power cut (synced before it is visible), `peers:n` the loss of this machine.
         retention: How far back `history` and `at` can read once the log was compacted. The directory keeps what it was
             told, also for other programs; None leaves that as it is, which is no further if nobody ever said.
-        memory_bytes: About how many bytes of values stay in memory. Those written last do; older ones are read from the
-            log when they are asked for. Keys always stay. Without a path everything does.
+        memory_bytes: About how many bytes of values stay in memory, newest first. Keys always do; without a path, all.
+        pins: Whom to link with: None for all, node ids, or `first-use`: who first answered at an address named here.
+        owned: Prefixes such as `nodes/` under which a member writes beneath its own identity only, in state and
+            presence. The same for the whole room; the directory keeps it for None.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
         LimitExceeded: `node_id` is longer than 256 characters.
-        ValueError: `memory_bytes` is below 1 MiB.
+        ValueError: `memory_bytes` is below 1 MiB, or an owned prefix is none.
     """
 
     _network: Network | None = None
     _background: Background | None = None
+    _invites: InviteBook | None = None
     _tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None = None
     _is_inherited = False
 
@@ -103,35 +107,33 @@ class AgentStateStore(RoomKeys, StateMap):
         durability: str = "os",
         retention: Retention | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        pins: str | Collection[str] | None = None,
+        owned: Sequence[str] | None = None,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
             raise LimitExceeded("node_id", size=len(self.label), limit=LABEL_CHARS_MAX, unit="characters")
-        self._config = config or GossipConfig()
-        limits = limits or Limits()
-        self._clock = clock or SystemClock()
+        self._config, limits = config or GossipConfig(), limits or Limits()
+        self._clock, self._host = clock or SystemClock(), host or "127.0.0.1"
         self._peers = [Address(*peer) for peer in peers]
         self._port, self._advertise, where = port, advertise, None if path is None else Path(path)
-        self._durability = Durability.parse(durability)
-        self._durability.check(has_path=where is not None)
-        self._lock = threading.Lock()
+        (level := Durability.parse(durability)).check(has_path=where is not None)
+        self._durability, self._lock = level, threading.Lock()
         keep, time_ns = Keep(retention, memory_bytes), self._clock.time_ns
         self._disk = None if where is None else Disk(where, room, self._lock, time_ns, keep, alone=alone)
         self._is_shared = self._disk is not None and transport is None and not alone
         try:
-            self._spaces, self._siblings = open_spaces(
-                self._lock, self._clock.time_ns, self._disk, lambda: self._network is not None
-            )
-            self._host = host or "127.0.0.1"
-            invites: InviteBook | None = None
+            self.pins = open_pins(pins, where)
+            if transport is None and credentials is None:
+                credentials, self._host = open_room(room, secret, host, where)
+            owners = Ownership(room, credentials, owned, where)
+            self._spaces, self._siblings = open_spaces(self._lock, time_ns, self._disk, lambda: self.is_running, owners)
             if transport is None:
-                if credentials is None:
-                    credentials, self._host = open_room(room, secret, host, where)
-                invites = InviteBook(self._spaces[OWN], credentials.node, self._clock.time_ns)
-                transport = TcpTransport(credentials, invites=invites)
-            self._invites = invites
+                assert credentials is not None
+                self._invites = InviteBook(self._spaces[OWN], credentials.node, time_ns)
+                transport = TcpTransport(credentials, invites=self._invites, pins=self.pins)
             self._credentials, self._transport = credentials, transport
-            self._ring = None if credentials is None else Ring(self._spaces[ROOM], credentials, self._clock.time_ns)
+            self._ring = None if credentials is None else Ring(self._spaces[ROOM], credentials, time_ns)
         except BaseException:
             if self._disk is not None:
                 self._disk.close()
@@ -139,10 +141,10 @@ class AgentStateStore(RoomKeys, StateMap):
         super().__init__(self._spaces[STATE], limits, self._disk)
         if self._disk is not None:
             self._disk.journal.sync_each = self._durability.level == "each"
-            self._past = Past(self._disk.archive, STATE, self._clock.time_ns)
-        self._waits, self._durability_timeout_s = self._durability.level != "os", SYNC_TIMEOUT_S
-        ttl_s, monotonic = self._config.presence_ttl_s, self._clock.monotonic
-        self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=monotonic, limits=limits)
+            self._past = Past(self._disk.archive, STATE, self._clock.time_ns, apart_in(self._disk.directory.path))
+        self._waits, self._durability_timeout_s = level.level != "os", SYNC_TIMEOUT_S
+        ttl_s, now = self._config.presence_ttl_s, self._clock.monotonic
+        self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=now, limits=limits)
         self.presence.on_write(lambda: self._push(PRESENCE))
         if self._ring is not None:
             self._ring.on_write = lambda: self._push(ROOM)
@@ -236,8 +238,7 @@ class AgentStateStore(RoomKeys, StateMap):
         """
         self._check_open()
         await asyncio.to_thread(self._state.sync)
-        dots = self._state.own_dots()
-        if peers and dots:
+        if peers and (dots := self._state.own_dots()):
             network = self._started()
             await at_home(network.loop, network.replicated(dots, peers, timeout_s))
 
@@ -273,7 +274,7 @@ class AgentStateStore(RoomKeys, StateMap):
         """Open a connection to a member for bytes of your own; see `ByteLink.hand_over`. In the store's loop.
 
         Raises:
-            LinkError: The member cannot be dialled.
+            LinkError: The member cannot be dialled and cannot dial back.
         """
         return await self._started().open_tunnel(node)
 
@@ -319,9 +320,8 @@ class AgentStateStore(RoomKeys, StateMap):
     def stats(self) -> StoreStats:
         """Counters and sizes. O(rows)."""
         adopted = 0 if self._siblings is None else self._siblings.adopted
-        refused = sum(refusal.count for refusal in self.refusals())
-        counted = {"adopted": adopted, "refused": refused, "callbacks_failed": self._callbacks_failed}
-        return measure(self._state, self._disk, self._network, **counted)
+        counted = {"adopted": adopted, "refused": sum(refusal.count for refusal in self.refusals())}
+        return measure(self._spaces, self._disk, self._network, callbacks_failed=self._callbacks_failed, **counted)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -335,7 +335,7 @@ class AgentStateStore(RoomKeys, StateMap):
             clock=self._clock,
             credentials=self._credentials,
             invites=self._invites,
-            roll=Roll(self._ring, self._credentials, self.presence),
+            proofs=Proofs(self._ring, self._credentials),
             processes=self._processes(),
             pressure=self._disk or NoPressure(),
             tunnel_handler=self._tunnel_handler,
@@ -343,14 +343,14 @@ class AgentStateStore(RoomKeys, StateMap):
 
     def _processes(self) -> Processes | None:
         """The processes this store shares its directory with; None where it does not."""
-        if self._disk is None or self._siblings is None or not self._is_shared:
-            return None
-        return Processes(self._disk.directory, self._siblings, self._transport.node)
+        if self._disk is not None and self._siblings is not None and self._is_shared:
+            return Processes(self._disk.directory, self._siblings, self._transport.node)
+        return None
 
     def _started(self) -> Network:
-        if self._network is None:
-            raise LocalProtocolError("the store is not started: `await store.start()` first")
-        return self._network
+        if self._network is not None:
+            return self._network
+        raise LocalProtocolError("the store is not started: `await store.start()` first")
 
     def _wrote(self) -> None:
         self._push(STATE)

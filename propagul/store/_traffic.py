@@ -13,7 +13,7 @@ from propagul.store._types import read_cell
 from propagul.store._values import TYPED_MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from propagul.crdt import Block, Entry, Row, Stamp
 
@@ -32,7 +32,7 @@ class Traffic:
         skew_s: The furthest any received stamp was ahead of our wall clock, seconds.
         siblings_trimmed: Rows that had too many siblings, cut down by an operation of ours.
         floors_raised: How often old removal records were dropped.
-        refused_rows: Rows received that `admit` left out.
+        refused_rows: Rows received that `admit` left out, or left out a part of.
         admit: What of a received block may be stored here: a function of its rows alone, or members that refuse
             different things would never agree. What it leaves out is neither logged nor passed on.
     """
@@ -51,6 +51,14 @@ class Traffic:
         if ahead_s > SKEW_ALARM_S and ahead_s > 2 * self.skew_s:
             _log.warning("store.clock_skew namespace=%r: a member's clock is %.1f s ahead of ours", space, ahead_s)
         self.skew_s = max(self.skew_s, ahead_s)
+
+    def cut_down(self, space: str, rows: Mapping[str, Row]) -> list[Op]:
+        """The operations that leave few siblings where there are too many."""
+        ops = [cut_down(key, row) for key, row in rows.items() if len(row.siblings) > SIBLINGS_MAX]
+        if ops:
+            self.siblings_trimmed += len(ops)
+            _log.warning("store.siblings_trimmed namespace=%r keys=%d", space, len(ops))
+        return ops
 
 
 def written_ahead(block: Block, credible: Stamp) -> list[str]:

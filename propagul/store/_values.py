@@ -18,6 +18,7 @@ import msgpack
 from propagul.crdt import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from propagul.crdt.payload import Evicted, Packed
 from propagul.errors import LimitExceeded, StoreCorrupt
+from propagul.store import _signed
 from propagul.store._canonical import CONTAINERS, INT_MAX, INT_MIN, Refused, cycle, packed, scalar, unpacked, utf8_bytes
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def freeze_at(where: str, value: object, limits: Limits) -> Payload:
 def thaw(key: str, payload: Payload) -> object:
     """The value of a payload, fresh for the caller. Memory stays within a small multiple of the payload's bytes.
 
+    Of a signed value it is what was signed; ABSENT if that says that there is none.
+
     Raises:
         StoreCorrupt: Somebody stored bytes that are no value.
         StoreError: It is not in memory, and the disk does not give it.
@@ -124,6 +127,10 @@ def thaw(key: str, payload: Payload) -> object:
         payload = payload.read()
     if type(payload) is not Packed:
         return payload
+    if (signed := _signed.read(payload)) is not None:
+        if type(signed.value) is not Packed:
+            return signed.value
+        payload = signed.value
     try:
         return unpacked(payload)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException, Refused) as error:

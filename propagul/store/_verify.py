@@ -26,6 +26,8 @@ from propagul.log.recovery import Replay
 from propagul.log.segment import SegmentFile, segment_path, segment_paths
 from propagul.log.snapshot_reader import read_snapshot, snapshot_path
 from propagul.store._holdings import holdings_of
+from propagul.store._ownership import apart_in
+from propagul.store._signed import is_there
 from propagul.store._spaces import OWN, ROOM, STATE
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ class _Reading:
         self._first = first
         self._log_id = int(directory.name, 16)
         self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN, ROOM)}
+        self._replicas[STATE].apart = apart_in(directory.parent.parent)
         self._reader = EventReader(directory, self._log_id)
         self._fold: Fold | None = Fold(self._replicas, self._reader.read)
         self._fold.cold = cold_if_large(directory, self._reader.read)
@@ -174,7 +177,7 @@ class _Reading:
         self._fold = None
 
     def _look_at_values(self) -> None:
-        held = holdings_of((key, row) for key, row in self._replicas[STATE] if row.siblings)
+        held = holdings_of((key, row) for key, row in self._replicas[STATE] if is_there(row))
         self.report.keys = sum(len(holding.rows) for holding in held)
         for holding in held:
             if faults := holding.faults():

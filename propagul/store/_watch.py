@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from propagul.crdt.payload import ABSENT, Absent, Evicted
 from propagul.errors import StoreError
 from propagul.store import _values
+from propagul.store._signed import is_withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,6 +69,8 @@ def visible(change: RowChange, *, local: bool, inside: bool = False) -> Change |
     conflict = len(change.after.siblings) > 1
     if _dot_of(before) == _dot_of(after) and conflict == (len(change.before.siblings) > 1):
         return None
+    if after is not None and is_withdrawn(after.payload):
+        after = None
     return Change(
         key=change.key,
         payload=ABSENT if after is None else after.payload,

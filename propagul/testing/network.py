@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, LocalProtocolError
 from propagul.link import FRAME_BYTES_MAX, Address, NodeId, Purpose
+from propagul.link.messages import PROTOCOL_VERSION
 from propagul.store import SystemClock
 
 if TYPE_CHECKING:
@@ -201,6 +202,11 @@ class _MemoryLink:
     def peer(self) -> NodeId:
         """Who is at the other end."""
         return _identity(self.remote.host)
+
+    @property
+    def version(self) -> int:
+        """The protocol version: the newest."""
+        return PROTOCOL_VERSION
 
     async def send(self, frame: bytes) -> None:
         """Queue one frame; wait while the other end is far behind.

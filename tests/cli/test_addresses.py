@@ -13,6 +13,7 @@ from fleet_app.addresses import (
     has_display,
     interfaces,
     is_loopback,
+    on_lan,
     parse_address,
     ssh_line,
 )
@@ -32,12 +33,33 @@ BRIDGES = [
         "cni-podman0",
         "podman1",
         "docker_gwbridge",
+        "lxcbr0",
+        "lxdbr0",
+        "incusbr0",
+        "flannel.1",
+        "cali1234",
+        "vnet3",
+        "vmnet8",
+        "vboxnet0",
+        "bridge100",
+        "vEthernet (WSL)",
+        "vEthernet (WSL (Hyper-V firewall))",
+        "vEthernet (Default Switch)",
+        "VMware Network Adapter VMnet8",
+        "VirtualBox Host-Only Network",
     )
 ]
+TAILSCALE = Interface("tailscale0", ("fd7a:115c:a1e0::5", "100.101.102.103", "fe80::9"))
+WIREGUARD = Interface("wg0", ("10.8.0.2",))
+ON_A_MAC = Interface("utun4", ("100.64.0.9", "fe80::a"))
 
 
 def hosts(listen: str, *among: Interface) -> list[str]:
     return [address.host for address in advertised(parse_address(listen), among)]
+
+
+def called_out(listen: str, *among: Interface) -> list[str]:
+    return [address.host for address in on_lan(parse_address(listen), among)]
 
 
 def test_a_listener_everywhere_advertises_what_another_box_can_dial() -> None:
@@ -51,6 +73,46 @@ def test_the_lan_bridge_of_a_router_is_no_container_bridge() -> None:
         "192.168.1.1",
         "10.0.0.1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ports", "carries_the_lan"),
+    [
+        (("eth0",), True),
+        (("enp3s0", "tap100i0", "veth1"), True),
+        (("bond0.7",), True),
+        (("veth1a2b", "veth3c4d"), False),
+        (("vnet0",), False),
+        ((), False),
+    ],
+)
+def test_a_bridge_of_any_name_counts_by_what_hangs_on_it(ports: tuple[str, ...], carries_the_lan: bool) -> None:  # noqa: FBT001
+    bridge = Interface("br-test", ("10.9.0.1",), ports)
+    assert hosts("0.0.0.0:1", LOOPBACK, bridge) == (["10.9.0.1"] if carries_the_lan else ["127.0.0.1"])
+
+
+def test_a_switch_of_hyper_v_that_the_user_made_may_carry_the_lan() -> None:
+    assert hosts("0.0.0.0:1", Interface("vEthernet (LAN)", ("192.168.1.4",))) == ["192.168.1.4"]
+
+
+def test_members_are_told_of_a_vpn_after_the_lan_and_the_lan_is_not() -> None:
+    among = (LOOPBACK, TAILSCALE, WIREGUARD, ON_A_MAC, *BRIDGES, ETHERNET)
+    assert hosts("0.0.0.0:1", *among) == ["192.168.1.2", "100.101.102.103", "10.8.0.2", "100.64.0.9"]
+    assert hosts("[::]:1", *among) == ["fd00::2", "fd7a:115c:a1e0::5"]
+    assert called_out("0.0.0.0:1", *among) == ["192.168.1.2"]
+    assert called_out("[::]:1", *among) == ["fd00::2"]
+
+
+def test_on_a_box_with_nothing_but_a_vpn_nothing_is_called_out() -> None:
+    assert hosts("0.0.0.0:1", LOOPBACK, WIREGUARD) == ["10.8.0.2"]
+    assert called_out("0.0.0.0:1", LOOPBACK, WIREGUARD) == []
+
+
+def test_one_address_is_called_out_if_it_is_the_lans() -> None:
+    among = (LOOPBACK, ETHERNET, WIREGUARD, *BRIDGES)
+    assert called_out("192.168.1.2:5", *among) == ["192.168.1.2"]
+    for host in ("127.0.0.1", "10.8.0.2", "172.17.0.1", "box.lan", "203.0.113.1"):
+        assert called_out(f"{host}:5", *among) == [], host
 
 
 def test_loopback_is_advertised_when_there_is_nothing_else() -> None:

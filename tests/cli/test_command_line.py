@@ -129,7 +129,7 @@ def test_help_names_every_command_and_hides_the_old_names(shell: Shell) -> None:
         shell("fleet", "--help").stdout,
         shell.python(MESH, "--help").stdout,
     )
-    for text, words in ((top, "fleet detect config version"), (fleet, FLEET), (mesh, FLEET)):
+    for text, words in ((top, "fleet detect doctor config version"), (fleet, FLEET), (mesh, FLEET)):
         assert all(f"\n  {word} " in text for word in words.split())
         assert "\n  start " not in text
     up = shell("fleet", "up", "-h").stdout

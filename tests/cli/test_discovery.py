@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from fleet_app.discovery import SERVICE, LanDiscovery
 from propagul.link.base import Address, NodeId
@@ -19,7 +19,7 @@ from propagul.link.base import Address, NodeId
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zeroconf import ServiceInfo
+    from zeroconf import ServiceInfo, ServiceStateChange, Zeroconf
 
 
 def discovery(
@@ -114,6 +114,32 @@ def test_the_announcement_holds_a_tag_a_short_id_and_a_version_only(room: str) -
     seen = asyncio.run(scenario())
     assert seen.decoded_properties == {"room": room, "node": "g" * 16, "v": "1"}
     assert (seen.port, seen.parsed_addresses(), seen.server) == (7, ["127.0.0.1"], f"{'g' * 16}.propagul.local.")
+
+
+def test_a_node_without_an_address_on_the_lan_looks_and_announces_nothing(room: str) -> None:
+    async def scenario() -> None:
+        found: list[Address] = []
+        names: set[str] = set()
+
+        def note(zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+            del zeroconf, service_type, state_change
+            names.add(name.partition(".")[0])
+
+        zeroconf = AsyncZeroconf(interfaces=["127.0.0.1"])
+        browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[note])
+        silent, other = discovery(room, "i", 9, found, ()), discovery(room, "j", 10, [])
+        await silent.start()
+        await other.start()
+        try:
+            await until(lambda: found == [Address("127.0.0.1", 10)] and "j" * 16 in names)
+            assert "i" * 16 not in names
+        finally:
+            await browser.async_cancel()
+            await zeroconf.async_close()
+            await silent.aclose()
+            await other.aclose()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # zeroconf drops a half-open socket

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.engines import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 START_S_MAX = 30.0
@@ -114,18 +114,27 @@ def propagul(*words: str, stdin: str | None = None) -> subprocess.CompletedProce
 
 @contextlib.contextmanager
 def node(
-    name: str, data_dir: Path, *arguments: str, join: str | None = None, listen: str = "127.0.0.1:0"
+    name: str,
+    data_dir: Path,
+    *arguments: str,
+    join: str | None = None,
+    listen: str = "127.0.0.1:0",
+    within: Sequence[str] = (),
+    mdns: bool = False,
 ) -> Iterator[Box]:
-    """Run a node until the block ends; returns when it has said that it is up."""
+    """Run a node until the block ends; returns when it has said that it is up.
+
+    `within` is the command that runs another one in a network namespace.
+    """
     log = data_dir.parent / f"{name}-{time.monotonic_ns()}.log"
-    command = [sys.executable, "-m", "fleet_app", "fleet", "up", "--name", name, "--data-dir", str(data_dir)]
+    command = [*within, sys.executable, "-m", "fleet_app", "fleet", "up", "--name", name, "--data-dir", str(data_dir)]
     command += [
         "--listen",
         listen,
         "--gateway",
         "127.0.0.1:0",
         "--no-detect",
-        "--no-mdns",
+        *(() if mdns else ("--no-mdns",)),
         "-v",
         *(("--join", "-") if join else ()),
         *arguments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from propagul import AgentStateStore
+from propagul.link import Identity
 from tests.engines import llama_server
 from tests.fleet.boxes import node, propagul, wait_for
 
@@ -192,6 +195,31 @@ def test_a_node_of_another_fleet_is_refused_counted_and_said_once(tmp_path: Path
         said = [notice for notice in status["notices"] if "another room or another secret" in notice]
         assert len(said) == 1
         assert "127.0.0.1" in said[0]
+
+
+def test_a_member_cannot_speak_for_another_box(tmp_path: Path) -> None:
+    """Not for one that is there, not for one that is not, and it takes none away; here by a program with the secret."""
+    nobody = Identity.generate().node
+
+    async def intrude(secret: str, listen: tuple[str, int], box: str) -> None:
+        store = AgentStateStore("fleet", "intruder", None, secret=secret, owned=())
+        await store.start(peers=[listen], require_peers=1)
+        assert f"nodes/{box}" in store
+        store.delete(f"nodes/{box}")
+        for node_id in (box, nobody):
+            store.presence.set(f"nodes/{node_id}", store.presence.get_all("nodes/")[f"nodes/{box}"].value)
+            store.set(f"nodes/{node_id}", {"name": "taken over", "version": "9", "addresses": []})
+        await store.flush(peers=1)
+        await store.stop()
+
+    with node("a", tmp_path / "a") as a:
+        box = a.node("a")["id"]
+        asyncio.run(intrude((tmp_path / "a" / "room-secret").read_text().strip(), a.listen, box))
+        assert [(n["id"], n["name"]) for n in a.status()["nodes"]] == [(box, "a")]
+        assert a.stop() == 0
+    shown = propagul("state", "list", "--json", "--path", str(tmp_path / "a" / "state"))
+    assert "taken over" not in shown.stdout
+    assert box in shown.stdout
 
 
 def test_garbage_slow_loris_and_oversize_on_the_link_port_disturb_nobody(tmp_path: Path) -> None:

@@ -61,12 +61,12 @@ class Box:
     tunnels_accepted: int = 0
 
     def __post_init__(self) -> None:
-        self._credentials = Credentials.from_authority(Identity.generate(), ROOM)
-        self.id = self._credentials.node
+        self.credentials = Credentials.from_authority(Identity.generate(), ROOM)
+        self.id = self.credentials.node
         self.serving = ServingSide(node=self.id, backends=lambda: self.engines)
 
     def transport(self) -> TcpTransport:
-        return TcpTransport(self._credentials)
+        return TcpTransport(self.credentials)
 
     async def accept(self, link: Link) -> None:
         """Serve a tunnel, as a node does."""

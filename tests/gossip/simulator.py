@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from propagul.gossip import Effect, Event, Incoming, Outgoing
 
-IDLE_NEVER = GossipConfig(digest_interval_s_max=1e6, silence_s_max=1e7)
+IDLE_NEVER = GossipConfig(pulse_interval_s=1e6, silence_s_max=1e7)
 """Without idle digests nothing is healed by chance: what is owed must be sent because it is owed."""
 
 KEYS = [f"k{n}" for n in range(6)]
@@ -219,6 +219,7 @@ class Simulation:
         self.rng = random.Random(seed)
         self.lan, self.spaces = lan, spaces
         self.config = GossipConfig() if lan else self.rng.choice([GossipConfig(), IDLE_NEVER])
+        self.sparse = not lan and self.rng.random() < 0.5
         self.now = 0.0
         self.histories = {space: History() for space in spaces}
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -243,6 +244,7 @@ class Simulation:
         me = NodeId(f"n{number}")
         jitter = random.Random(self.rng.random())
         self.nodes[number] = GossipNode(me, me, self.sources[number], self.config, jitter)
+        self.nodes[number].be_sparse(self.sparse and self.rng.random() < 0.9, self.now)
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.queue, (self.now + delay, next(self.order), action))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from propagul.crdt import Block, Dot, Op, Origin, Replica, Row, Stamp, codec
 from propagul.errors import PeerProtocolError
 from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Received, Wrote, messages
-from propagul.gossip.messages import Delta, Digest, Hello, Message, Push
+from propagul.gossip.lanes import Lane
+from propagul.gossip.messages import Delta, Digest, Hello, Message, Pulse, Push
 from propagul.link.base import NodeId
 from propagul.store._namespace import Namespace
 from tests.crdt.blocks import dots, entries
@@ -124,9 +125,12 @@ def test_a_longer_message_is_a_newer_versions() -> None:
         (Digest(space=2, applied=True), [1, 2, 1, [], "more", {}]),
         (Delta(space=2, last=True, chunk=b"c"), [2, 2, True, b"c", [1, [2]]]),
         (Push(space=2, applied=True, stamp=9, block=b"b", short=False, origin=Origin(7)), [3, 2, 1, 9, b"b", 7, 8]),
+        (Pulse(lane=Lane.PUSH), [4, 1, "more"]),
+        (Pulse(lane=Lane.TELL), [4, 77]),
+        (Hello(version=2, label="n", recovering=False, digests={}, urgent=True), [0, 2, "n", False, {}, True, 1]),
     ):
         assert messages.decode(msgpack.packb(fields)) == message
-    assert messages.decode(msgpack.packb([4, "whatever"])) is None
+    assert messages.decode(msgpack.packb([99, "whatever"])) is None
 
 
 # What a link makes of them.
@@ -199,11 +203,10 @@ def test_what_is_written_while_a_push_is_out_goes_at_its_acknowledgement() -> No
     pair.writes("a")
     assert not pair.writes("b") + pair.writes("c")
     pair.gets(Digest(space=0, applied=True))
-    told, delta = pair.sends()
-    assert isinstance(told, Digest)
-    assert isinstance(delta, Delta)
+    (push,) = pair.sends()
+    assert isinstance(push, Push)
     assert not pair.node.logged_by("", dots_of(pair))
-    pair.gets(Digest(space=0, applied=True, entries=tuple(pair.space.hello()[1])))
+    pair.gets(Digest(space=0, applied=True))
     assert pair.node.logged_by("", dots_of(pair))
 
 

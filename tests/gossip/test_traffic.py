@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from propagul.crdt import Origin
 from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Wrote, messages
+from propagul.gossip.lanes import Lane
 from propagul.link.base import NodeId
 from tests.gossip.oracle import History
 from tests.gossip.simulator import MemoryLog, SimSource, Simulation
@@ -75,37 +76,86 @@ def test_a_full_mesh_carries_each_value_about_once_a_node() -> None:
         assert sum(copies.values()) / writes / (nodes - 1) <= 1.1
 
 
-def test_an_idle_link_costs_under_64_bytes_a_digest_and_goes_quiet() -> None:
+def test_an_idle_link_carries_a_pulse_of_three_bytes_now_and_then_and_nothing_else() -> None:
     pair, sent = lan(2), list[tuple[float, bytes]]()
     pair.connect(0, 1)
     pair.write(0, "", "k0", b"news")
-    pair.run(10.0)
+    pair.run(30.0)
 
     def note(sender: int, _receiver: int, frame: bytes) -> None:
         if sender == 0:
             sent.append((pair.now, frame))
 
     pair.tap = note
-    pair.run(100.0)
-    slowest = CONFIG.digest_interval_s_max
-    assert all(len(frame) < 64 for _, frame in sent)
-    assert max(len(frame) for _, frame in sent) <= 4  # when nothing is new
+    pair.run(600.0)
+    interval_s = CONFIG.pulse_interval_s
+    assert {frame for _, frame in sent} == {messages.encode(messages.Pulse(lane=Lane.TELL))}
+    assert len(sent[0][1]) == 3
     gaps = [later - earlier for (earlier, _), (later, _) in pairwise(sent)]
-    assert all(0.79 * slowest < gap < 1.21 * slowest for gap in gaps[-10:])
-    assert slowest * 1.2 < CONFIG.silence_s_max / 2, "two lost digests in a row must not look like a dead link"
+    assert all(0.79 * interval_s < gap < 1.21 * interval_s for gap in gaps)
+    assert interval_s * 1.2 < CONFIG.silence_s_max / 2, "two lost pulses in a row must not look like a dead link"
 
 
-def test_after_novelty_digests_come_soon_and_then_less_and_less_often() -> None:
-    trio, sent = lan(3), list[float]()
+def test_a_link_that_spoke_needs_no_pulse() -> None:
+    pair, sent = lan(2), list[bytes]()
+    pair.connect(0, 1)
+    pair.run(30.0)
+    pair.tap = lambda sender, _receiver, frame: sent.append(frame) if sender == 0 else None
+    for number in range(60):
+        pair.write(0, "", "k0", b"%d" % number)
+        pair.run(pair.now + 1.0)
+    assert {type(messages.decode(frame)) for frame in sent} == {messages.Push}
+
+
+def test_after_novelty_a_relay_says_so_once_and_is_silent_again() -> None:
+    trio, sent = lan(3), list[tuple[float, bytes]]()
     trio.connect(0, 1)
     trio.connect(1, 2)
     trio.run(30.0)
-    trio.tap = lambda sender, receiver, _frame: sent.append(trio.now) if (sender, receiver) == (1, 2) else None
+    trio.tap = lambda *what: sent.append((trio.now, what[2])) if what[:2] == (1, 2) else None
     began = trio.now
     trio.write(0, "", "k0", b"news")
     trio.run(trio.now + 60.0)
-    assert sent[0] - began < 0.1
-    assert len(sent) < 30  # measured 22: a row and its announcements, then x1.5 to one in five seconds
+    assert sent[0][0] - began < 0.1
+    kinds = [type(messages.decode(frame)) for _, frame in sent]
+    assert kinds[:2] == [messages.Digest, messages.Push]  # told, asked for, sent
+    assert set(kinds[2:]) == {messages.Pulse}
+
+
+def sparse_lan(nodes: int) -> Simulation:
+    """Nodes that have more company than links."""
+    simulation = lan(nodes)
+    for node in simulation.nodes.values():
+        node.be_sparse(True, 0.0)
+    return simulation
+
+
+def test_where_links_are_few_a_chain_passes_rows_on_at_once() -> None:
+    chain = sparse_lan(5)
+    for number in range(4):
+        chain.connect(number, number + 1)
+    chain.run(20.0)
+    chain.write(0, "", "k0", b"news")
+    assert until(chain, chain.is_equal, 1.0) <= 0.006  # four links of a millisecond
+
+
+def test_where_links_are_many_a_node_has_rows_pushed_by_two_and_hears_of_them_from_the_others() -> None:
+    mesh, copies = sparse_lan(7), 0
+    for a in range(7):
+        for b in range(a):
+            mesh.connect(a, b)
+    mesh.run(20.0)
+
+    def count(_sender: int, _receiver: int, frame: bytes) -> None:
+        nonlocal copies
+        copies += b"a value like no other" in frame
+
+    mesh.tap = count
+    for number in range(20):
+        mesh.write(number % 7, "", "k0", b"a value like no other %d" % number)
+        mesh.run(mesh.now + 5.0)
+        assert mesh.is_equal()
+    assert copies / 20 / 6 < 3, "the author pushes to all six; of the others a node hears from two"
 
 
 def test_one_changed_key_costs_a_frame_each_way_and_under_24_bytes_whatever_went_before() -> None:

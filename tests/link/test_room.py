@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import ssl
@@ -125,3 +126,23 @@ def test_contexts_speak_tls_1_3_only_and_require_certificates() -> None:
         assert context.verify_mode is ssl.CERT_REQUIRED
     assert credentials.dialer_context().num_tickets == 0
     assert credentials.acceptor_context() is credentials.acceptor_context()
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x6d"),  # a version that does not exist
+        (b"\x30\x05\x06\x03\x2b\x65\x70\x03\x21", b"\x30\x05\x06\x03\x21\x65\x70\x03\x21"),  # a kind of key
+        (b"\x06\x03\x55\x1d\x0e", b"\x06\x03\x55\x1d\x13"),  # an extension twice
+    ],
+    ids=["version", "key", "extension"],
+)
+def test_a_certificate_that_no_library_of_ours_understands_is_refused(good: bytes, bad: bytes) -> None:
+    """Found by fuzzing: each of these has an exception of its own there."""
+    authority = RoomAuthority.from_secret("room", STRONG)
+    whole = ssl.PEM_cert_to_DER_cert(authority.ca_pem)
+    assert whole.count(good) == 1
+    with contextlib.suppress(IdentityError):
+        shown = parse_certificate(whole.replace(good, bad))
+        assert not issued_by(shown, shown)
+        holder(shown)

@@ -14,7 +14,7 @@ from propagul.link import Credentials, Identity, Purpose, RoomAuthority, encode_
 from propagul.link.certificates import invite_certificate
 from propagul.link.credentials import tls_context
 from propagul.link.identity import node_id
-from propagul.link.messages import RefusalCode, pack, pack_hello, pack_refusal
+from propagul.link.messages import Hello, pack, pack_hello
 from tests.link.world import (
     LOOPBACK,
     OTHER_SECRET,
@@ -151,6 +151,22 @@ def test_garbage_is_counted_as_another_protocol(garbage: bytes) -> None:
     run(scenario)
 
 
+def test_who_comes_while_the_loop_is_ending_is_turned_away_without_a_complaint() -> None:
+    """A program that fails ends its loop, which cancels all tasks, before it thinks of its store."""
+
+    async def scenario() -> None:
+        theirs = member()
+        async with listening(theirs) as listener:
+            supervisor = listener._supervisor  # type: ignore[attr-defined]
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
+            async with stranger(listener.address) as (reader, _):
+                assert await heard(reader) == b""
+        assert theirs.refusals() == []
+
+    run(scenario)
+
+
 def test_a_stranger_that_hangs_up_is_counted() -> None:
     async def scenario() -> None:
         theirs = member()
@@ -246,8 +262,10 @@ async def soon_linked(transport: TcpTransport, address: Address):  # type: ignor
         (b"nonsense", GARBAGE),
         (pack(["other", 1, "gossip"]), GARBAGE),
         (pack(["propagul", "1", "gossip"]), GARBAGE),
-        (pack_hello("dance"), "asked for a purpose that is not served here"),
-        (pack_hello("gossip", 2), "another protocol version"),
+        (pack(["propagul", 1, "gossip", 2]), GARBAGE),
+        (pack(["propagul", 1, "gossip", 1, b"short"]), GARBAGE),
+        (pack_hello(Hello("dance")), "asked for a purpose that is not served here"),
+        (pack(["propagul", 2, "gossip"]), "speaks newer protocol versions only: update this node"),
     ],
 )
 def test_a_first_frame_that_opens_nothing_is_counted_by_its_fault(frame: bytes, reason: str) -> None:
@@ -274,20 +292,6 @@ def test_a_first_frame_over_4_kib_is_refused_at_its_header() -> None:
             assert await reasons(theirs) == [GARBAGE]
 
     run(scenario)
-
-
-def test_another_version_is_said_plainly_to_the_dialler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("propagul.link.handshake.pack_hello", lambda purpose: pack_hello(purpose, 2))
-
-    async def scenario() -> None:
-        ours, theirs = member(), member()
-        async with listening(theirs) as listener:
-            with pytest.raises(LinkError, match="speaks protocol version 1, this node"):
-                await ours.dial(listener.address, Purpose.GOSSIP)
-            assert await reasons(theirs) == ["another protocol version"]
-
-    run(scenario)
-    assert pack_refusal(RefusalCode.VERSION) == pack(["refused", "version", 1])
 
 
 # What a stranger can learn.

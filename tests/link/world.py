@@ -56,6 +56,26 @@ def member(
     return TcpTransport(standing(secret, room), invites=invites, handshake_timeout_s=timeout_s)
 
 
+async def linked(ours: TcpTransport, theirs: TcpTransport, purpose: Purpose = Purpose.GOSSIP) -> tuple[Link, Link]:
+    """Return both ends of a link; whoever gets them closes them."""
+    accepted: asyncio.Queue[Link] = asyncio.Queue()
+
+    async def accept(link: Link) -> None:
+        await accepted.put(link)
+        with contextlib.suppress(ClosedError):
+            while True:
+                await link.receive()
+
+    async with listening(theirs, {purpose: accept}) as listener:
+        link = await ours.dial(listener.address, purpose)
+        return link, await accepted.get()
+
+
+def reasons(transport: TcpTransport) -> list[str]:
+    """Return why a transport turned others away so far, newest last."""
+    return [refusal.reason for refusal in transport.refusals()]
+
+
 def standing(secret: str = SECRET, room: str = ROOM) -> Credentials:
     """Return the credentials of a new member of a room."""
     return Credentials.from_authority(Identity.generate(), RoomAuthority.from_secret(room, secret))

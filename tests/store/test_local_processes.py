@@ -330,7 +330,7 @@ def test_what_a_process_wrote_that_was_never_started_reaches_the_running_ones_wh
 
 
 def test_what_was_adopted_is_announced_at_once(tmp_path: Path) -> None:
-    patient = GossipConfig(presence_interval_s=0.1, digest_interval_s_max=60, silence_s_max=200)
+    patient = GossipConfig(presence_interval_s=0.1, pulse_interval_s=60, silence_s_max=200)
     elsewhere, agent = loopback("elsewhere", config=patient), loopback("agent", path=tmp_path, config=patient)
     elsewhere.start_background()
     agent.start_background(peers=[address(elsewhere)])

@@ -80,6 +80,23 @@ def test_presence_of_a_killed_store_expires_by_the_receivers_clock_and_stays_gon
     on_island(scenario)
 
 
+def test_time_in_which_a_process_did_not_run_makes_nobody_absent() -> None:
+    async def scenario(island: Island) -> None:
+        a = await island.start("a")
+        b = await island.start("b", "a")
+        a.presence.set("gpu", 1)
+        await island.clock.advance(3)
+        island.clock._now_s += 10 * TTL_S  # time passes, and nothing runs
+        assert b.presence.get("gpu") is not None
+        assert {member.label for member in b.members()} == {"a"}
+        island.network.crash("a")
+        island.network.cut("a", "b")
+        await island.clock.advance(TTL_S)
+        assert b.presence.get("gpu") is None
+
+    on_island(scenario)
+
+
 def test_presence_is_withdrawn_at_a_clean_stop() -> None:
     async def scenario(island: Island) -> None:
         a = await island.start("a")

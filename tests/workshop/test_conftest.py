@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,13 @@ import pytest
 def test_runs(): pass
 @pytest.mark.skip(reason="no such tool here")
 def test_skipped(): pass
+"""
+
+GROUPED = """
+import pytest
+pytestmark = pytest.mark.xdist_group("together")
+@pytest.mark.parametrize("number", range(6))
+def test_together(number): pass
 """
 
 MISSING = "import pytest\npytest.importorskip('no_such_module')\n"
@@ -132,6 +140,23 @@ def test_elsewhere_a_skip_is_loud_but_passes(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, SKIPS)
     assert done.returncode == 0, done.stdout
     assert "1 NOT RUN: would fail in CI" in done.stdout
+
+
+def test_a_group_of_tests_stays_in_one_worker(tmp_path: Path) -> None:
+    """What a file's fixtures build is built once. If this fails, pytest is not one that pyproject.toml asks for."""
+    done = run_pytest(tmp_path, GROUPED, "-v", "-n", "2", "--dist", "loadgroup")
+    workers = re.findall(r"^\[(gw\d)\].* PASSED", done.stdout, re.MULTILINE)
+    assert len(workers) == 6, done.stdout
+    assert len(set(workers)) == 1
+
+
+def test_how_many_tests_of_real_networks_did_not_run_is_said(tmp_path: Path) -> None:
+    (tmp_path / "tests/network").mkdir(parents=True)
+    (tmp_path / "tests/network/test_cut.py").write_text(SKIPS.replace("no such tool", "nft is not installed"))
+    done = run_pytest(tmp_path, SKIPS, "-n", "1")
+    assert "1 network tests did not run" in done.stdout
+    assert "test_skipped: Skipped: nft is not installed here" in done.stdout
+    assert "network tests" not in run_pytest(tmp_path, SKIPS, "test_sample.py").stdout
 
 
 def test_in_ci_an_expected_failure_is_no_skip(tmp_path: Path) -> None:

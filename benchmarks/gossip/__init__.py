@@ -1,0 +1,1 @@
+"""How gossip spreads, what it costs and what it withstands: `python -m benchmarks.gossip`."""

@@ -1,0 +1,217 @@
+"""Owned rows: under some prefixes each member writes beneath its own identity only, and every replica checks it.
+
+The key names the owner (`nodes/<id>`, `nodes/<id>/...`), the id is the owner's public key, and the value is signed. So
+what may stand there is a function of the row alone. The rule of this file: *an owned row is its owner's write of the
+highest rank, and nothing else*. It is a join of its own, by rank and not by what was seen: a peer that claims to have
+seen, superseded or removed such a row changes nothing, and its siblings never gather. Deleting one writes a signed word
+that there is no value.
+
+What a peer can do is keep quiet: a value that it holds back, or says it has applied, arrives later or not at all. That
+is so for all rows, and only verified origins would end it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from propagul.crdt import REGISTER, STAMP_MAX, Apart, Block, Dot, Evicted, Keep, Op
+from propagul.crdt.row import plain
+from propagul.errors import IdentityError, LocalProtocolError, PeerProtocolError
+from propagul.link import NodeId
+from propagul.link.identity import public_bytes
+from propagul.store import _signed
+from propagul.store._signed import Place
+from propagul.store._traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from propagul.crdt import Batch, Payload, Replica, Row, Sibling, VersionVector
+    from propagul.crdt.block import Plain
+    from propagul.crdt.hot import Put
+    from propagul.link import Identity
+
+FORGED_MAX: Final = 64
+"""A block with more bad signatures than this ends the link: checking them takes time, and no honest member has any."""
+
+_LOUDER: Final = 10
+
+_log = logging.getLogger("propagul.store")
+
+
+class OwnedRows:
+    """The owned rows of one namespace.
+
+    Args:
+        room: Its room.
+        space: The namespace.
+        prefixes: How owned keys begin; each ends with a slash.
+        identity: Who writes here.
+
+    Attributes:
+        apart: Their join, for the replica.
+    """
+
+    def __init__(self, room: str, space: str, prefixes: tuple[str, ...], identity: Identity) -> None:
+        self._room, self._space, self.prefixes = room, space, prefixes
+        self._identity = identity
+        self.apart = Apart(prefixes, newest)
+        self._refused, self._told_at = 0, 1
+        self._traffic = Traffic()
+
+    def guard(self, traffic: Traffic) -> Traffic:
+        """Have the traffic of the namespace let in only what owners have written."""
+        self._traffic, traffic.admit = traffic, self.admit
+        return traffic
+
+    # --- written here --------------------------------------------------------------------------------------------
+
+    def is_others(self, key: str) -> bool:
+        """Whether a key is owned, and not by this store."""
+        return key.startswith(self.prefixes) and self._named_in(key) != self._identity.node
+
+    def check(self, ops: Iterable[Op]) -> None:
+        """Refuse operations on what another member owns.
+
+        Raises:
+            LocalProtocolError: One is; the message says what may be written.
+        """
+        for key, kind, action in ops:
+            if self.is_others(key) or (kind != REGISTER and key.startswith(self.prefixes)):
+                raise LocalProtocolError(
+                    f"{key[:80]!r} is not this store's to write: under {self._prefix_of(key)!r} each member writes "
+                    f"only beneath its own identity, which is {self._prefix_of(key) + self._identity.node!r} here"
+                )
+            if isinstance(action, Keep) and key.startswith(self.prefixes):
+                raise LocalProtocolError(f"{key[:80]!r} never has concurrent values to choose from")
+
+    def seal(self, batch: Batch, row: Callable[[str], Row]) -> Batch:
+        """A batch with its owned values signed. `row` gives what stands under a key.
+
+        Raises:
+            LocalProtocolError: As `check`.
+        """
+        if not any(op.key.startswith(self.prefixes) for op in batch.ops):
+            return batch
+        self.check(batch.ops)
+        return batch._replace(ops=[self._sealed(op, batch.dot, row) for op in batch.ops])
+
+    def _sealed(self, op: Op, dot: Dot, row: Callable[[str], Row]) -> Op:
+        if not op.key.startswith(self.prefixes) or isinstance(op.action, Keep):
+            return op
+        highest = max((_signed.rank(sibling)[0] for sibling in row(op.key).siblings), default=0)
+        ahead = min(max(highest + 1 - dot.stamp, 0), STAMP_MAX - dot.stamp)
+        place = Place(self._room, self._space, op.key, dot)
+        return op._replace(action=_signed.sign(self._identity, place, ahead, op.action))
+
+    # --- received ------------------------------------------------------------------------------------------------
+
+    def owner_of(self, key: str) -> NodeId | None:
+        """Whose an owned key is; None if nobody can be, as the key names no identity."""
+        node = self._named_in(key)
+        try:
+            public_bytes(node)
+        except IdentityError:
+            return None
+        return node
+
+    def admit(self, block: Block) -> Block:
+        """What of a received block may stand here: the block itself if that is all of it.
+
+        Raises:
+            PeerProtocolError: So many signatures are forged that its sender must be doing it.
+        """
+        prefixes = self.prefixes
+        if not any(p[0].startswith(prefixes) for p in block.plain) and not any(
+            key.startswith(prefixes) for key, _ in block.other
+        ):
+            return block
+        check = _Check(self)
+        kept = [p for p in block.plain if not p[0].startswith(prefixes) or check.plain(p)]
+        owned = [item for item in block.other if item[0].startswith(prefixes)]
+        kept += [p for p in (check.row(key, row) for key, row in owned) if p is not None]
+        return Block(kept, [item for item in block.other if not item[0].startswith(prefixes)])
+
+    def clean(self, replica: Replica) -> None:
+        """Drop what a log holds under owned keys and their owners have not signed. O(keys)."""
+        for key in [key for key in replica.table.slots if key.startswith(self.prefixes)]:
+            row = replica.row(key)
+            kept = _Check(self).row(key, row)
+            if kept is None:
+                replica.forget(key)
+            elif not row.is_plain or row.siblings[0].payload is not kept[1]:
+                replica.load(Block([kept], []))
+
+    def is_good(self, key: str, sibling: Sibling) -> bool:
+        """Whether an owned key's owner wrote this there."""
+        if sibling.kind != REGISTER:
+            return False
+        return _signed.holds(self._named_in(key), Place(self._room, self._space, key, sibling.dot), sibling.payload)
+
+    def note_refused(self, key: str, *, wholly: bool) -> None:
+        """Count a row of which something was refused; say so the first time, and ever more rarely."""
+        self._traffic.refused_rows += not wholly  # those left out wholly are counted by who misses them
+        self._refused += 1
+        if self._refused >= self._told_at:
+            self._told_at *= _LOUDER
+            owner = self.owner_of(key) or "nobody that is a member"
+            _log.warning("store.not_the_owners namespace=%r owner=%s refused=%d", self._space, owner, self._refused)
+
+    def _named_in(self, key: str) -> NodeId:
+        """What stands where an owned key names its owner; whether that is an identity will show."""
+        return NodeId(key.removeprefix(self._prefix_of(key)).partition("/")[0])
+
+    def _prefix_of(self, key: str) -> str:
+        return next(prefix for prefix in self.prefixes if key.startswith(prefix))
+
+
+class _Check:
+    """The rows of one block, looked at one by one."""
+
+    def __init__(self, owned: OwnedRows) -> None:
+        self._owned = owned
+        self._forged = 0
+
+    def plain(self, row: Plain) -> bool:
+        """Whether a plain row may stand here."""
+        key, payload, kind, stamp, origin = row
+        return bool(self._good(key, plain(Dot(stamp, origin), kind, payload)))
+
+    def row(self, key: str, row: Row) -> Plain | None:
+        """What may stand here of any row, by itself: contexts say what anybody may claim."""
+        good = self._good(key, row)
+        if not good:
+            return None
+        (stamp, origin), kind, payload = max(good, key=_signed.rank)
+        return key, _read(payload), kind, stamp, origin
+
+    def _good(self, key: str, row: Row) -> list[Sibling]:
+        good = [sibling for sibling in row.siblings if self._owned.is_good(key, sibling)]
+        if not good or len(good) < len(row.siblings):
+            self._owned.note_refused(key, wholly=not good)
+            self._forged += sum(_signed.is_signed(sibling.payload) for sibling in row.siblings) - len(good)
+            if self._forged > FORGED_MAX:
+                raise PeerProtocolError("a block full of values that their owners have not signed")
+        return good
+
+
+def newest(ours: Row, theirs: Row, here: VersionVector) -> Row:
+    """The join of owned rows: the write of the highest rank, of what is here and what was not here before."""
+    came = [sibling for sibling in theirs.siblings if not here.covers(sibling.dot)]
+    if not came and len(ours.siblings) < 2:
+        return ours
+    best = max((*ours.siblings, *came), key=_signed.rank)
+    return ours if len(ours.siblings) == 1 and best is ours.siblings[0] else plain(*best)
+
+
+def _read(payload: Payload) -> Payload:
+    return payload.read() if isinstance(payload, Evicted) else payload
+
+
+def sealing(owned: OwnedRows | None, put: Put) -> Put:
+    """The short way of a local write, closed to owned keys."""
+    if owned is None:
+        return put
+    prefixes = owned.prefixes
+    return lambda key, payload: not key.startswith(prefixes) and put(key, payload)
