@@ -143,18 +143,21 @@ class TcpTransport:
     async def _dial(self, address: Address, purpose: Purpose, expect: NodeId | None, nonce: bytes) -> TcpLink:
         """Dial, with the next of our certificates where one is not taken."""
         choice, trouble = 0, IdentityError("")
-        for _ in range(_TRIES):
-            try:
-                return await self._dial_once(address, purpose, expect, nonce, choice)
-            except UnknownCertificateError as error:
-                trouble = error
-            except (CertificateRefusedError, SecretChangedError) as error:
-                choice, trouble = choice + 1, explained(self._terms, error, address)
-                if choice >= self._terms.credentials.choices:
-                    raise trouble from None
-        if isinstance(trouble, UnknownCertificateError):
-            await self._ask_why(address, choice)
-        raise trouble
+        try:
+            for _ in range(_TRIES):
+                try:
+                    return await self._dial_once(address, purpose, expect, nonce, choice)
+                except UnknownCertificateError as error:
+                    trouble = error
+                except (CertificateRefusedError, SecretChangedError) as error:
+                    choice, trouble = choice + 1, explained(self._terms, error, address)
+                    if choice >= self._terms.credentials.choices:
+                        break
+            if isinstance(trouble, UnknownCertificateError):
+                await self._ask_why(address, choice)
+            raise trouble from None
+        finally:
+            del trouble  # its traceback leads here: only the collector could free what was tried
 
     async def _dial_once(
         self, address: Address, purpose: Purpose, expect: NodeId | None, nonce: bytes, choice: int
