@@ -3,7 +3,7 @@
 Each is one msgpack list in one frame: a small number for its kind, then its fields in order. A longer list is a newer
 version's: known fields are read, the rest ignored. Anything else is a `PeerProtocolError`.
 
-    hello  = [0, version, label, recovering, {namespace: digest}, urgent?]
+    hello  = [0, version, label, recovering, {namespace: digest}, urgent?, rules?]
     digest = [1, space, flags, entries?]
     delta  = [2, space, last, chunk]
     push   = [3, space, flags, stamp, block, origin?]
@@ -54,7 +54,8 @@ class Hello:
         recovering: The sender has not yet caught up with anybody since it opened.
         digests: For each namespace the digest of the sender's version vector. Their order numbers the namespaces in
             all later messages of the sender.
-        urgent: The sender has no other link: whoever has too many makes room for it.
+        urgent: The sender has hardly any other link: whoever has too many makes room for it.
+        rules: By what the sender decides which rows to admit. Members must agree, or they never hold the same.
     """
 
     version: int
@@ -62,6 +63,7 @@ class Hello:
     recovering: bool
     digests: Mapping[str, bytes]
     urgent: bool = False
+    rules: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +177,7 @@ def encode(message: Message) -> bytes:
     match message:
         case Hello():
             fields: list[object] = [0, message.version, message.label, message.recovering, dict(message.digests)]
-            if message.urgent:
-                fields.append(message.urgent)
+            fields += [message.urgent, message.rules] if message.rules else [message.urgent] * message.urgent
         case Digest():
             flags = (
                 message.applied
@@ -233,7 +234,8 @@ def _hello(reader: wire.Reader, fields: int) -> Hello:
     if len(digests) != spaces or any(len(digest) != 16 for digest in digests.values()):
         raise PeerProtocolError("a hello names each namespace once, with a digest of 16 bytes")
     urgent = fields > 5 and _typed(reader.scalar(), bool)
-    return Hello(version=version, label=label, recovering=recovering, digests=digests, urgent=urgent)
+    rules = _text(reader.scalar()) if fields > 6 else ""
+    return Hello(version=version, label=label, recovering=recovering, digests=digests, urgent=urgent, rules=rules)
 
 
 def _digest(reader: wire.Reader, fields: int) -> Digest:
@@ -268,7 +270,7 @@ def _pulse(reader: wire.Reader, _: int) -> Pulse:
 
 
 _READERS: tuple[tuple[int, int, Callable[[wire.Reader, int], Message]], ...] = (
-    (5, 6, _hello),
+    (5, 7, _hello),
     (3, 4, _digest),
     (4, 4, _delta),
     (5, 6, _push),

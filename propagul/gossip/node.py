@@ -67,6 +67,7 @@ class GossipNode:
         config: Timing.
         patient: Namespaces whose news may wait for `presence_announce_delay_s` in a full mesh.
         jitter: Spreads timers so that nodes do not act in step.
+        rules: By what rows are admitted here; members with other rules are told apart at their hello.
 
     Attributes:
         recovering: We have not yet caught up with anybody since we opened.
@@ -82,12 +83,14 @@ class GossipNode:
         jitter: random.Random,
         *,
         patient: Collection[str] = (),
+        rules: str = "",
     ) -> None:
         self._me = me
         self._label = label
         self._spaces = spaces
         self._config = config
         self._patient = patient
+        self._rules = rules
         self._jitter = jitter
         self._peers: dict[LinkKey, Peer] = {}
         self.overlay = Overlay(config.active_max, jitter)
@@ -172,9 +175,12 @@ class GossipNode:
             for peer in self._peers.values()
         )
 
-    def served(self, space: str) -> int:
-        """Up to which place of ours everybody who is linked has everything; below all of them if nobody is linked."""
-        return min((peer.exchanges[space].served() for peer in self._peers.values()), default=-1)
+    def served(self) -> dict[str, int]:
+        """For each namespace, up to which place of ours every linked peer has everything; -1 if nobody is linked."""
+        return {
+            space: min((peer.exchanges[space].served() for peer in self._peers.values()), default=-1)
+            for space in self._spaces
+        }
 
     def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
         """Linked peers that said they have applied and logged these writes."""
@@ -190,6 +196,7 @@ class GossipNode:
                     recovering=self.recovering,
                     digests={space: exchange.hello() for space, exchange in peer.exchanges.items()},
                     urgent=peer.urgent,
+                    rules=self._rules,
                 )
             )
         if peer.owes_pulse:
@@ -272,6 +279,10 @@ class GossipNode:
     def _greeted(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
         if peer.hello is not None:
             raise PeerProtocolError("a second hello")
+        if hello.rules != self._rules:
+            raise PeerProtocolError(
+                f"it admits rows by other rules than this store, which has: {self._rules or 'none'}"
+            )
         peer.hello = hello
         peer.numbered = [peer.exchanges.get(space) for space in hello.digests]
         for space in list(peer.exchanges):

@@ -2,6 +2,7 @@
 
 Looked after at every presence interval. In a room of up to `peers_max` others everybody is dialled, also for a while
 after it fell silent; in a larger one the overlay chooses, and what was chosen is given up again when it has no place.
+After a restart, who was there before is dialled first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from propagul.link import Address, NodeId
     from propagul.store._clock import Clock
     from propagul.store._mesh import Mesh
+    from propagul.store._remembered import Remembered
     from propagul.store._roll import Roll
     from propagul.store._targets import Target
 
@@ -37,11 +39,17 @@ class _Known:
 class Company:
     """Keeps the mesh's targets as the roll says."""
 
-    def __init__(self, mesh: Mesh, roll: Roll, clock: Clock) -> None:
-        self._mesh, self._roll, self._clock = mesh, roll, clock
+    def __init__(self, mesh: Mesh, roll: Roll, clock: Clock, remembered: Remembered) -> None:
+        self._mesh, self._roll, self._clock, self._remembered = mesh, roll, clock, remembered
         self._known: dict[NodeId, _Known] = {}
-        self._told: OrderedDict[NodeId, tuple[Address, ...]] = OrderedDict()
+        self._told: OrderedDict[NodeId, tuple[Address, ...]] = OrderedDict(remembered.read())
         self._crossing: list[Target] = []
+
+    def begin(self) -> None:
+        """Dial who was there when this store last ran, as many as a small room has."""
+        self._forget_revoked()
+        for node in list(self._told)[: self._mesh.peers_max]:
+            self._want(node, self._told[node])
 
     def tend(self) -> None:
         """Dial who is missing and let go of who is not wanted any more."""
@@ -50,6 +58,7 @@ class Company:
         for node, addresses in told.items():
             self._told[node] = addresses
             self._told.move_to_end(node)
+        self._remembered.keep(told)
         while len(self._told) > max(_REMEMBER_MAX, 2 * len(told)):
             self._told.popitem(last=False)
         linked = {node for node in self._mesh.node.linked() if not is_local(node)}

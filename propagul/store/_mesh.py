@@ -140,6 +140,11 @@ class Mesh:
             if target.task is not None:
                 target.task.cancel()
 
+    @property
+    def peers_max(self) -> int:
+        """So many others are linked with all of each other."""
+        return self._config.peers_max
+
     def drop(self, node: NodeId, reason: str) -> None:
         """Close the link to a node, if there is one."""
         link = self.node.linked().get(node)

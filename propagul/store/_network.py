@@ -22,9 +22,10 @@ from propagul.store._company import Company
 from propagul.store._invites import let_join
 from propagul.store._mesh import Mesh
 from propagul.store._ownership import MEMBERS
-from propagul.store._report import Member, PeerSync, SyncReport
+from propagul.store._remembered import Remembered
+from propagul.store._report import PeerSync, SyncReport
 from propagul.store._roll import Roll
-from propagul.store._spaces import PRESENCE, STATE
+from propagul.store._spaces import GOSSIPED, OWN, PRESENCE, STATE
 from propagul.store._tunnels import Tunnels, carrying_bytes
 from propagul.store._twins import TwinWatch
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
     from propagul.store._proofs import Proofs
+    from propagul.store._report import Member
     from propagul.store._targets import Target
 
 _GOODBYE_S = 2.0
@@ -78,10 +80,13 @@ class Network:
         jitter = random.Random()  # noqa: S311 - spreads timers, no secret
         self._processes = parts.processes
         called = self._me if self._processes is None else self._processes.node
-        self._node = GossipNode(called, parts.label, parts.spaces, parts.config, jitter, patient=(PRESENCE,))
+        owned = parts.spaces[STATE].owned
+        rules = "" if owned is None else f"owned={','.join(owned.prefixes)}"
+        told = {name: parts.spaces[name] for name in GOSSIPED}
+        self._node = GossipNode(called, parts.label, told, parts.config, jitter, patient=(PRESENCE,), rules=rules)
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
         self.roll = Roll(parts.presence, self._me, parts.proofs.is_revoked)
-        self._company = Company(self.mesh, self.roll, parts.clock)
+        self._company = Company(self.mesh, self.roll, parts.clock, Remembered(parts.spaces[OWN], parts.clock))
         self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
         self._twins = TwinWatch(
             MEMBERS + self._me, parts.clock, parts.config, self.loop.call_soon_threadsafe, self._answer_twin
@@ -112,6 +117,8 @@ class Network:
         works += [] if self._processes is None else [functools.partial(self._processes.run, self)]
         self._runner = asyncio.create_task(self.mesh.run(started, self._chores, *works))
         await started.wait()
+        if self._at_door:
+            self._company.begin()
 
     async def close(self) -> None:
         """Say goodbye, close the port and every link, leave the door. Idempotent."""
@@ -209,19 +216,7 @@ class Network:
 
     def members(self) -> list[Member]:
         """Who can be reached, or could a moment ago; this store left out."""
-        linked = self._node.linked()
-        found = ((node, said, self._parts.presence.age_s(said.dot.origin)) for node, said in self.roll.read().items())
-        return [
-            Member(
-                node=node,
-                label=said.label,
-                addresses=tuple(map(str, said.addresses)),
-                linked=node in linked,
-                heard_s=heard_s,
-            )
-            for node, said, heard_s in found
-            if heard_s <= self._parts.config.presence_ttl_s
-        ]
+        return self.roll.heard_within(self._parts.config.presence_ttl_s, self._node.linked())
 
     @property
     def door(self) -> str:
@@ -292,6 +287,7 @@ class Network:
         if not self._at_door:
             self._at_door, self._port_trouble = True, "the port is not open yet"
             self._peers = {address: self.mesh.keep([address]) for address in self._peers}
+            self._company.begin()
         if self._port_trouble:
             try:
                 await self._open_port()
@@ -349,8 +345,8 @@ class Network:
         if self._at_door:
             self._company.tend()
         self._tend_keys()
-        for name, space in self._parts.spaces.items():
-            space.tidy(functools.partial(operator.ge, self._node.served(name)))
+        for name, served in self._node.served().items():
+            self._parts.spaces[name].tidy(functools.partial(operator.ge, served))
 
     def _all_settled(self) -> bool:
         """Whether there is nothing more to wait for before `start` returns."""

@@ -19,6 +19,7 @@ from propagul.store import _values
 from propagul.store._addresses import parse_addresses
 from propagul.store._ownership import MEMBERS
 from propagul.store._proofs import CERTIFICATE
+from propagul.store._report import Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -113,6 +114,21 @@ class Roll:
         key = MEMBERS + node
         said = self._presence.said_under(key)
         return None if said is None else _enrolled(key, *said)
+
+    def heard_within(self, age_s_max: float, linked: Collection[NodeId]) -> list[Member]:
+        """Members that could be reached so recently, as the store's user sees them. Any thread."""
+        found = ((node, said, self._presence.age_s(said.dot.origin)) for node, said in self.read().items())
+        return [
+            Member(
+                node=node,
+                label=said.label,
+                addresses=tuple(map(str, said.addresses)),
+                linked=node in linked,
+                heard_s=heard_s,
+            )
+            for node, said, heard_s in found
+            if heard_s <= age_s_max
+        ]
 
     def certificates(self) -> dict[NodeId, bytes]:
         """The certificate that each member announces, empty where it announces none. Any thread."""

@@ -32,7 +32,7 @@ from propagul.store._processes import Processes
 from propagul.store._proofs import Proofs
 from propagul.store._ring import Ring
 from propagul.store._room import open_room
-from propagul.store._spaces import GOSSIPED, OWN, PRESENCE, ROOM, STATE, open_spaces
+from propagul.store._spaces import OWN, PRESENCE, ROOM, STATE, open_spaces
 from propagul.store._stats import StoreStats, measure
 from propagul.store._values import Limits
 
@@ -328,7 +328,7 @@ class AgentStateStore(RoomKeys, StateMap):
     def _parts(self) -> Parts:
         return Parts(
             label=self.label,
-            spaces={name: self._spaces[name] for name in GOSSIPED},
+            spaces=self._spaces,
             presence=self.presence,
             transport=self._transport,
             config=self._config,

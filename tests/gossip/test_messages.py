@@ -127,7 +127,11 @@ def test_a_longer_message_is_a_newer_versions() -> None:
         (Push(space=2, applied=True, stamp=9, block=b"b", short=False, origin=Origin(7)), [3, 2, 1, 9, b"b", 7, 8]),
         (Pulse(lane=Lane.PUSH), [4, 1, "more"]),
         (Pulse(lane=Lane.TELL), [4, 77]),
-        (Hello(version=2, label="n", recovering=False, digests={}, urgent=True), [0, 2, "n", False, {}, True, 1]),
+        (Hello(version=2, label="n", recovering=False, digests={}, urgent=True), [0, 2, "n", False, {}, True]),
+        (
+            Hello(version=2, label="n", recovering=False, digests={}, rules="owned=nodes/"),
+            [0, 2, "n", False, {}, False, "owned=nodes/", 1],
+        ),
     ):
         assert messages.decode(msgpack.packb(fields)) == message
     assert messages.decode(msgpack.packb([99, "whatever"])) is None

@@ -70,7 +70,7 @@ MUTANTS = [
     ),
     Mutant(
         "an acknowledgement hides more than what was pushed", "gossip/exchange.py",
-        "[entry for entry in entries if entry != implied]", "[] if implied else entries", 79,
+        "[entry for entry in entries if entry not in said]", "[] if said else entries", 80,
     ),
     Mutant(
         "a push is of the stamp before", "gossip/messages.py",
@@ -78,11 +78,41 @@ MUTANTS = [
     ),
     Mutant(
         "who lacks something does not ask", "gossip/exchange.py",
-        "if not digest.rows_follow and self._stage is None and not self.caught_up:", "if False:", 0,
+        "return not digest.rows_follow and self.lags", "return False", 0,
     ),
     Mutant(
         "news is not passed on", "gossip/node.py",
         "if exchange.peer_sent(message):", "if exchange.peer_sent(message) and False:", 0,
+    ),
+    Mutant(
+        "what was told and not sent is forgotten", "gossip/exchange.py",
+        "            self._unsure.update(entries)\n            yield from self._tell(entries)",
+        "            yield from self._tell(entries)", 22,
+    ),
+    Mutant(
+        "a push stands for more than one origin", "gossip/exchange.py",
+        "if is_simple and len(self._unsure) == 1:\n            ((origin, stamp),) = self._unsure.items()",
+        "if is_simple and self._unsure:\n            origin, stamp = max(self._unsure.items())", 0,
+    ),
+    Mutant(
+        "a push hides what else was never told", "gossip/exchange.py",
+        "and self._unsure.keys() >= dict(entries).keys()", "", 0,
+    ),
+    Mutant(
+        "who wants news at once gets none", "gossip/node.py",
+        "                exchange.owes_delta = True\n                at_once", "                at_once", 0,
+    ),
+    Mutant(
+        "who wants news a moment later gets none", "gossip/node.py",
+        "exchange.relay_at = min(", "_ = min(", 0,
+    ),
+    Mutant(
+        "who waits before asking never asks", "gossip/node.py",
+        "exchange.tell_at = min(exchange.tell_at, ask_at)", "pass", 0,
+    ),
+    Mutant(
+        "nobody is told where links are few", "gossip/node.py",
+        "exchange.tell_at = min(exchange.tell_at, now + self._spread(self._announce_delay_s(space)))", "pass", 0,
     ),
     Mutant(
         "a full disk is taken for success", "gossip/exchange.py",

@@ -31,10 +31,10 @@ BRISK: Final = GossipConfig(
     pulse_interval_s=1.0,
     silence_s_max=4.0,
     presence_interval_s=0.5,
-    presence_ttl_s=3.0,
+    presence_ttl_s=5.0,
     redial_s_max=0.5,
 )
-"""The default timing four times as fast, so that a test sees in seconds what takes a minute at home."""
+"""The default timing some four times as fast, so that a test sees in seconds what takes a minute at home."""
 
 _LOOK_S: Final = 0.04
 

@@ -42,13 +42,13 @@ def prepare(room: Room, test: str) -> None:
     room.until_same()
 
 
-def write_on_both_sides(room: Room, test: str) -> None:
-    """What five people do who do not hear of each other."""
-    room["a"].set(f"{test} edited", "in the west")
-    room["d"].set(f"{test} edited", "in the east")
-    room["b"].delete(f"{test} deleted")
-    room["b"].delete(f"{test} contested")
-    room["e"].set(f"{test} contested", "edited")
+def write_on_both_sides(room: Room, test: str, unheard: str) -> None:
+    """What people do who do not hear of each other; at least `a` does not hear of the one that writes first."""
+    room[unheard].set(f"{test} edited", "here")
+    room["a"].set(f"{test} edited", "there")
+    room[unheard].delete(f"{test} deleted")
+    room[unheard].delete(f"{test} contested")
+    room["a"].set(f"{test} contested", "edited")
     for name in NAMES:
         room[name].set(f"{test} by {name}", name)
     room["b"].add(2)
@@ -62,7 +62,7 @@ def check(test: str, dump: dict[str, Any]) -> None:
     assert mine == {"contested": "edited", "untouched": "before"} | {f"by {name}": name for name in NAMES}
     conflicts = {key: found for key, found in dump["conflicts"].items() if key.startswith(test)}
     assert list(conflicts) == [f"{test} edited"]
-    assert sorted(conflicts[f"{test} edited"]) == ["in the east", "in the west"]
+    assert sorted(conflicts[f"{test} edited"]) == ["here", "there"]
     assert edited == conflicts[f"{test} edited"][0]
 
 
@@ -73,7 +73,7 @@ def test_both_sides_of_a_cut_keep_what_they_wrote(whole: Room, is_noticed: bool)
     prepare(whole, test)
     before = whole["a"].hits()
     with whole.lab.cut_between(WEST, EAST):
-        write_on_both_sides(whole, test)
+        write_on_both_sides(whole, test, unheard="d")
         for side in (WEST, EAST):
             until_same(whole[name] for name in side)
         assert whole["a"].dump() != whole["c"].dump()
@@ -93,7 +93,7 @@ def test_one_who_is_not_heard_is_missed_once_and_comes_back_with_what_it_wrote(w
     watch(whole)
     with whole.lab.one_way("c", others):
         since = time.monotonic()
-        write_on_both_sides(whole, "unheard")
+        write_on_both_sides(whole, "unheard", unheard="c")
         until_same(whole[name] for name in others)
         until(lambda: time.monotonic() - since > ONE_WAY_S, "it lasts", within_s=60)
         assert whole["c"].linked() == set()
@@ -164,7 +164,13 @@ def test_a_long_line_that_loses_a_fifth_of_all_packets_delays_and_loses_no_write
         room.start(*NAMES)
         prepare(room, "lossy")
         with lab.loss(20):
-            write_on_both_sides(room, "lossy")
-            room.until_same(within_s=60)
+            for name in NAMES:
+                room[name].set(f"lossy {name}", name)
+                room[name].add()
+            room["b"].delete("lossy deleted")
+            dump = room.until_same(within_s=60)
+        assert dump["hits"] == len(NAMES)
+        assert "lossy deleted" not in dump["values"]
+        assert {dump["values"][f"lossy {name}"] for name in NAMES} == set(NAMES)
         room.until_linked()
         room.until_same()

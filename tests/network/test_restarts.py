@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("network-members")
 
 KILLS = 20 if IS_LONG else 2
 FROZEN = "c"
-FROZEN_S = 30.0 if IS_LONG else 6.0
+FROZEN_S = 30.0 if IS_LONG else 8.0
 """Longer than a link may be silent and than presence is believed."""
 
 

@@ -442,3 +442,19 @@ def test_a_clean_goodbye_is_heard_at_once_and_by_who_comes_later() -> None:
         await a.stop()
 
     run(scenario)
+
+
+def test_stores_that_do_not_agree_whose_rows_are_whose_exchange_nothing_and_say_so() -> None:
+    async def scenario() -> None:
+        careful = AgentStateStore("room", "careful", 0, "127.0.0.1", secret=SECRET, config=FAST, owned=("nodes/",))
+        careless = AgentStateStore("room", "careless", 0, "127.0.0.1", secret=SECRET, config=FAST)
+        await careful.start()
+        careful.set("k", 1)
+        await careless.start(peers=[address(careful)], sync_timeout_s=1)
+        said = [(careful, "other rules than this store: here owned=nodes/"), (careless, "other rules than this store")]
+        await until(lambda: any(words in store.stats.last_drop for store, words in said))
+        assert "k" not in careless
+        await careless.stop()
+        await careful.stop()
+
+    run(scenario)
