@@ -17,17 +17,19 @@ from aiohttp import web
 from fleet_app.addresses import advertised, is_loopback, on_lan, parse_address
 from fleet_app.admin import AdminApi, NodeFile, create_admin_token, remove_node_file, write_node_file
 from fleet_app.backends import Scanner
+from fleet_app.custody import Custody, rotation_reply
 from fleet_app.dashboard import Dashboard
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import INTERVAL_S, Heartbeat
-from fleet_app.membership import ROOM
+from fleet_app.home import ROOM
 from fleet_app.roster import NODES, Roster
-from propagul import AgentStateStore, GossipConfig, LinkError, StoreLocked, __version__
+from propagul import AgentStateStore, GossipConfig, IdentityError, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
 
 if TYPE_CHECKING:
+    from fleet_app.admin import RotationReply
     from fleet_app.config import Settings
     from fleet_app.membership import Membership
 
@@ -61,6 +63,7 @@ class Node:
         self._heartbeat = Heartbeat(
             name=settings.name, data_dir=settings.data_dir, engines=self.scanner.current, serving=serving
         )
+        self.custody = Custody(settings.data_dir, membership.credentials, self.store)
         self.roster = Roster(self.store, self._heartbeat.row)
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
@@ -76,9 +79,25 @@ class Node:
         """The fleet as this node sees it."""
         return self.roster.view().to_json()
 
-    def invite(self, *, expires_s: int, uses: int) -> str:
+    def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> str:
         """A token for the next box; see `AgentStateStore.invite`."""
-        return self.store.invite(expires_s=expires_s, uses=uses)
+        return self.store.invite(expires_s=expires_s, uses=uses, admin=admin)
+
+    def revoke(self, node: str) -> None:
+        """Shut a box out; see `AgentStateStore.revoke`."""
+        self.store.revoke(node)
+
+    def rotation(self) -> RotationReply:
+        """How far a change of the secret has come."""
+        return rotation_reply(self.store.rotation, self.roster.view())
+
+    def rotate(self, *, overlap_s: int) -> None:
+        """Begin to change the fleet's secret."""
+        self.custody.rotate(overlap_s)
+
+    def finish_rotation(self) -> None:
+        """End the former secret now."""
+        self.custody.finish()
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -89,6 +108,7 @@ class Node:
             ConfigError: A port is taken.
         """
         await self._open_front()
+        self.custody.keep_in(asyncio.get_running_loop())
         try:
             await self.store.start(self._first_peers(), sync_timeout_s=_SYNC_S_MAX)
         except LinkError as error:
@@ -133,6 +153,7 @@ class Node:
         up: set[str] = set()
         while True:
             self._beat()
+            self.custody.keep()
             now_up = {node.id for node in self.roster.view().nodes if node.state != "down"}
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
@@ -212,6 +233,8 @@ def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
         )
     except StoreLocked as error:
         raise ConfigError(f"{error}; a second node on this box needs a --data-dir of its own") from error
+    except IdentityError as error:
+        raise ConfigError(f"{error}, or invite this box again and start it with --join") from error
 
 
 def _addresses(value: object) -> list[Address]:

@@ -5,7 +5,15 @@ blocking client (`client`). Whoever can read `admin.token` in the data directory
 a token.
 """
 
-from fleet_app.admin.api import EXPIRES_S_MAX, USES_MAX, AdminActions, AdminApi, InviteOrder, InviteReply
+from fleet_app.admin.api import (
+    EXPIRES_S_MAX,
+    USES_MAX,
+    AdminActions,
+    AdminApi,
+    InviteOrder,
+    InviteReply,
+    RotationReply,
+)
 from fleet_app.admin.client import AdminClient
 from fleet_app.admin.files import (
     NodeFile,
@@ -25,6 +33,7 @@ __all__ = [
     "InviteOrder",
     "InviteReply",
     "NodeFile",
+    "RotationReply",
     "create_admin_token",
     "read_node_file",
     "remove_node_file",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,6 +32,37 @@ class InviteOrder(_Strict):
 
     expires_s: Annotated[int, Field(ge=1, le=EXPIRES_S_MAX)]
     uses: Annotated[int, Field(ge=1, le=USES_MAX)] = 1
+    admin: bool = False
+
+
+class RevokeOrder(_Strict):
+    """The body of `POST /admin/revoke`."""
+
+    node: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class RotateOrder(_Strict):
+    """The body of `POST /admin/rotation`."""
+
+    overlap_s: Annotated[int, Field(ge=0, le=EXPIRES_S_MAX)]
+
+
+class RotationReply(_Strict):
+    """A change of the secret, as the node sees it.
+
+    Attributes:
+        under_way: Whether there is one; all else is empty if not.
+        ours: Whether this node can finish it.
+        left_s: Seconds until the former secret ends at the latest.
+        followed: Names of the boxes that have followed.
+        missing: Names of those that have not.
+    """
+
+    under_way: bool
+    ours: bool = False
+    left_s: int = 0
+    followed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class InviteReply(_Strict):
@@ -41,17 +72,44 @@ class InviteReply(_Strict):
     command: str
 
 
+_Order = TypeVar("_Order", InviteOrder, RevokeOrder, RotateOrder)
+
+
 class AdminActions(Protocol):
     """What the node lets its owner do."""
 
     def status(self) -> dict[str, object]:
         """Return the fleet as a JSON object: `FleetView.to_json`."""
 
-    def invite(self, *, expires_s: int, uses: int) -> str:
+    def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
         """Make an invite and return its token.
 
         Raises:
             IdentityError: This node cannot sign invites.
+        """
+
+    def revoke(self, node: str) -> None:
+        """Shut a node out.
+
+        Raises:
+            IdentityError: This node does not hold the secret, or that is no other node's id.
+        """
+
+    def rotation(self) -> RotationReply:
+        """Return how far a change of the secret has come."""
+
+    def rotate(self, *, overlap_s: int) -> None:
+        """Begin to change the secret.
+
+        Raises:
+            IdentityError: This node does not hold it, or it is being changed already.
+        """
+
+    def finish_rotation(self) -> None:
+        """End the former secret now.
+
+        Raises:
+            IdentityError: None is being changed by this node.
         """
 
 
@@ -67,6 +125,10 @@ class AdminApi:
         return [
             web.get("/admin/status", self._guarded(self._status)),
             web.post("/admin/invite", self._guarded(self._invite)),
+            web.post("/admin/revoke", self._guarded(self._revoke)),
+            web.get("/admin/rotation", self._guarded(self._rotation)),
+            web.post("/admin/rotation", self._guarded(self._rotate)),
+            web.post("/admin/rotation/finish", self._guarded(self._finish)),
         ]
 
     def _guarded(
@@ -77,7 +139,12 @@ class AdminApi:
                 refusal = _problem(401, "this needs the token from admin.token in the node's data directory")
                 refusal.headers["WWW-Authenticate"] = "Bearer"
                 return refusal
-            return await handler(request)
+            try:
+                return await handler(request)
+            except _BadOrderError as problem:
+                return _problem(problem.status, str(problem))
+            except IdentityError as problem:
+                return _problem(409, str(problem))
 
         return guarded
 
@@ -91,18 +158,51 @@ class AdminApi:
         return _json(200, self._actions.status())
 
     async def _invite(self, request: web.Request) -> web.Response:
-        body = await _bounded_body(request)
-        if body is None:
-            return _problem(413, f"the body is over {_REQUEST_BYTES_MAX} bytes")
-        try:
-            order = InviteOrder.model_validate_json(body)
-        except ValidationError as problem:
-            return _problem(400, _first_complaint(problem))
-        try:
-            token = self._actions.invite(expires_s=order.expires_s, uses=order.uses)
-        except IdentityError as problem:
-            return _problem(409, str(problem))
+        order = await _order(request, InviteOrder)
+        token = self._actions.invite(expires_s=order.expires_s, uses=order.uses, admin=order.admin)
         return _json(200, InviteReply(token=token, command=f"propagul fleet up --join {token}").model_dump())
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        self._actions.revoke((await _order(request, RevokeOrder)).node)
+        return _json(200, {})
+
+    async def _rotation(self, _: web.Request) -> web.Response:
+        return _json(200, self._actions.rotation().model_dump(mode="json"))
+
+    async def _rotate(self, request: web.Request) -> web.Response:
+        self._actions.rotate(overlap_s=(await _order(request, RotateOrder)).overlap_s)
+        return await self._rotation(request)
+
+    async def _finish(self, request: web.Request) -> web.Response:
+        self._actions.finish_rotation()
+        return await self._rotation(request)
+
+
+class _BadOrderError(Exception):
+    """A body that is no order.
+
+    Attributes:
+        status: The answer's HTTP status.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+async def _order(request: web.Request, model: type[_Order]) -> _Order:
+    """Read an order.
+
+    Raises:
+        _BadOrderError: It is too long, or is none.
+    """
+    body = await _bounded_body(request)
+    if body is None:
+        raise _BadOrderError(413, f"the body is over {_REQUEST_BYTES_MAX} bytes")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as problem:
+        raise _BadOrderError(400, _first_complaint(problem)) from None
 
 
 async def _bounded_body(request: web.Request) -> bytes | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from fleet_app.addresses import parse_address
-from fleet_app.admin.api import InviteReply
+from fleet_app.admin.api import InviteReply, RotationReply
 from fleet_app.admin.files import TOKEN_FILE, read_node_file
 from fleet_app.errors import FleetError
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _REPLY_BYTES_MAX = 16 * 1024 * 1024
 _REPLY_TIMEOUT_S = 10.0
+
+_Reply = TypeVar("_Reply", InviteReply, RotationReply)
 
 
 class AdminClient:
@@ -62,15 +64,50 @@ class AdminClient:
         """
         return self._call("GET", "/admin/status", None)
 
-    def invite(self, *, expires_s: int, uses: int) -> InviteReply:
+    def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> InviteReply:
         """Make an invite.
 
         Raises:
             FleetError: The node does not answer, or refuses.
         """
-        reply = self._call("POST", "/admin/invite", {"expires_s": expires_s, "uses": uses})
+        order: dict[str, object] = {"expires_s": expires_s, "uses": uses, **({"admin": True} if admin else {})}
+        return self._read(InviteReply, self._call("POST", "/admin/invite", order))
+
+    def revoke(self, node: str) -> None:
+        """Shut a node out.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        self._call("POST", "/admin/revoke", {"node": node})
+
+    def rotation(self) -> RotationReply:
+        """How far a change of the secret has come.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(RotationReply, self._call("GET", "/admin/rotation", None))
+
+    def rotate(self, *, overlap_s: int) -> RotationReply:
+        """Begin to change the secret.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(RotationReply, self._call("POST", "/admin/rotation", {"overlap_s": overlap_s}))
+
+    def finish_rotation(self) -> RotationReply:
+        """End the former secret now.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(RotationReply, self._call("POST", "/admin/rotation/finish", {}))
+
+    def _read(self, model: type[_Reply], reply: dict[str, object]) -> _Reply:
         try:
-            return InviteReply.model_validate(reply)
+            return model.model_validate_json(json.dumps(reply))
         except ValidationError:
             raise FleetError(f"{self._stranger()}; is it an older version?") from None
 

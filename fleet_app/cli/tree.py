@@ -16,6 +16,8 @@ import click
 from fleet_app.cli.detect import detect
 from fleet_app.cli.doctor import doctor
 from fleet_app.cli.invite import invite
+from fleet_app.cli.revoke import revoke
+from fleet_app.cli.rotate import rotate_secret
 from fleet_app.cli.show import show
 from fleet_app.cli.state import state
 from fleet_app.cli.status import status
@@ -70,7 +72,7 @@ def mesh() -> None:
 
 @propagul.group
 def fleet() -> None:
-    """Start a node, invite another box, see the fleet."""
+    """Start a node, let boxes in and out, see the fleet."""
 
 
 @propagul.group
@@ -87,7 +89,7 @@ def _renamed(command: click.Command, name: str) -> click.Command:
 
 start = _renamed(up, "start")
 config.add_command(show)
-for _command in (up, invite, status, start):
+for _command in (up, invite, status, revoke, rotate_secret, start):
     fleet.add_command(_command)
     mesh.add_command(_command)
 for _command in (detect, doctor, version, start):

@@ -13,6 +13,7 @@ from fleet_app.cli.frame import Doors, warn
 from fleet_app.cli.logs import configure_logging
 from fleet_app.config import load
 from fleet_app.errors import ConfigError
+from propagul._system import read_private
 
 if TYPE_CHECKING:
     from fleet_app.config.knobs import Text
@@ -26,6 +27,7 @@ _TOKEN_CHARACTERS_MAX = 16 * 1024
 @click.option("--listen", metavar="HOST:PORT", help="Where other nodes connect.  [default: 0.0.0.0:8788]")
 @click.option("--gateway", metavar="HOST:PORT", help="Where you and your programs connect.  [default: 127.0.0.1:8787]")
 @click.option("--join", metavar="TOKEN", multiple=True, help="Join the fleet of this invite; `-` reads it from stdin.")
+@click.option("--join-file", metavar="FILE", multiple=True, help="Read an invite from a file with mode 600.")
 @click.option("--secret-file", metavar="FILE", help="Read the room's secret from a file with mode 600.")
 @click.option("--backend", metavar="URL", multiple=True, help="An engine to serve; may be repeated.")
 @click.option("--no-detect", is_flag=True, help="Do not look for engines on this machine.")
@@ -39,6 +41,7 @@ def up(
     /,
     *,
     join: tuple[str, ...],
+    join_file: tuple[str, ...],
     backend: tuple[str, ...],
     no_detect: bool,
     no_mdns: bool,
@@ -52,7 +55,7 @@ def up(
     """
     flags: dict[str, Text | None] = {
         **_written(texts),
-        "join": _tokens(join),
+        "join": (*_tokens(join), *map(_token_in, join_file)),
         "backends": backend,
         "detect": "false" if no_detect else None,
         "mdns": "false" if no_mdns else None,
@@ -77,6 +80,17 @@ def _tokens(join: tuple[str, ...]) -> tuple[str, ...]:
     if join.count("-") > 1:
         raise ConfigError("--join: `-` stands for one token on standard input; give it once")
     return tuple(_token_from_stdin() if token == "-" else token for token in join)  # noqa: S105 - as above
+
+
+def _token_in(file: str) -> str:
+    """Return the invite token in a file that nobody else can read."""
+    try:
+        token = read_private(Path(file), bytes_max=_TOKEN_CHARACTERS_MAX).decode("ascii", "replace").strip()
+    except OSError as problem:
+        raise ConfigError(f"--join-file: {file} cannot be read: {problem.strerror}") from problem
+    if not token:
+        raise ConfigError(f"--join-file: {file} holds no token; make one on a box of the fleet: propagul fleet invite")
+    return token
 
 
 def _token_from_stdin() -> str:

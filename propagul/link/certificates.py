@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from propagul.errors import IdentityError
-from propagul.link.identity import node_id, public_bytes
-
-if TYPE_CHECKING:
-    from propagul.link.base import NodeId
+from propagul.link.base import NodeId
+from propagul.link.identity import node_id, public_bytes, verify
 
 _FROM = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_UNTIL = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
-_DAMAGED = (
-    UnsupportedAlgorithm,
+_FAULTS = (
     ValueError,
-    x509.DuplicateExtension,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
     x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,  # where warnings are errors
 )
-"""What the library raises for a certificate that is none, or none that we make."""
+"""What the library raises for a certificate that somebody else put together."""
+_UNTIL = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 
 
 def authority_certificate(key: Ed25519PrivateKey) -> str:
@@ -65,7 +67,7 @@ def parse_certificate(text: str | bytes) -> x509.Certificate:
         if isinstance(text, str):
             return x509.load_pem_x509_certificate(text.encode())
         return x509.load_der_x509_certificate(text)
-    except _DAMAGED as error:
+    except _FAULTS as error:
         raise IdentityError("a certificate is damaged") from error
 
 
@@ -77,8 +79,8 @@ def holder(certificate: x509.Certificate) -> NodeId:
     """
     try:
         public = certificate.public_key()
-    except _DAMAGED:
-        public = None
+    except _FAULTS as error:
+        raise IdentityError("a certificate is damaged") from error
     if not isinstance(public, Ed25519PublicKey):
         raise IdentityError("a certificate of this protocol holds an Ed25519 key")
     return node_id(public.public_bytes_raw())
@@ -89,9 +91,22 @@ def issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
     try:
         limits = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(authority)
-    except (InvalidSignature, TypeError, *_DAMAGED, x509.ExtensionNotFound):
+    except _FAULTS:
         return False
     return limits.ca
+
+
+def is_members(certificate: x509.Certificate) -> bool:
+    """Tell whether a certificate says of itself that it can sign no other."""
+    try:
+        return not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except _FAULTS:
+        return False
+
+
+def made_by(certificate: x509.Certificate, authority: str) -> bool:
+    """Tell whether the authority with this public key (spelt as a node's id) signed `certificate`."""
+    return verify(NodeId(authority), certificate.signature, certificate.tbs_certificate_bytes)
 
 
 def _certificate(

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from propagul.link.base import Address, Purpose
 
 
+class UnknownCertificateError(IdentityError):
+    """We did not take the certificate that the acceptor showed; it may have another one."""
+
+
+class CertificateRefusedError(IdentityError):
+    """The acceptor did not take the certificate that we showed; we may have another one."""
+
+
 async def open_stream(address: Address, context: ssl.SSLContext, timeout_s: float) -> FrameStream:
     """Connect and do the TLS handshake as the dialler. The caller sends the hello by `ask` and owns the stream.
 
@@ -44,11 +52,11 @@ async def secure(stream: FrameStream, address: Address, context: ssl.SSLContext,
     try:
         async with asyncio.timeout(timeout_s):
             await stream.start_tls(context, server_side=True, timeout_s=2 * timeout_s)
-    except TimeoutError as error:
+    except (TimeoutError, OSError) as error:
         if stream.verdict.is_foreign:
-            raise _handshake_error(address, Cause.FOREIGN) from error
-        raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
-    except OSError as error:
+            raise UnknownCertificateError(_foreign_sentence(address)) from error
+        if isinstance(error, TimeoutError):
+            raise LinkError(f"{address} took the connection but began no link in {timeout_s:g} s") from error
         raise _handshake_error(address, cause_of(error)) from error
     finally:
         if not stream.encrypted:
@@ -136,10 +144,12 @@ def _connect_sentence(address: Address, error: OSError) -> str:
 def _handshake_error(address: Address, cause: Cause) -> IdentityError | LinkError:
     match cause:
         case Cause.FOREIGN:
-            return IdentityError(
-                f"{address} belongs to {Cause.FOREIGN}: check that both machines have the same room name and secret"
-            )
+            return CertificateRefusedError(_foreign_sentence(address))
         case Cause.GARBAGE:
             return LinkError(f"{address} does not speak this protocol")
         case Cause.HUNG_UP:
             return LinkError(f"{address} hung up during the handshake")
+
+
+def _foreign_sentence(address: Address) -> str:
+    return f"{address} belongs to {Cause.FOREIGN}: check that both machines have the same room name and secret"

@@ -103,6 +103,9 @@ class InviteGate(Protocol):
         Used and expired ones are best kept here for a while: only then does a late joiner learn why it is refused.
         """
 
+    def is_admin(self, invite_id: str) -> bool:
+        """Return whether who redeems it is to hold the room's secret."""
+
     def redeem(self, invite_id: str, joiner: NodeId, host: str) -> None:
         """Use up an invite. It is used when this returns: persist it first.
 

@@ -6,7 +6,8 @@
 
 Both run inside TLS in which the joiner showed the invite's certificate. The joiner knows no authority yet, so TLS
 proves nothing of the issuer to it; the signature does, and it is checked before any byte of the answer is looked at.
-The joiner learns a certificate for its key and the room's authority certificate, never the secret.
+The joiner learns a certificate for its key and the room's authority certificate; the secret only where the invite is
+for an admin. Only who holds the invite's code can have shown its certificate, so nobody else reads that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError
@@ -23,7 +24,9 @@ from propagul.link.credentials import Credentials, tls_context
 from propagul.link.handshake import ask, open_stream
 from propagul.link.identity import verify
 from propagul.link.invite import Invite, InviteGate, invite_id
+from propagul.link.lineage import Lineage
 from propagul.link.messages import pack, unpack
+from propagul.link.ring import tag_of
 
 if TYPE_CHECKING:
     from propagul.link.base import Link
@@ -40,7 +43,7 @@ _REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a joiner gets. Nothing in it is secret, and all of it is worthless without the joiner's key."""
+    """What a joiner gets. Nothing in it but `secret` is secret, and that is worthless without the joiner's key."""
 
     room: str
     certificate_pem: str
@@ -48,6 +51,10 @@ class Grant:
     issuer: NodeId
     address: Address
     """Where the issuer answered: the first peer to dial."""
+    lineage: Lineage
+    """The room's authorities up to that one."""
+    secret: str | bytes | None = field(default=None, repr=False)
+    """The room's secret, for an admin. *Invariant*: never printed or logged."""
 
 
 async def join(invite: Invite, identity: Identity, *, timeout_s: float = JOIN_TIMEOUT_S) -> Grant:
@@ -127,11 +134,19 @@ def _grant(answer: bytes, invite: Invite, identity: Identity, address: Address) 
     match message:
         case [word, str(sentence), *_] if word == _REFUSED:
             raise IdentityError(f"{address} refused the invite: {_plain(sentence)}")
-        case [word, str(room), str(certificate), str(ca), *_] if word == _GRANTED and room == invite.room:
-            Credentials.from_grant(identity, certificate, ca)  # or it would be found useless later
+        case [word, str(room), str(certificate), str(ca), *more] if word == _GRANTED and room == invite.room:
+            lineage = Lineage.read(more[0]) if more and isinstance(more[0], bytes) else Lineage.of(tag_of(ca))
+            Credentials.from_grant(identity, certificate, ca, lineage=lineage)  # or it would be found useless later
+            secret = more[1] if len(more) > 1 and isinstance(more[1], (str, bytes)) else None
             return Grant(
-                room=room, certificate_pem=certificate, ca_pem=ca, issuer=invite.issuer, address=address
-            )  # fmt: skip
+                room=room,
+                certificate_pem=certificate,
+                ca_pem=ca,
+                issuer=invite.issuer,
+                address=address,
+                lineage=lineage,
+                secret=secret,
+            )
         case _:
             raise LinkError(f"{address} does not speak this version of joining")
 
@@ -153,12 +168,16 @@ async def _request(link: Link, name: str) -> tuple[bytes, NodeId]:
 def _answer(credentials: Credentials, gate: InviteGate, name: str, joiner: NodeId, host: str) -> bytes:
     if credentials.authority is None:
         return pack([_REFUSED, "this machine does not hold the secret of the room"])
+    if joiner in credentials.ring.revoked:
+        return pack([_REFUSED, "that machine's identity was revoked; it needs a new one"])
     try:
         gate.redeem(name, joiner, host)
     except IdentityError as error:
         return pack([_REFUSED, str(error)])
     authority = credentials.authority
-    return pack([_GRANTED, authority.room, authority.certify(joiner), authority.ca_pem])
+    lineage = credentials.ring.lineage.cut(authority.tag)
+    secret = authority.secret if gate.is_admin(name) else None
+    return pack([_GRANTED, authority.room, authority.certify(joiner), authority.ca_pem, lineage.packed, secret])
 
 
 def _proof_text(nonce: bytes, joiner: NodeId, name: str) -> bytes:

@@ -2,11 +2,12 @@
 
 hello    [`propagul`, newest, purpose, oldest, instance, nonce]   dialler to acceptor, the first frame
 ok       [`ok`, version, instance]                                acceptor to dialler: the link is open
-refused  [`refused`, code, newest, oldest]                        acceptor to dialler, then it closes
+refused  [`refused`, code, newest, oldest, proof]                 acceptor to dialler, then it closes
 
 An end speaks every version from its oldest to its newest; a link runs on the highest that both speak, and `ok` names
-it. An instance tells two runs of one identity apart; a nonce belongs to a tunnel that the acceptor asked for. A hello
-ends after its purpose, an `ok` after its version and a refusal after its newest version where the rest is not known.
+it. An instance tells two runs of one identity apart; a nonce belongs to a tunnel that the acceptor asked for; a proof
+is the deed that ended an authority. A hello ends after its purpose, an `ok` after its version and a refusal after its
+newest version where the rest is not known.
 
 Later versions may add elements at the end of a list; they are ignored here. A refusal is a code, never a sentence: no
 text of a peer reaches people.
@@ -53,6 +54,23 @@ class RefusalCode(enum.StrEnum):
     NONCE = "nonce"
     ITSELF = "itself"
     TWIN = "twin"
+    REVOKED = "revoked"
+    SECRET = "secret"  # noqa: S105 - a word
+
+
+_OF_WHO_WE_ARE = (RefusalCode.PINS, RefusalCode.TWIN, RefusalCode.REVOKED, RefusalCode.SECRET)
+
+
+class SecretChangedError(IdentityError):
+    """The acceptor says that our authority ended.
+
+    Attributes:
+        proof: The deed that ended it, as the acceptor gave it: unverified.
+    """
+
+    def __init__(self, message: str, proof: bytes) -> None:
+        self.proof = proof
+        super().__init__(message)
 
 
 class Versions(NamedTuple):
@@ -144,9 +162,9 @@ def pack_ok(version: int = PROTOCOL_VERSION, instance: bytes = b"") -> bytes:
     return pack([_OK, version, instance])
 
 
-def pack_refusal(code: RefusalCode, versions: Versions = VERSIONS) -> bytes:
-    """Encode the answer that opens none."""
-    return pack([_REFUSED, code.value, versions.newest, versions.oldest])
+def pack_refusal(code: RefusalCode, versions: Versions = VERSIONS, proof: bytes = b"") -> bytes:
+    """Encode the answer that opens none; `proof` goes with `SECRET`."""
+    return pack([_REFUSED, code.value, versions.newest, versions.oldest, *([proof] if proof else [])])
 
 
 def check_answer(frame: bytes, address: Address, purpose: str, ours: Versions = VERSIONS) -> Answer:
@@ -162,8 +180,11 @@ def check_answer(frame: bytes, address: Address, purpose: str, ours: Versions = 
             return Answer(version, _bytes_at(more, 0, INSTANCE_BYTES))
         case [word, str(code), int(newest)] if word == _REFUSED:
             raise _refusal(code, _versions(newest, newest), ours, address, purpose)
-        case [word, str(code), int(newest), oldest, *_] if word == _REFUSED:
-            raise _refusal(code, _versions(oldest, newest), ours, address, purpose)
+        case [word, str(code), int(newest), oldest, *more] if word == _REFUSED:
+            refusal = _refusal(code, _versions(oldest, newest), ours, address, purpose)
+            if code == RefusalCode.SECRET:
+                raise SecretChangedError(str(refusal), more[0] if more and isinstance(more[0], bytes) else b"")
+            raise refusal
         case _:
             raise PeerProtocolError("an answer is neither ok nor refused")
 
@@ -194,8 +215,16 @@ def _refusal(code: str, theirs: Versions, ours: Versions, address: Address, purp
         RefusalCode.NONCE: f"{address} waits for no such tunnel, or not any more",
         RefusalCode.ITSELF: f"{address} is this node itself",
         RefusalCode.TWIN: f"{address}: {TWIN}: {TWIN_REMEDY}",
+        RefusalCode.REVOKED: (
+            f"{address} refused: this machine is a revoked member; to let it in again, give it a new identity and an "
+            "invite"
+        ),
+        RefusalCode.SECRET: (
+            f"{address} refused: the secret of this room was changed while this machine was away; give it the new "
+            "secret, or a new invite"
+        ),
     }
     sentence = sentences.get(code)
     if sentence is None:
         return LinkError(f"{address} refused the link for a reason this version does not know: update this node")
-    return (IdentityError if code in (RefusalCode.PINS, RefusalCode.TWIN) else LinkError)(sentence)
+    return (IdentityError if code in _OF_WHO_WE_ARE else LinkError)(sentence)

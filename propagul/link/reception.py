@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from propagul.errors import ClosedError, IdentityError, PeerProtocolError
-from propagul.link.base import NodeId, Purpose
+from propagul.link.base import FIRST_FRAME_BYTES_MAX, NodeId, Purpose
 from propagul.link.certificates import holder, parse_certificate
+from propagul.link.credentials import Standing
 from propagul.link.messages import TWIN, TWIN_REMEDY, Hello, RefusalCode, pack_ok, pack_refusal, unpack_hello
 from propagul.link.tcp_link import TcpLink
 from propagul.link.tls import Cause, cause_of
@@ -37,6 +38,8 @@ _OBJECTIONS: dict[RefusalCode, str | None] = {
     RefusalCode.ITSELF: "",  # our own dialler, which says so itself
     RefusalCode.TWIN: f"{TWIN}: {TWIN_REMEDY}",
 }
+_PROOF_BYTES_MAX = FIRST_FRAME_BYTES_MAX - 256
+"""A longer proof, after some twenty changes of the secret, would not fit into the answer."""
 
 
 class _TurnedAwayError(Exception):
@@ -80,17 +83,19 @@ async def _handshake(
     invites = tuple(terms.invites.open_certificates()) if terms.invites is not None else ()
     context = terms.credentials.acceptor_context(invites)
     await stream.start_tls(context, server_side=False, timeout_s=2 * terms.timeout_s)
+    await _turn_away_excluded(terms, stream)
     peer, invited = _who(terms, stream, invites)
-    hello = unpack_hello(await stream.receive())
+    if not invited:
+        terms.opened.add(stream, peer)
+    hello = unpack_hello(await _first_frame(terms, stream))
     objection, awaited = _objection(terms, peer, hello, invited=invited), None
     if objection is None and hello.nonce:
         awaited = terms.awaited.claim(hello.nonce, peer)
     objection = objection or _no_place(hello, awaited, purposes)
     if objection is not None:
-        await stream.send(pack_refusal(objection, terms.versions))
-        await stream.aclose()
         reason = _OBJECTIONS[objection]
-        raise _TurnedAwayError(_unspoken(terms.versions, hello.versions) if reason is None else reason)
+        reason = _unspoken(terms.versions, hello.versions) if reason is None else reason
+        await _refuse(stream, pack_refusal(objection, terms.versions), reason)
     version = terms.versions.common(hello.versions)
     assert version is not None
     stream.allow_long_frames()
@@ -98,6 +103,37 @@ async def _handshake(
     terms.note_instance(peer, hello, stream.remote.host)
     link = TcpLink(stream, peer=peer, purpose=Purpose(hello.purpose), dialed=False, version=version)
     return link, awaited
+
+
+async def _turn_away_excluded(terms: Terms, stream: FrameStream) -> None:
+    """Tell one who was a member that it is none any more, once it has said what for."""
+    try:
+        standing, tag = terms.credentials.standing(stream.peer_certificate() or b"")
+    except IdentityError:
+        return
+    if standing is Standing.REVOKED:
+        await stream.receive()
+        await _refuse(stream, pack_refusal(RefusalCode.REVOKED, terms.versions), standing.value)
+    if standing is Standing.FORMER:
+        await stream.receive()
+        proof = terms.credentials.ring.proofs.get(tag, b"")
+        proof = proof if len(proof) <= _PROOF_BYTES_MAX else b""
+        await _refuse(stream, pack_refusal(RefusalCode.SECRET, terms.versions, proof), standing.value)
+
+
+async def _refuse(stream: FrameStream, refusal: bytes, reason: str) -> NoReturn:
+    await stream.send(refusal)
+    await stream.aclose()
+    raise _TurnedAwayError(reason)
+
+
+async def _first_frame(terms: Terms, stream: FrameStream) -> bytes:
+    try:
+        return await stream.receive()
+    except ClosedError:
+        if stream.failure is Cause.FOREIGN:  # one that we know does not know who made our certificate
+            terms.credentials.show_another()
+        raise
 
 
 def _who(terms: Terms, stream: FrameStream, invites: Sequence[str]) -> tuple[NodeId, bool]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from propagul.link.approach import approach
+from propagul.errors import IdentityError
+from propagul.link.approach import approach, explained
 from propagul.link.base import ByteLink
 from propagul.link.reception import welcome
 from propagul.link.stream import FrameStream
@@ -45,7 +46,10 @@ class Relayed:
             LinkError: It does not answer, in time, with this protocol; or what was carried was changed on the way.
             IdentityError: It belongs to another room or secret, or is not `expect`.
         """
-        return await approach(self._terms, self._stream, self._via, purpose, expect=expect)
+        try:
+            return await approach(self._terms, self._stream, self._via, purpose, expect=expect)
+        except IdentityError as error:
+            raise explained(self._terms, error, self._via) from None
 
     async def accept(self, purposes: Container[Purpose]) -> TcpLink | None:
         """Open the link that the member at the other end asks for; None if there is none, which was counted."""

@@ -2,7 +2,7 @@
 
 Whoever holds the secret derives the same Ed25519 key from it and can certify members; whoever does not cannot. The
 derivation is part of the protocol: changing a label, the estimate of strength or the cost of stretching splits rooms.
-The secret itself is forgotten as soon as the key exists.
+The secret itself is kept in memory for one use only: handing it to a joiner that is to become an admin.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from propagul.errors import IdentityError
 from propagul.link.certificates import authority_certificate, holder, member_certificate, parse_certificate
-from propagul.link.identity import public_bytes
+from propagul.link.identity import node_id, public_bytes
 
 if TYPE_CHECKING:
     from propagul.link.base import NodeId
@@ -57,19 +57,26 @@ _log = logging.getLogger("propagul.link")
 class RoomAuthority:
     """What signs a room's members. Having one means being admin of the room."""
 
-    __slots__ = ("_key", "ca_pem", "room", "secured", "stretched")
+    __slots__ = ("_key", "ca_pem", "room", "secret", "secured", "stretched", "tag")
 
     room: str
     ca_pem: str
     """The authority's certificate: public among members, never shown to strangers."""
+    tag: str
+    """What the authority is called among members: its public key, spelt as a node's id is."""
+    secret: str | bytes | None
+    """What it was derived from. *Never* print, log or send it, but to a joiner who is invited as an admin."""
     secured: bool
     """False for `open`: knowing the room's name is enough to be a member."""
     stretched: bool
     """Whether the secret was weak and made costlier to guess."""
 
-    def __init__(self, room: str, key: Ed25519PrivateKey, *, secured: bool, stretched: bool) -> None:
+    def __init__(
+        self, room: str, key: Ed25519PrivateKey, *, secured: bool, stretched: bool, secret: str | bytes | None = None
+    ) -> None:
         self.room, self._key, self.secured, self.stretched = room, key, secured, stretched
-        self.ca_pem = authority_certificate(key)
+        self.ca_pem, self.secret = authority_certificate(key), secret
+        self.tag = node_id(key.public_key().public_bytes_raw())
 
     def __repr__(self) -> str:
         return f"RoomAuthority({self.room!r}, secured={self.secured})"
@@ -89,7 +96,7 @@ class RoomAuthority:
         if stretched:
             _log.warning("room.secret_weak room=%s remedy='use 22 random characters or more'", room)
             raw = Scrypt(salt=_SALT + b"\0" + name, length=32, n=2**15, r=8, p=1).derive(raw)
-        return cls(room, _derive(raw, _SALT, name), secured=True, stretched=stretched)
+        return cls(room, _derive(raw, _SALT, name), secured=True, stretched=stretched, secret=secret)
 
     @classmethod
     def open(cls, room: str) -> Self:
@@ -111,14 +118,22 @@ class RoomAuthority:
         """
         return member_certificate(node, self._key)
 
+    def sign(self, message: bytes) -> bytes:
+        """Return the authority's Ed25519 signature. The message begins with words that say what it is for."""
+        return self._key.sign(message)
+
 
 def room_tag(ca_pem: str) -> str:
     """Return 16 hexadecimal characters that two members recognise each other's room by, and that tell others nothing.
 
     A hash of the authority's public key: it can confirm a guessed secret, which is why weak secrets are stretched.
     """
-    public = public_bytes(holder(parse_certificate(ca_pem)))
-    return hashlib.sha256(b"propagul 1 room tag" + public).hexdigest()[:16]
+    return short_tag(holder(parse_certificate(ca_pem)))
+
+
+def short_tag(tag: str) -> str:
+    """Return the same of an authority's tag."""
+    return hashlib.sha256(b"propagul 1 room tag" + public_bytes(tag)).hexdigest()[:16]
 
 
 def _derive(material: bytes, salt: bytes, name: bytes) -> Ed25519PrivateKey:

@@ -124,6 +124,12 @@ class FrameStream(asyncio.Protocol):
         self._tls = tls
         self._balance()
 
+    @property
+    def connection(self) -> asyncio.Transport:
+        """The connection itself, whoever reads it now. *Use*: ending it, also after `hand_over`."""
+        assert self._raw is not None
+        return self._raw
+
     def peer_certificate(self) -> bytes | None:
         """Return the certificate (DER) the peer showed in the handshake, if it showed one."""
         tls_object = self._transport.get_extra_info("ssl_object")

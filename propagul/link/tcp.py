@@ -8,12 +8,14 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from propagul.link.approach import approach
+from propagul.errors import IdentityError, LinkError
+from propagul.link.approach import approach, explained
 from propagul.link.awaited import AwaitedTunnels
 from propagul.link.base import Purpose
-from propagul.link.handshake import connect
+from propagul.link.handshake import CertificateRefusedError, UnknownCertificateError, ask, connect, open_stream
 from propagul.link.listener import TcpListener
-from propagul.link.messages import INSTANCE_BYTES, VERSIONS, Versions
+from propagul.link.messages import INSTANCE_BYTES, VERSIONS, SecretChangedError, Versions
+from propagul.link.open_links import OpenLinks
 from propagul.link.pins import AnyMember
 from propagul.link.refusals import Doorstep, RefusalBook
 from propagul.link.relayed import Relayed
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from propagul.link.pins import Pins
     from propagul.link.stream import FrameStream
     from propagul.link.tcp_link import TcpLink
+
+
+_TRIES = 3
+"""How often one dial tries: while a secret changes either end may have shown a certificate too old or too new."""
 
 
 class TcpTransport:
@@ -68,6 +74,7 @@ class TcpTransport:
             instance=secrets.token_bytes(INSTANCE_BYTES) if instance is None else instance,
             awaited=self.awaited,
             book=RefusalBook(),
+            opened=OpenLinks(credentials),
             timeout_s=handshake_timeout_s,
             instances=InstanceBook(),
         )
@@ -134,13 +141,51 @@ class TcpTransport:
         return self._terms.book.entries()
 
     async def _dial(self, address: Address, purpose: Purpose, expect: NodeId | None, nonce: bytes) -> TcpLink:
-        pinned = await self._terms.pins.pinned(address)
-        stream = await connect(address, self._terms.timeout_s)
-        link = await approach(self._terms, stream, address, purpose, expect=expect, pinned=pinned, nonce=nonce)
+        """Dial, with the next of our certificates where one is not taken."""
+        choice, trouble = 0, IdentityError("")
+        try:
+            for _ in range(_TRIES):
+                try:
+                    return await self._dial_once(address, purpose, expect, nonce, choice)
+                except UnknownCertificateError as error:
+                    trouble = error
+                except (CertificateRefusedError, SecretChangedError) as error:
+                    choice, trouble = choice + 1, explained(self._terms, error, address)
+                    if choice >= self._terms.credentials.choices:
+                        break
+            if isinstance(trouble, UnknownCertificateError):
+                await self._ask_why(address, choice)
+            raise trouble from None
+        finally:
+            del trouble  # its traceback leads here: only the collector could free what was tried
+
+    async def _dial_once(
+        self, address: Address, purpose: Purpose, expect: NodeId | None, nonce: bytes, choice: int
+    ) -> TcpLink:
+        terms = self._terms
+        pinned = await terms.pins.pinned(address)
+        stream = await connect(address, terms.timeout_s)
+        link = await approach(terms, stream, address, purpose, expect=expect, pinned=pinned, nonce=nonce, choice=choice)
         if expect is None:
             try:
-                await self._terms.pins.remember(address, link.peer)
+                await terms.pins.remember(address, link.peer)
             except BaseException:
                 link.abort()
                 raise
         return link
+
+    async def _ask_why(self, address: Address, choice: int) -> None:
+        """Ask one whom we do not know why that is. Nothing it says is believed but a proof.
+
+        Raises:
+            IdentityError: The room's secret was changed.
+        """
+        terms = self._terms
+        try:
+            stream = await open_stream(address, terms.credentials.asking_context(choice), terms.timeout_s)
+            await ask(stream, address, Purpose.QUERY, terms.timeout_s)
+        except SecretChangedError as error:
+            raise explained(terms, error, address) from None
+        except (IdentityError, LinkError):
+            return
+        stream.abort()

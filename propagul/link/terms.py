@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from propagul.link.credentials import Credentials
     from propagul.link.invite import InviteGate
     from propagul.link.messages import Hello, Versions
+    from propagul.link.open_links import OpenLinks
     from propagul.link.pins import Pins
     from propagul.link.refusals import RefusalBook
     from propagul.link.twins import InstanceBook
@@ -35,6 +36,7 @@ class Terms:
         instance: What tells this run from another one with the same identity.
         awaited: Tunnels that were asked for.
         book: Where those turned away are counted.
+        opened: The connections of members, so that one who is a member no more can be cut off.
         timeout_s: Longest handshake.
         instances: Who linked with us under which instance.
     """
@@ -46,6 +48,7 @@ class Terms:
     instance: bytes
     awaited: AwaitedTunnels
     book: RefusalBook
+    opened: OpenLinks
     timeout_s: float
     instances: InstanceBook
 

@@ -11,6 +11,7 @@ from propagul.store._report import Member as Member
 from propagul.store._report import PeerSync as PeerSync
 from propagul.store._report import SyncReport as SyncReport
 from propagul.store._retention import Retention as Retention
+from propagul.store._ring import Rotation as Rotation
 from propagul.store._stats import StoreStats as StoreStats
 from propagul.store._store import AgentStateStore as AgentStateStore
 from propagul.store._values import Limits as Limits

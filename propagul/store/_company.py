@@ -47,11 +47,13 @@ class Company:
 
     def begin(self) -> None:
         """Dial who was there when this store last ran, as many as a small room has."""
+        self._forget_revoked()
         for node in list(self._told)[: self._mesh.peers_max]:
             self._want(node, self._told[node])
 
     def tend(self) -> None:
         """Dial who is missing and let go of who is not wanted any more."""
+        self._forget_revoked()
         told = {node: said.addresses for node, said in self._roll.members.items() if said.addresses}
         for node, addresses in told.items():
             self._told[node] = addresses
@@ -66,6 +68,12 @@ class Company:
             self._tend_some(told, linked)
         else:
             self._tend_all(told)
+
+    def _forget_revoked(self) -> None:
+        for node in [node for node in self._known if self._roll.is_revoked(node)]:
+            self._mesh.release(self._known.pop(node).target)
+        for node in [node for node in self._told if self._roll.is_revoked(node)]:
+            del self._told[node]
 
     def _tend_all(self, told: Mapping[NodeId, tuple[Address, ...]]) -> None:
         for node, addresses in told.items():

@@ -7,17 +7,18 @@ the process: an invite made before a restart works after it.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, cast
 
-from propagul.errors import IdentityError
-from propagul.link import Invite
+from propagul.errors import IdentityError, PropagulError
+from propagul.link import Invite, serve_join
 from propagul.store import _values
 from propagul.store._rows import live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from propagul.link import Address, NodeId
+    from propagul.link import Address, Credentials, Link, NodeId
     from propagul.store._namespace import Namespace
 
 PREFIX = "invites/"
@@ -33,7 +34,7 @@ class InviteBook:
         self._issuer = issuer
         self._time_ns = time_ns
 
-    def issue(self, room: str, addresses: Sequence[Address], *, expires_s: int, uses: int) -> str:
+    def issue(self, room: str, addresses: Sequence[Address], *, expires_s: int, uses: int, admin: bool = False) -> str:
         """Open an invite and return its token, which is shown once and kept nowhere."""
         self._sweep()
         invite = Invite.new(addresses=addresses, room=room, issuer=self._issuer)
@@ -42,6 +43,7 @@ class InviteBook:
             "expires_s": self._now_s() + expires_s,
             "uses": uses,
             "used_by": [],
+            "admin": admin,
         }
         self._write(invite.invite_id, row)
         return invite.encode()
@@ -53,6 +55,11 @@ class InviteBook:
         """
         rows = (self._row(key.removeprefix(PREFIX)) for key, _ in live(self._space.blocks(), PREFIX))
         return [cast("str", row["certificate"]) for row in rows if row is not None and not self._ended(row)]
+
+    def is_admin(self, invite_id: str) -> bool:
+        """Whether its joiners are to hold the secret."""
+        row = self._row(invite_id)
+        return row is not None and row.get("admin") is True
 
     def redeem(self, invite_id: str, joiner: NodeId, host: str) -> None:
         """Use an invite up by one. A joiner that lost the answer may ask again with the same identity.
@@ -93,3 +100,9 @@ class InviteBook:
 
     def _now_s(self) -> int:
         return self._time_ns() // 10**9
+
+
+async def let_join(link: Link, credentials: Credentials, invites: InviteBook) -> None:
+    """Serve one joiner, which is told if it may not; there is nobody else to tell."""
+    with contextlib.suppress(PropagulError):
+        await serve_join(link, credentials, invites)

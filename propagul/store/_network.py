@@ -13,18 +13,19 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from propagul.errors import LinkError, NotReplicated, PropagulError, SyncTimeout
+from propagul.errors import LinkError, NotReplicated, SyncTimeout
 from propagul.gossip import GossipNode
-from propagul.link import Address, NodeId, Purpose, serve_join
+from propagul.link import Address, NodeId, Purpose
 from propagul.link.local import is_local
 from propagul.store._addresses import advertised
 from propagul.store._company import Company
+from propagul.store._invites import let_join
 from propagul.store._mesh import Mesh
 from propagul.store._ownership import MEMBERS
 from propagul.store._remembered import Remembered
-from propagul.store._report import Member, PeerSync, SyncReport
+from propagul.store._report import PeerSync, SyncReport
 from propagul.store._roll import Roll
-from propagul.store._spaces import OWN, PRESENCE, STATE
+from propagul.store._spaces import GOSSIPED, OWN, PRESENCE, STATE
 from propagul.store._tunnels import Tunnels, carrying_bytes
 from propagul.store._twins import TwinWatch
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from propagul.store._presence import Presence
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
+    from propagul.store._proofs import Proofs
+    from propagul.store._report import Member
     from propagul.store._targets import Target
 
 _GOODBYE_S = 2.0
@@ -60,6 +63,7 @@ class Parts:
     clock: Clock
     credentials: Credentials | None
     invites: InviteBook | None
+    proofs: Proofs
     processes: Processes | None
     pressure: Pressure
     tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
@@ -78,10 +82,10 @@ class Network:
         called = self._me if self._processes is None else self._processes.node
         owned = parts.spaces[STATE].owned
         rules = "" if owned is None else f"owned={','.join(owned.prefixes)}"
-        told = {name: space for name, space in parts.spaces.items() if name != OWN}
+        told = {name: parts.spaces[name] for name in GOSSIPED}
         self._node = GossipNode(called, parts.label, told, parts.config, jitter, patient=(PRESENCE,), rules=rules)
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
-        self.roll = Roll(parts.presence, self._me)
+        self.roll = Roll(parts.presence, self._me, parts.proofs.is_revoked)
         self._company = Company(self.mesh, self.roll, parts.clock, Remembered(parts.spaces[OWN], parts.clock))
         self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
         self._twins = TwinWatch(
@@ -104,6 +108,7 @@ class Network:
         """
         self._listen, self._advertise = listen, advertise
         self._at_door = self._processes is None or await self._processes.try_door()
+        self._parts.proofs.tend_in(self.loop, self._tend_keys)
         if self._at_door:
             await self._open_port()
         self._unwatch = self._parts.spaces[PRESENCE].listen(self._twins.hear)
@@ -211,19 +216,7 @@ class Network:
 
     def members(self) -> list[Member]:
         """Who can be reached, or could a moment ago; this store left out."""
-        linked = self._node.linked()
-        found = ((node, said, self._parts.presence.age_s(said.dot.origin)) for node, said in self.roll.read().items())
-        return [
-            Member(
-                node=node,
-                label=said.label,
-                addresses=tuple(map(str, said.addresses)),
-                linked=node in linked,
-                heard_s=heard_s,
-            )
-            for node, said, heard_s in found
-            if heard_s <= self._parts.config.presence_ttl_s
-        ]
+        return self.roll.heard_within(self._parts.config.presence_ttl_s, self._node.linked())
 
     @property
     def door(self) -> str:
@@ -269,8 +262,9 @@ class Network:
         if self._parts.tunnel_handler is not None:
             serve = self._parts.tunnel_handler
             handlers[Purpose.TUNNEL] = lambda link: serve(carrying_bytes(link))
-        if self._parts.credentials is not None and self._parts.credentials.authority is not None:
-            handlers[Purpose.JOIN] = self._join
+        credentials, invites = self._parts.credentials, self._parts.invites
+        if credentials is not None and credentials.authority is not None and invites is not None:
+            handlers[Purpose.JOIN] = lambda link: let_join(link, credentials, invites)
         return handlers
 
     async def _open_port(self) -> None:
@@ -315,16 +309,17 @@ class Network:
         troubles = self._twins.trouble() + ([self._port_trouble] if self._port_trouble else [])
         return troubles + ([] if self._processes is None else self._processes.troubles(self._node.linked()))
 
-    async def _join(self, link: Link) -> None:
-        assert self._parts.credentials is not None
-        assert self._parts.invites is not None
-        with contextlib.suppress(PropagulError):  # the joiner was told; there is nobody else to tell
-            await serve_join(link, self._parts.credentials, self._parts.invites)
-
     def _enrol(self, *, again: bool = False) -> None:
         listens = [[address.host, address.port] for address in self.addresses]
-        row = self._twins.mark({"label": self._parts.label, "addresses": listens})
-        self.roll.enrol(row, self._node.linked(), again=again)
+        row = {"label": self._parts.label, "addresses": listens, **self._parts.proofs.announcement()}
+        self.roll.enrol(self._twins.mark(row), self._node.linked(), again=again)
+
+    def _tend_keys(self) -> None:
+        """Have the keys be what the room knows of them, and say which certificate is our newest."""
+        if self._runner is not None:
+            self._parts.proofs.tend(self.roll.certificates() if self._at_door else None)
+            if self._at_door:
+                self._enrol()
 
     async def _enrol_forever(self) -> None:
         """Say with whom we are linked whenever that changes, but not once for each of many links."""
@@ -349,6 +344,7 @@ class Network:
         )
         if self._at_door:
             self._company.tend()
+        self._tend_keys()
         for name, served in self._node.served().items():
             self._parts.spaces[name].tidy(functools.partial(operator.ge, served))
 

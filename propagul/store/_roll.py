@@ -18,9 +18,11 @@ from propagul.link.local import is_local
 from propagul.store import _values
 from propagul.store._addresses import parse_addresses
 from propagul.store._ownership import MEMBERS
+from propagul.store._proofs import CERTIFICATE
+from propagul.store._report import Member
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from propagul.crdt import Dot, Origin, Payload
     from propagul.link import Address
@@ -39,12 +41,14 @@ class Enrolled:
         label: What people call it.
         addresses: Where it listens.
         links: With whom it is linked, by their short names.
+        certificate: What it shows to prove that it is a member, unverified; empty if it announces none.
         dot: Which write of whom this is.
     """
 
     label: str
     addresses: tuple[Address, ...]
     links: frozenset[str]
+    certificate: bytes
     dot: Dot
 
 
@@ -54,13 +58,15 @@ class Roll:
     Attributes:
         members: Everybody who could be reached until a moment ago, this store left out.
         reached: Those of them that a chain of links leads to now.
+        is_revoked: Whether a node was shut out, and is on no roll any more.
     """
 
-    def __init__(self, presence: Presence, me: NodeId) -> None:
+    def __init__(self, presence: Presence, me: NodeId, is_revoked: Callable[[NodeId], bool]) -> None:
         self.members: Mapping[NodeId, Enrolled] = {}
         self.reached: set[NodeId] = set()
         self._presence = presence
         self._me = me
+        self.is_revoked = is_revoked
         self._own: dict[str, object] = {}
         self._has_left = False
         self._lost: dict[NodeId, Origin] = {}
@@ -109,13 +115,34 @@ class Roll:
         said = self._presence.said_under(key)
         return None if said is None else _enrolled(key, *said)
 
+    def heard_within(self, age_s_max: float, linked: Collection[NodeId]) -> list[Member]:
+        """Members that could be reached so recently, as the store's user sees them. Any thread."""
+        found = ((node, said, self._presence.age_s(said.dot.origin)) for node, said in self.read().items())
+        return [
+            Member(
+                node=node,
+                label=said.label,
+                addresses=tuple(map(str, said.addresses)),
+                linked=node in linked,
+                heard_s=heard_s,
+            )
+            for node, said, heard_s in found
+            if heard_s <= age_s_max
+        ]
+
+    def certificates(self) -> dict[NodeId, bytes]:
+        """The certificate that each member announces, empty where it announces none. Any thread."""
+        return {node: said.certificate for node, said in self.read().items()}
+
     def read(self) -> dict[NodeId, Enrolled]:
-        """Everybody's row as it is now. Any thread."""
+        """Everybody's row as it is now, the revoked left out. Any thread."""
         found: dict[NodeId, Enrolled] = {}
         for key, dot, payload in self._presence.said(MEMBERS):
             node = NodeId(key.removeprefix(MEMBERS))
             known = self.members.get(node)
             if node == self._me or "/" in node:  # what a member says below its own row makes it no second one
+                continue
+            if self.is_revoked(node):
                 continue
             if known is None or known.dot != dot:
                 known = _enrolled(key, dot, payload)
@@ -133,10 +160,12 @@ def _enrolled(key: str, dot: Dot, payload: Payload) -> Enrolled | None:
     if not isinstance(row, dict):
         return None
     links = row.get("links")
+    certificate = row.get(CERTIFICATE)
     names = [name for name in links[:_LINKS_MAX] if type(name) is str] if isinstance(links, list) else []
     return Enrolled(
         label=str(row.get("label", ""))[:_LABEL_CHARS_MAX],
         addresses=parse_addresses(row.get("addresses")),
         links=frozenset(names),
+        certificate=certificate if type(certificate) is bytes else b"",
         dot=dot,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import Replica
+from propagul.crdt import Block, Replica
 from propagul.store._namespace import Namespace
 from propagul.store._origin import fresh_origin
 from propagul.store._ownership import MEMBERS
@@ -23,6 +23,12 @@ STATE: Final = ""
 PRESENCE: Final = "presence"
 """What is true only now: gossip carries it, and no log."""
 
+ROOM: Final = "room"
+"""Who may be a member: deeds, each of which proves itself. What is none is not admitted."""
+
+GOSSIPED: Final = (STATE, PRESENCE, ROOM)
+"""What every member has; the rest stays here."""
+
 OWN: Final = "own"
 """What no member may write, such as the invites made here: a log keeps it, and gossip never carries it."""
 
@@ -39,11 +45,11 @@ def open_spaces(
     Raises:
         StoreCorrupt, StoreError: What the log kept cannot be read, or what others left cannot be logged.
     """
-    replicas = {name: Replica(fresh_origin()) for name in (STATE, OWN, PRESENCE)}
-    owned = {STATE: ownership.of(STATE), PRESENCE: ownership.of(PRESENCE, MEMBERS), OWN: None}
+    replicas = {name: Replica(fresh_origin()) for name in (STATE, OWN, ROOM, PRESENCE)}
+    owned = {STATE: ownership.of(STATE), PRESENCE: ownership.of(PRESENCE, MEMBERS), OWN: None, ROOM: None}
     for name, rows in owned.items():
         replicas[name].apart = None if rows is None else rows.apart
-    logged = {name: replicas[name] for name in (STATE, OWN)}
+    logged = {name: replicas[name] for name in (STATE, OWN, ROOM)}
     own = {} if disk is None else disk.recover(logged)
     journal = None if disk is None else disk.journal
     for name, rows in owned.items():
@@ -58,6 +64,7 @@ def open_spaces(
         disk.serve(spaces)
         siblings = Siblings(disk.directory, spaces)
         siblings.take_in()
+    spaces[ROOM].traffic.admit = lambda _: Block([], [])  # until there are keys to judge by
     presence, rows = replicas[PRESENCE], owned[PRESENCE]
     spaces[PRESENCE] = Namespace(PRESENCE, presence, lock, None, wall_ns=wall_ns, owned=rows)
     for space in spaces.values():

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from propagul.errors import IdentityError, LimitExceeded, LocalProtocolError
+from propagul.errors import LimitExceeded, LocalProtocolError
 from propagul.gossip import GossipConfig
 from propagul.link import Address, TcpTransport, open_pins
 from propagul.store._clock import Clock, SystemClock
@@ -22,14 +22,17 @@ from propagul.store._fork import INHERITED, tell_children
 from propagul.store._history import Past
 from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
+from propagul.store._keys import RoomKeys
 from propagul.store._map import StateMap
 from propagul.store._network import Network, Parts
 from propagul.store._ownership import Ownership, apart_in
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
+from propagul.store._proofs import Proofs
+from propagul.store._ring import Ring
 from propagul.store._room import open_room
-from propagul.store._spaces import OWN, PRESENCE, STATE, open_spaces
+from propagul.store._spaces import OWN, PRESENCE, ROOM, STATE, open_spaces
 from propagul.store._stats import StoreStats, measure
 from propagul.store._values import Limits
 
@@ -44,7 +47,7 @@ SYNC_TIMEOUT_S = 10.0
 LABEL_CHARS_MAX = 256
 
 
-class AgentStateStore(StateMap):
+class AgentStateStore(RoomKeys, StateMap):
     """Replicated state that survives crashes.
 
     Args:
@@ -130,6 +133,7 @@ class AgentStateStore(StateMap):
                 self._invites = InviteBook(self._spaces[OWN], credentials.node, time_ns)
                 transport = TcpTransport(credentials, invites=self._invites, pins=self.pins)
             self._credentials, self._transport = credentials, transport
+            self._ring = None if credentials is None else Ring(self._spaces[ROOM], credentials, time_ns)
         except BaseException:
             if self._disk is not None:
                 self._disk.close()
@@ -142,6 +146,8 @@ class AgentStateStore(StateMap):
         ttl_s, now = self._config.presence_ttl_s, self._clock.monotonic
         self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=now, limits=limits)
         self.presence.on_write(lambda: self._push(PRESENCE))
+        if self._ring is not None:
+            self._ring.on_write = lambda: self._push(ROOM)
         tell_children(self)
 
     # --- the network: in the event loop --------------------------------------------------------------------------
@@ -276,19 +282,6 @@ class AgentStateStore(StateMap):
         """Serve tunnels that members open to this store. Call before `start`; without it they are refused."""
         self._tunnel_handler = handler
 
-    def invite(self, *, expires_s: int = 3600, uses: int = 1) -> str:
-        """A token that lets `uses` newcomers become members within `expires_s`, without learning the secret.
-
-        Raises:
-            IdentityError: This store does not hold the room's secret, or is not listening.
-        """
-        network = self._started()
-        if self._invites is None or self._credentials is None or self._credentials.authority is None:
-            raise IdentityError("only a store that holds the room's secret can invite; this one was invited itself")
-        if not network.addresses:
-            raise IdentityError("this store does not listen, so nobody could join through it")
-        return self._invites.issue(self.room, network.addresses, expires_s=expires_s, uses=uses)
-
     # --- about itself --------------------------------------------------------------------------------------------
 
     @property
@@ -342,6 +335,7 @@ class AgentStateStore(StateMap):
             clock=self._clock,
             credentials=self._credentials,
             invites=self._invites,
+            proofs=Proofs(self._ring, self._credentials),
             processes=self._processes(),
             pressure=self._disk or NoPressure(),
             tunnel_handler=self._tunnel_handler,

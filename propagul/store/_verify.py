@@ -28,13 +28,12 @@ from propagul.log.snapshot_reader import read_snapshot, snapshot_path
 from propagul.store._holdings import holdings_of
 from propagul.store._ownership import apart_in
 from propagul.store._signed import is_there
-from propagul.store._spaces import STATE
+from propagul.store._spaces import OWN, ROOM, STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-OWN: Final = "own"
 
 _LOG_ID: Final = re.compile(r"[0-9a-f]{16}")
 _TRIES: Final = 5
@@ -97,7 +96,7 @@ class _Reading:
         self._directory = directory
         self._first = first
         self._log_id = int(directory.name, 16)
-        self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN)}
+        self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN, ROOM)}
         self._replicas[STATE].apart = apart_in(directory.parent.parent)
         self._reader = EventReader(directory, self._log_id)
         self._fold: Fold | None = Fold(self._replicas, self._reader.read)

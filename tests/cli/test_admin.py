@@ -19,6 +19,7 @@ from fleet_app.admin import (
     AdminApi,
     AdminClient,
     NodeFile,
+    RotationReply,
     create_admin_token,
     read_node_file,
     remove_node_file,
@@ -39,16 +40,34 @@ class Node:
     """A node's actions that remember what they were asked."""
 
     def __init__(self) -> None:
-        self.orders: list[tuple[int, int]] = []
+        self.orders: list[tuple[object, ...]] = []
+        self.under_way = False
 
     def status(self) -> dict[str, object]:
         return {"nodes": [], "models": {}, "notices": ["a notice"]}
 
-    def invite(self, *, expires_s: int, uses: int) -> str:
-        self.orders.append((expires_s, uses))
+    def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
+        self.orders.append((expires_s, uses, "admin") if admin else (expires_s, uses))
         if uses == 13:
             raise IdentityError("this node does not hold the room's secret")
         return f"invite-{expires_s}-{uses}"
+
+    def revoke(self, node: str) -> None:
+        self.orders.append((node,))
+        if node == "nobody":
+            raise IdentityError("that is no node's id")
+
+    def rotation(self) -> RotationReply:
+        return RotationReply(under_way=self.under_way, ours=True, left_s=60, followed=("a",), missing=("b",))
+
+    def rotate(self, *, overlap_s: int) -> None:
+        self.orders.append((overlap_s,))
+        self.under_way = True
+
+    def finish_rotation(self) -> None:
+        if not self.under_way:
+            raise IdentityError("the secret is not being changed")
+        self.under_way = False
 
 
 @contextlib.asynccontextmanager
@@ -102,7 +121,9 @@ def test_the_owner_reads_the_status() -> None:
     [None, "", "Bearer", "Bearer ", "Bearer wrong", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", TOKEN, f"Basic {TOKEN}",
      "Bearer \udcff"],
 )  # fmt: skip
-@pytest.mark.parametrize(("method", "path"), [("GET", "/admin/status"), ("POST", "/admin/invite")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/admin/status"), ("POST", "/admin/invite"),
+     ("POST", "/admin/revoke"), ("GET", "/admin/rotation"), ("POST", "/admin/rotation"),
+     ("POST", "/admin/rotation/finish")])  # fmt: skip
 def test_a_stranger_learns_nothing(method: str, path: str, authorization: str | None) -> None:
     status, body, node = asyncio.run(ask(method, path, authorization=authorization, body=b'{"expires_s":60,"uses":1}'))
     assert status == 401
@@ -123,13 +144,48 @@ def test_an_invite_comes_with_the_line_to_type() -> None:
     [b"", b"null", b"[]", b"5", b'"x"', b"{", b"\xff\xfe", b"{}", b'{"uses": 1}', b'{"expires_s": "60"}',
      b'{"expires_s": 60.5}', b'{"expires_s": true}', b'{"expires_s": 0}', b'{"expires_s": -1}', b'{"expires_s": 9e99}',
      b'{"expires_s": 2592001}', b'{"expires_s": 60, "uses": 0}', b'{"expires_s": 60, "uses": 1001}',
-     b'{"expires_s": 60, "uses": null}', b'{"expires_s": 60, "admin": true}', b'{"expires_s": NaN}', b"[" * 2000],
+     b'{"expires_s": 60, "uses": null}', b'{"expires_s": 60, "root": true}', b'{"expires_s": 60, "admin": 1}',
+     b'{"expires_s": NaN}', b"[" * 2000],
 )  # fmt: skip
 def test_a_malformed_order_is_refused_and_does_nothing(body: bytes) -> None:
     status, reply, node = asyncio.run(ask("POST", "/admin/invite", body=body))
     assert status == 400
     assert "error" in reply
     assert node.orders == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("revoke", b"{}"), ("revoke", b'{"node": 5}'), ("revoke", b'{"node": ""}'), ("rotation", b"{}"),
+     ("revoke", b'{"node": "' + b"x" * 65 + b'"}'), ("rotation", b'{"overlap_s": -1}'), ("rotation", b"null"),
+     ("rotation", b'{"overlap_s": 2592001}'), ("rotation", b'{"overlap_s": "1"}')],
+)  # fmt: skip
+def test_a_malformed_order_about_keys_is_refused_and_does_nothing(path: str, body: bytes) -> None:
+    status, reply, node = asyncio.run(ask("POST", f"/admin/{path}", body=body))
+    assert status == 400
+    assert "error" in reply
+    assert node.orders == []
+
+
+def test_the_client_shuts_out_and_changes_the_secret(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        node = Node()
+        async with served(node, create_admin_token(tmp_path)) as where:
+            write_node_file(tmp_path, node_file(where))
+            client = AdminClient.from_data_dir(tmp_path)
+            await asyncio.to_thread(client.revoke, "x")
+            with pytest.raises(FleetError, match="the node refuses: that is no node's id"):
+                await asyncio.to_thread(client.revoke, "nobody")
+            with pytest.raises(FleetError, match="the node refuses: the secret is not being changed"):
+                await asyncio.to_thread(client.finish_rotation)
+            begun = await asyncio.to_thread(client.rotate, overlap_s=5)
+            assert begun == await asyncio.to_thread(client.rotation)
+            assert (begun.under_way, begun.left_s, begun.followed, begun.missing) == (True, 60, ("a",), ("b",))
+            assert not (await asyncio.to_thread(client.finish_rotation)).under_way
+            await asyncio.to_thread(client.invite, expires_s=60, uses=1, admin=True)
+            assert node.orders == [("x",), ("nobody",), (5,), (60, 1, "admin")]
+
+    asyncio.run(scenario())
 
 
 def test_a_refusal_never_repeats_what_was_sent() -> None:

@@ -61,6 +61,11 @@ sys.exit(main(serve=serve))
         ("fleet", "invite", "--expires", "0s"),
         ("fleet", "invite", "--expires", "31d"),
         ("fleet", "invite", "--uses", "0"),
+        ("fleet", "up", "--join-file", "/nonexistent"),
+        ("fleet", "revoke"),
+        ("fleet", "rotate-secret", "--overlap", "1y"),
+        ("fleet", "rotate-secret", "--now", "--finish"),
+        ("fleet", "rotate-secret", "--overlap", "1h", "--now"),
         ("fleet", "stat"),
         ("no-such-command",),
         ("config", "show", "--config", "/nonexistent"),
@@ -115,21 +120,22 @@ def test_propagul_mesh_has_the_fleet_commands_at_top_level(shell: Shell, stand_i
     assert (done.returncode, json.loads(done.stdout)["name"]) == (0, "n")
 
 
+FLEET = "up invite status revoke rotate-secret"
+
+
 def test_help_names_every_command_and_hides_the_old_names(shell: Shell) -> None:
     top, fleet, mesh = (
         shell("--help").stdout,
         shell("fleet", "--help").stdout,
         shell.python(MESH, "--help").stdout,
     )
-    for text, words in (
-        (top, "fleet detect doctor config version"),
-        (fleet, "up invite status"),
-        (mesh, "up invite status"),
-    ):
+    for text, words in ((top, "fleet detect doctor config version"), (fleet, FLEET), (mesh, FLEET)):
         assert all(f"\n  {word} " in text for word in words.split())
         assert "\n  start " not in text
     up = shell("fleet", "up", "-h").stdout
-    flags = "name data-dir listen gateway join secret-file backend no-detect no-mdns config log-format verbose"
+    flags = (
+        "name data-dir listen gateway join join-file secret-file backend no-detect no-mdns config log-format verbose"
+    )
     assert all(f"--{flag}" in up for flag in flags.split())
 
 
@@ -254,7 +260,7 @@ def test_config_show_prints_origins_and_no_secret(shell: Shell) -> None:
 
 
 def test_when_no_node_runs_a_command_says_how_to_start_one(shell: Shell, tmp_path: Path) -> None:
-    for words in (("fleet", "status"), ("fleet", "status", "--json"), ("fleet", "invite")):
+    for words in (("fleet", "status"), ("fleet", "status", "--json"), ("fleet", "invite"), ("fleet", "revoke", "x")):
         line = shell.complaint(*words, "--data-dir", str(tmp_path / "d"), code=1)
         assert line == f"propagul: no node runs on {tmp_path / 'd'}; start one with: propagul fleet up\n"
 

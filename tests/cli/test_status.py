@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from fleet_app.admin import AdminApi, NodeFile, create_admin_token, write_node_file
+from fleet_app.admin import AdminApi, NodeFile, RotationReply, create_admin_token, write_node_file
 from fleet_app.cli.elsewhere import places
 from fleet_app.cli.invite import seconds_of
 from fleet_app.cli.words import ago, of_total
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Shell
 
 GIB = 1024**3
+REVOKED: list[str] = []
+ROTATION = [RotationReply(under_way=False)]
 
 
 def fleet() -> FleetView:
@@ -62,8 +64,20 @@ class Node:
     def status(self) -> dict[str, object]:
         return fleet().to_json()
 
-    def invite(self, *, expires_s: int, uses: int) -> str:
-        return f"invite-{expires_s}-{uses}"
+    def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
+        return f"invite-{expires_s}-{uses}{'-admin' if admin else ''}"
+
+    def revoke(self, node: str) -> None:
+        REVOKED.append(node)
+
+    def rotation(self) -> RotationReply:
+        return ROTATION[-1]
+
+    def rotate(self, *, overlap_s: int) -> None:
+        ROTATION.append(RotationReply(under_way=True, ours=True, left_s=overlap_s, missing=("late\x1b[31m",)))
+
+    def finish_rotation(self) -> None:
+        ROTATION.append(RotationReply(under_way=False))
 
 
 @contextlib.contextmanager

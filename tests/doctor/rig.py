@@ -13,7 +13,8 @@ from fleet_app.admin import NodeFile
 from fleet_app.config import load
 from fleet_app.doctor import Box, look
 from fleet_app.doctor.box import Member
-from fleet_app.membership import ROOM, obtain
+from fleet_app.home import ROOM
+from fleet_app.membership import obtain
 from propagul.link import Address, Credentials, Identity, Purpose, RoomAuthority, TcpTransport
 from tests.link.world import LOOPBACK, listening
 

@@ -170,10 +170,14 @@ class Gate:
         self.invites = list(invites)
         self.used: dict[str, NodeId] = {}
         self.expired: set[str] = set()
+        self.admins: set[str] = set()
         self.hosts: list[str] = []
 
     def open_certificates(self) -> list[str]:
         return [invite.certificate_pem for invite in self.invites]
+
+    def is_admin(self, invite_id: str) -> bool:
+        return invite_id in self.admins
 
     def redeem(self, invite_id: str, joiner: NodeId, host: str) -> None:
         self.hosts.append(host)

@@ -135,8 +135,10 @@ def test_a_member_behind_a_wall_is_asked_and_then_asked_first(wall: str) -> None
         where = server.sockets[0].getsockname()[:2]
         if wall == "closed":
             server.close()
-        patient = TcpTransport(standing(), handshake_timeout_s=300)
-        a, b = AgentStateStore(ROOM, "a", 0, transport=patient, config=FAST), store("b", advertise=[where])
+        credentials = standing()
+        patient = TcpTransport(credentials, handshake_timeout_s=300)
+        a = AgentStateStore(ROOM, "a", 0, transport=patient, credentials=credentials, config=FAST)
+        b = store("b", advertise=[where])
         async with linked(a, b) as serving:
             for _ in range(3):
                 await talk(a, await a.open_tunnel(b.node))
