@@ -27,7 +27,8 @@ class Scale(crew.Scale):
         idle_s: Seconds in which they are looked at.
         quiet_s: Seconds without a new link before that. Above a pulse, so that what was said at first is forgotten.
         pulse_s: How often an idle link speaks; the default of `GossipConfig`, but in tests.
-        minutes: Virtual minutes of writes beside a stalled peer.
+        per_s: Writes a virtual second beside a stalled peer.
+        minutes: Virtual minutes of them.
         budget_s: Seconds after which no further one begins.
         events: Writes that a peer takes in.
         flushes: Writes that wait for a peer's log.
@@ -48,6 +49,7 @@ class Scale(crew.Scale):
     idle_s: float = 60.0
     quiet_s: float = 25.0
     pulse_s: float = 10.0
+    per_s: int = 1000
     minutes: int = 60
     budget_s: float = 120.0
     events: int = 100_000

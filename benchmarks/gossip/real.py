@@ -29,8 +29,7 @@ def idling(crew: Crew) -> Iterator[Figure]:
         **{name: pair[name] for name in ("bytes", "frames")},
     }
     for stores in scale.companies:
-        found = crew.run("propagul", idle.idle, stores=stores, **work)
-        detail |= {f"{stores}_stores_links": found["links"], f"{stores}_stores_bytes_a_link_s": found["bytes_a_link_s"]}
+        detail |= _company(crew, stores, work)
     detail |= {
         f"{scale.crowd}_virtual_nodes_links": crowd["links"],
         f"{scale.crowd}_virtual_nodes_frames_a_link_s": crowd["frames_a_link_s"],
@@ -147,6 +146,16 @@ def crowding(crew: Crew) -> Iterator[Figure]:
         detail["tcp_failed"] = str(failure)
     detail |= {"over": over, "measure": "over all writes and stores, one author, one process", **work, **found}
     yield Figure(name="stores200_p99_ms", unit="ms", samples=[found["p99_ms"]], detail=detail)
+
+
+def _company(crew: Crew, stores: int, work: Mapping[str, float]) -> dict[str, object]:
+    """What a link costs among more stores, or why that is not known."""
+    name = f"{stores}_stores"
+    try:
+        found = crew.run("propagul", idle.idle, stores=stores, **work)
+    except WorkloadFailed as failure:
+        return {name: f"not measured: {failure}"}
+    return {f"{name}_{part}": found[part] for part in ("links", "bytes_a_link_s", "bytes_an_exchange")}
 
 
 def _cpu(name: str, found: Mapping[str, list[Mapping[str, float]]], events: int) -> dict[str, float]:

@@ -26,7 +26,6 @@ from propagul.store._namespace import Namespace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WRITES_PER_S: Final = 1000
 CHORES_S: Final = 2
 PULSES_S: Final = 10
 
@@ -40,11 +39,13 @@ class StalledLink:
 
     Args:
         keys: Over how many keys it writes.
+        per_s: How many writes a second.
         seed: Of the values.
     """
 
-    def __init__(self, keys: int, seed: int) -> None:
+    def __init__(self, keys: int, per_s: int, seed: int) -> None:
         self._keys, self._values = material.keys(keys), material.values(_VALUES, seed)
+        self._per_s = per_s
         self._second = 0
         self.written = self.sent = 0
         self.node, self._space = self._make(1)
@@ -61,7 +62,7 @@ class StalledLink:
         """A second passes: its writes, the timers, and the chores and the peer's pulse where they are due."""
         self._second += 1
         now, put, wrote = float(self._second), self._space.put, Wrote("")
-        for _ in range(WRITES_PER_S):
+        for _ in range(self._per_s):
             put(self._keys[self.written % len(self._keys)], self._values[self.written % _VALUES])
             self.written += 1
             self.node.handle(wrote, now)
@@ -105,18 +106,19 @@ class StalledLink:
         return frames
 
 
-def stalled(keys: int, minutes: int, budget_s: float, seed: int) -> dict[str, float]:
+def stalled(keys: int, per_s: int, minutes: int, budget_s: float, seed: int) -> dict[str, float]:
     """MB by which the memory of everything grows from the first virtual minute on.
 
     Args:
         keys: Over how many keys is written; each is there after the first minute.
+        per_s: How many writes a virtual second.
         minutes: Virtual minutes at most.
         budget_s: Seconds of this machine after which no further minute begins.
         seed: Of the values.
     """
     began = time.monotonic()
     tracemalloc.start()
-    link = StalledLink(keys, seed)
+    link = StalledLink(keys, per_s, seed)
     held: list[int] = []
     while len(held) < minutes and (len(held) < 2 or time.monotonic() - began < budget_s):
         for _ in range(60):

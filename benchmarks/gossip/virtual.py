@@ -62,7 +62,7 @@ def spreading(crew: Crew) -> Iterator[Figure]:
 def stalling(crew: Crew) -> Iterator[Figure]:
     """What a peer costs that lives and acknowledges nothing."""
     scale = crew.scale
-    work = {"keys": scale.small, "minutes": scale.minutes, "budget_s": scale.budget_s}
+    work = {"keys": scale.small, "per_s": scale.per_s, "minutes": scale.minutes, "budget_s": scale.budget_s}
     found = crew.run("propagul", stalled.stalled, seed=SEED, **work)
     yield Figure(
         name="stalled_peer_mb",
@@ -70,10 +70,7 @@ def stalling(crew: Crew) -> Iterator[Figure]:
         samples=[found["mb"]],
         detail={
             "measure": "what the interpreter allocated more at the end than after the first virtual minute",
-            "writes_per_virtual_s": stalled.WRITES_PER_S,
-            "keys": scale.small,
-            "minutes_asked_for": scale.minutes,
-            "minutes_end_after_s": scale.budget_s,
+            **{f"{name}_asked_for": number for name, number in work.items()},
             **found,
         },
     )

@@ -47,6 +47,7 @@ TINY = Scale(
     idle_s=0.6,
     quiet_s=0.3,
     pulse_s=0.2,
+    per_s=20,
     minutes=2,
     budget_s=0.0,
     events=512,
@@ -87,7 +88,8 @@ def test_every_figure_is_measured_or_says_why_it_is_not(tmp_path: Path) -> None:
 def test_the_full_run_has_the_sizes_its_figures_are_named_after() -> None:
     full = crews.FULL
     assert full.rounds >= 5
-    assert (full.crowd, full.small, full.large, full.minutes, full.stores) == (10_000, 10_000, 100_000, 60, 200)
+    assert (full.crowd, full.small, full.large, full.stores) == (10_000, 10_000, 100_000, 200)
+    assert (full.per_s, full.minutes) == (1000, 60)
     assert full.quiet_s > 2 * full.pulse_s, "or what stores say when they link saves pulses that are counted"
 
 
@@ -174,7 +176,7 @@ def test_a_relay_cuts_once_and_lets_the_next_connection_through() -> None:
 
 
 def test_a_peer_that_was_dropped_or_acknowledges_is_no_stalled_peer() -> None:
-    link = stalled.StalledLink(keys=10, seed=1)
+    link = stalled.StalledLink(keys=10, per_s=20, seed=1)
     link.second()
     link.check()
     link.node.handle(LinkDown(LinkKey(1)), 2.0)
