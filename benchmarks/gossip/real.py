@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import TYPE_CHECKING
 
 from benchmarks.crew import column, median
@@ -108,7 +109,7 @@ def writing(crew: Crew) -> Iterator[Figure]:
         name="linked_vs_plain_cpu",
         unit="ratio",
         samples=[max(pair) for pair in zip(*ratios.values(), strict=True)],
-        peers=", ".join(f"in {batch}s {sorted(each)[len(each) // 2]:.2f}" for batch, each in ratios.items()),
+        peers=", ".join(f"in {batch}s {statistics.median(each):.2f}" for batch, each in ratios.items()),
         detail=detail,
     )
 
