@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-WORKLOAD_TIMEOUT_S = 900
+WORKLOAD_TIMEOUT_S = 3600
 
 _WORKER = Path(__file__).resolve().parent / "worker.py"
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.store import material
+from benchmarks import material
 from benchmarks.store.contenders import open_contender, store
 
 SYNCS = 200

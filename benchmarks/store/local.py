@@ -7,6 +7,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from benchmarks.crew import column, median
 from benchmarks.form import Figure, paired
 from benchmarks.store import durable, speed
 
@@ -132,16 +133,6 @@ def restarts(crew: Crew) -> Iterator[Figure]:
         samples=[found["origins"]],
         detail={"restarts": crew.scale.restarts, "ms_a_restart": found["ms_a_restart"]},
     )
-
-
-def column(found: Sequence[Mapping[str, float]], name: str) -> list[float]:
-    """One measure over the rounds."""
-    return [each[name] for each in found]
-
-
-def median(found: Sequence[Mapping[str, float]], name: str) -> float:
-    """The median of one measure over the rounds."""
-    return statistics.median(column(found, name))
 
 
 def _rate(name: str, theirs: str, operation: str, measured: Rounds, more: Mapping[str, float]) -> Figure:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.crew import column, median
 from benchmarks.form import Figure, paired
+from benchmarks.material import KEY_CHARS, VALUE_CHARS
 from benchmarks.store import replication, wire
-from benchmarks.store.local import column, median
-from benchmarks.store.material import KEY_CHARS, VALUE_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

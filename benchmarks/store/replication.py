@@ -12,7 +12,7 @@ import sys
 import time
 import tracemalloc
 
-from benchmarks.store import material
+from benchmarks import material
 from benchmarks.store.replicas import Ours, Replicated, replica
 
 REPEATS = 6

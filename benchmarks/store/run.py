@@ -1,7 +1,4 @@
-"""The whole benchmark: every group of figures, in turn, into one report.
-
-A group that breaks takes its own figures with it and no others.
-"""
+"""The whole benchmark: every group of figures, in turn, into one report."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import benchmarks.crew
 from benchmarks.form import Options, Report, publish
 from benchmarks.peers import BENCH, PeerEnvironment
 from benchmarks.store import local, replicated
 from benchmarks.store.crew import FULL, QUICK, Crew
 from benchmarks.store.goals import GOALS, NAMES, NEEDS, VERSIONS
-from benchmarks.workers import WorkloadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,17 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(report: Report, crew: Crew) -> int:
     """Fill the report with every group's figures, or with why they are not there; return how many groups broke."""
-    broken = 0
-    for names, group in GROUPS.items():
-        print(f"measuring {', '.join(names)}", file=sys.stderr)
-        try:
-            report.add(group(crew))
-        except WorkloadFailed as failure:
-            broken += 1
-            report.leave_out(names, f"the workload broke: {failure}")
-        for name in names:
-            report.leave_out([name], _absence(name, crew))
-    return broken
+    return benchmarks.crew.measure(report, crew, GROUPS, lambda name: _absence(name, crew))
 
 
 def _absence(name: str, crew: Crew) -> str:

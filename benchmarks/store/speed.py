@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.store import material
+from benchmarks import material
 from benchmarks.store.contenders import Opened, open_contender
 
 if TYPE_CHECKING:

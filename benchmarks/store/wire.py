@@ -13,7 +13,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from benchmarks.store import material
+from benchmarks import material
 from benchmarks.store.contenders import ROOM
 from benchmarks.store.tap import TappedTransport
 

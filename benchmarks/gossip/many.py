@@ -1,0 +1,110 @@
+"""Workload: hundreds of real stores in one process, over loopback TCP with TLS; each has a few links and all members.
+
+Whoever is not linked with the author hears of a write through others, as in the virtual crowd; but here everything is
+real, and one processor does the work of all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import statistics
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from benchmarks import material
+from benchmarks.gossip.company import ROOM, store, until
+from benchmarks.gossip.relay import LOOPBACK, free_port
+from propagul import AgentStateStore
+from propagul.testing import MemoryNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+_PAUSE_S = 0.5
+
+
+def many(stores: int, writes: int, warmups: int, *, quiet_s: float, over: str, seed: int) -> dict[str, float]:
+    """Milliseconds until all other stores hold a write of one of them, over all writes and stores.
+
+    Args:
+        stores: How many.
+        writes: That count, all of one author.
+        warmups: Writes of that author before them.
+        quiet_s: Seconds between the last store's having seen all others and the first write.
+        over: `tcp`, with TLS, or `memory`.
+        seed: Who is told of whom at first, and the values.
+    """
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - there is none on Windows
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    rows = material.rows(warmups + writes, seed)
+    return asyncio.run(_many(stores, rows, warmups, quiet_s, _formed(stores, over, random.Random(seed))))
+
+
+async def _many(
+    size: int,
+    rows: Mapping[str, str],
+    warmups: int,
+    quiet_s: float,
+    formed: AbstractAsyncContextManager[list[AgentStateStore]],
+) -> dict[str, float]:
+    began = time.perf_counter()
+    arrived: dict[tuple[int, str], float] = {}
+    async with formed as stores:
+        formed_s = time.perf_counter() - began
+        for number, one in enumerate(stores):
+            one.on_change(functools.partial(_note, arrived, number))
+        await asyncio.sleep(quiet_s)
+        taken: list[float] = []
+        for number, (key, value) in enumerate(rows.items()):
+            began = time.perf_counter()
+            stores[0].set(key, value)
+            await until(lambda: len(arrived) == size - 1, "all stores have a write", pause_s=0.01)
+            if number >= warmups:
+                taken += [at - began for at in arrived.values()]
+            if any(one.get(key) != value for one in stores):
+                raise AssertionError("a store holds something else than was written")
+            arrived.clear()
+            await asyncio.sleep(_PAUSE_S)
+        links = sum(len(one.linked()) for one in stores) / 2
+    taken.sort()
+    return {
+        "p50_ms": 1000 * statistics.median(taken),
+        "p99_ms": 1000 * taken[int(0.99 * len(taken))],
+        "last_ms": 1000 * taken[-1],
+        "formed_s": formed_s,
+        "links": links,
+    }
+
+
+@asynccontextmanager
+async def _formed(size: int, over: str, chance: random.Random) -> AsyncIterator[list[AgentStateStore]]:
+    """So many stores, each told of one that was there before it; entered when each sees all others."""
+    stores = [_unstarted(number, over, network) for network in [MemoryNetwork()] for number in range(size)]
+    try:
+        for number, (one, _) in enumerate(stores):
+            await one.start(peers=[stores[chance.randrange(number)][1]] if number else [])
+        found, everybody = [one for one, _ in stores], size - 1
+        await until(lambda: all(len(one.members()) == everybody for one in found), "each sees all others", pause_s=1.0)
+        yield found
+    finally:
+        await asyncio.gather(*(one.stop() for one, _ in stores))
+
+
+def _unstarted(number: int, over: str, network: MemoryNetwork) -> tuple[AgentStateStore, tuple[str, int]]:
+    """A store, and where it will be reached."""
+    host, port = (LOOPBACK, free_port()) if over == "tcp" else (f"host{number}", 9000)
+    if over == "tcp":
+        return store(f"store {number}", port), (host, port)
+    return AgentStateStore(ROOM, f"store {number}", port, transport=network.transport(host)), (host, port)
+
+
+def _note(arrived: dict[tuple[int, str], float], number: int, key: str, _value: object) -> None:
+    arrived.setdefault((number, key), time.perf_counter())
