@@ -229,7 +229,7 @@ class GossipNode:
             for number, (name, source) in spaces
         }
         pulse_at = now + self._spread(self._config.pulse_interval_s)
-        self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, pulse_at)
+        self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, now, pulse_at)
         self._lanes_at = min(self._lanes_at, now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
@@ -304,11 +304,12 @@ class GossipNode:
 
     def _room_for(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
         """Where links are few: turn a newcomer away if we have enough, or give up another for one who has none."""
-        others = {node: key for node, key in self.linked().items() if key != link and not is_local(node)}
-        if not self._sparse or peer.dialed or is_local(peer.node) or not self.overlay.is_full(len(others) + 1):
+        if not self._sparse or peer.dialed or is_local(peer.node):
             return []
-        left = self.overlay.victim(others) if hello.urgent else peer.node
-        given_up = others.get(left, link)
+        links = {key: held.up_at for key, held in self._peers.items() if not is_local(held.node)}
+        given_up = self.overlay.give_up(links, link, now, urgent=hello.urgent)
+        if given_up is None:
+            return []
         self._forget(given_up, now)
         return [Drop(given_up, "enough links to others")]
 

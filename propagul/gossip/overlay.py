@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
+    from propagul.gossip.events import LinkKey
     from propagul.link.base import NodeId
+
+SETTLE_S: Final = 5.0
+"""A younger link is not given up for a newcomer if there is an older one: its peer may be catching up over it."""
 
 _BRIDGES: Final = 4
 """About so many of those that can reach each other look for the others at a time."""
@@ -54,9 +58,20 @@ class Overlay:
         """Whose links to give up now, of twice too many: half of those, the rest the next time."""
         return self._draw(linked, (len(linked) - 2 * self._active_max + 1) // 2)
 
-    def victim(self, linked: Collection[NodeId]) -> NodeId:
-        """Whose link is given up for one who has hardly any."""
-        return self._jitter.choice(sorted(linked))
+    def give_up(self, links: Mapping[LinkKey, float], newcomer: LinkKey, now: float, *, urgent: bool) -> LinkKey | None:
+        """Which link to give up, now that a newcomer's is among them; None if there is room for all.
+
+        Args:
+            links: When each came up.
+            newcomer: Another's is given up for it if it is `urgent`.
+            now: By the same clock.
+            urgent: Whether the newcomer has hardly any other.
+        """
+        if not self.is_full(len(links)):
+            return None
+        others = [link for link in links if link != newcomer]
+        settled = [link for link in others if now - links[link] > SETTLE_S]
+        return self._jitter.choice(sorted(settled or others)) if urgent else newcomer
 
     def _draw(self, nodes: Collection[NodeId], most: int) -> list[NodeId]:
         return self._jitter.sample(sorted(nodes), max(0, min(most, len(nodes))))

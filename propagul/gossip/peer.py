@@ -30,6 +30,7 @@ class Peer:
     dialed: bool
     urgent: bool
     exchanges: dict[str, Exchange]
+    up_at: float
     heard_at: float
     pulse_at: float
     hello_sent: bool = False
