@@ -43,6 +43,7 @@ def test_a_revoked_members_links_close_everywhere_and_it_gets_in_no_more(tmp_pat
             await until(lambda: a.get("secret plan") == 1)
             assert x.get("secret plan") is None
             assert a.linked() == {b.node}
+            assert [member.node for member in a.members()] == [b.node], "it is no member, whatever its row says"
             with pytest.raises(IdentityError, match="is a revoked member: it is not linked with"):
                 await b._transport.dial(Address(*address(x)), Purpose.GOSSIP)
             with pytest.raises(IdentityError, match="that machine's identity was revoked"):
