@@ -31,7 +31,6 @@ _ENTRIES_MAX: Final = 8
 _TOGETHER_S: Final = 1.0
 _LATE_S_MAX: Final = 0.05
 _WEIGHT: Final = 0.2
-_KEPT_S: Final = 0.004
 
 
 class Lane(enum.IntEnum):
@@ -40,6 +39,10 @@ class Lane(enum.IntEnum):
     TELL = 0
     PUSH = 1
     SPARE = 2
+
+
+_KEPT_S: Final = {Lane.TELL: 0.0, Lane.SPARE: 0.004, Lane.PUSH: 0.008}
+"""So much earlier than it is a link counts that has such a lane."""
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class Lanes:
         """The lanes of all links; `held` are those they have now, which small differences do not change."""
         keys = list(held)
         self._jitter.shuffle(keys)
-        keys.sort(key=lambda link: self._late_s.get(link, _LATE_S_MAX) - (_KEPT_S if held[link] else 0.0))
+        keys.sort(key=lambda link: self._late_s.get(link, _LATE_S_MAX) - _KEPT_S[held[link]])
         chosen = dict.fromkeys(held, Lane.TELL)
         chosen.update((link, Lane.PUSH) for link in keys[:PUSHING])
         chosen.update((link, Lane.SPARE) for link in keys[PUSHING : PUSHING + 1])
