@@ -60,7 +60,7 @@ class Presence:
         self._own: dict[str, Payload] = {}
         self._alive_at: dict[Origin, float] = {}
         self._looked_at = self._repeated_at = monotonic()
-        self._repeated_by: Origin | None = None
+        self._repeated_by = space.origin
         self._wrote: Callable[[], None] = lambda: None
         space.listen(self._hear)
 
@@ -127,7 +127,7 @@ class Presence:
         due = not is_member or now - self._repeated_at > max(REPEAT_S, 60.0 * members)
         if late_s > self._ttl_s * _PAUSE:
             self._excuse(late_s)
-        if due or late_s > self._ttl_s * _PAUSE or self._repeated_by not in (None, self._space.origin):
+        if due or late_s > self._ttl_s * _PAUSE or self._repeated_by != self._space.origin:
             self.repeat()
         self._expire(now)
 
@@ -170,7 +170,7 @@ class Presence:
 
     def _hear(self, change: Change, local: bool) -> None:  # noqa: FBT001 - a listener's signature
         winner = change.after.winner
-        if winner is not None and not local:
+        if winner is not None and not local and winner.dot.origin != self._space.origin:
             self._alive_at[winner.dot.origin] = self._now()
 
     def _expire(self, now: float) -> None:
