@@ -206,9 +206,8 @@ def _step(rng: random.Random, nodes: Sequence[str], away: set[str]) -> list[Oper
         for _ in range(rng.randint(1, 3))
     ]
     if rng.random() < 0.6:
-        steps += rng.choice(
-            [*_of_the_network(rng, nodes), *_of_a_node(rng, node), _of_a_process(rng, nodes, node, away)]
-        )
+        faults = [*_of_the_network(rng, nodes), *_of_a_node(rng, node)]
+        steps += rng.choice(faults) if rng.random() < 0.85 else _of_a_process(rng, nodes, node, away)
     return steps
 
 

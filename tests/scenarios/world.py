@@ -95,6 +95,10 @@ class World:
         network: What connects them.
         clock: The true time.
         config: Of every store.
+
+    Attributes:
+        is_one_sided: Something happened by which one end may lose the other and not the other way round. Presence rows
+            other than the members' own are not expected back then: who was never lost does not say them again.
     """
 
     pace: ClassVar[float]
@@ -108,6 +112,7 @@ class World:
         self.ledger = Ledger()
         self.frames: dict[str, int] = {}
         self.downs: Counter[tuple[str, str]] = Counter()
+        self.is_one_sided = False
         self._where, self._disks = where, 0
         self._disk: dict[str, Path] = {node: self._fresh_disk() for node in self.nodes}
         self._backups: dict[str, Path] = {}
@@ -154,6 +159,7 @@ class World:
 
     async def do(self, operation: op.Operation) -> None:
         """One operation."""
+        self.is_one_sided = self.is_one_sided or isinstance(operation, op.CutOneWay | op.Clog | op.Pause)
         match operation:
             case op.Write() | op.Delete() | op.Transaction():
                 if operation.node in self.stores and operation.node not in self._wakes_at:
@@ -377,7 +383,9 @@ class World:
             if node not in self.stores or node in self._wakes_at:
                 return f"{node} does not run"
             missing = set(self.nodes) - self._present[node] - {node}
-            missing |= set(self.nodes) - {key.removeprefix("at/") for key in self.stores[node].presence.get_all("at/")}
+            if not self.is_one_sided:
+                here = self.stores[node].presence.get_all("at/")
+                missing |= {other for other in self.nodes if f"at/{other}" not in here}
             if missing:
                 return f"{node} does not see {sorted(missing)}"
         digests = {store._state.hello()[0] for store in self.stores.values()}
