@@ -199,12 +199,10 @@ def drawn(seed: int) -> Scenario:
 def _step(rng: random.Random, nodes: Sequence[str], away: set[str]) -> list[Operation]:
     """A write or two, and every other time something bad. Somebody always runs."""
     node = rng.choice([node for node in nodes if node not in away])
-    steps: list[Operation] = [
-        rng.choice(
-            [Write(node, rng.choice(KEYS)), Delete(node, rng.choice(KEYS)), Transaction(node, rng.choice(PAIRS))]
-        )
-        for _ in range(rng.randint(1, 3))
-    ]
+    steps: list[Operation] = []
+    for _ in range(rng.randint(1, 3)):
+        writes: list[Operation] = [Write(node, rng.choice(KEYS)), Delete(node, rng.choice(KEYS))]
+        steps.append(rng.choice([*writes, Transaction(node, rng.choice(PAIRS))]))
     if rng.random() < 0.6:
         faults = [*_of_the_network(rng, nodes), *_of_a_node(rng, node)]
         steps += rng.choice(faults) if rng.random() < 0.85 else _of_a_process(rng, nodes, node, away)

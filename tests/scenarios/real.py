@@ -29,6 +29,7 @@ class TcpWorld(World):
     """The same stores on real sockets in real time, with `GossipConfig.test()`, which is about seven times as fast."""
 
     pace = GossipConfig.test().presence_ttl_s / GossipConfig.lan().presence_ttl_s
+    is_exact = False
 
     def __init__(self, nodes: Iterable[str], where: Path, seed: int) -> None:
         self.relays = RelayNetwork(seed, self.pace)

@@ -22,6 +22,7 @@ class SimulatedWorld(World):
     """Stores on a `MemoryNetwork` with a `VirtualClock`."""
 
     pace = 1.0
+    is_exact = True
 
     def __init__(self, nodes: Iterable[str], where: Path, seed: int) -> None:
         clock = VirtualClock()

@@ -2,8 +2,8 @@
 
 The same scenarios run over a network in memory in virtual time and over TCP on loopback. Everything that is checked
 stands in `world.py`: within the stated bound all hold the same and see each other, nothing acknowledged is lost,
-nothing deleted is back, transactions are whole at every moment, and nobody is reported down who was in reach, nor twice
-for one fault.
+nothing deleted is back, transactions are whole at every moment, and (in virtual time, where nobody is late by chance)
+nobody is reported down who was in reach, nor twice for one fault.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from tests.scenarios.world import bound_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from propagul.crdt import Block, Entry, Join, Merged, Stamp
 
@@ -130,7 +131,7 @@ DOWNS = {
 @pytest.mark.parametrize("real", [False, True] if IS_LONG else [False])
 def test_by_hand(name: str, *, real: bool) -> None:
     world = play(BY_HAND[name], real=real)
-    assert world.downs == DOWNS.get(name, world.downs)
+    assert real or world.downs == DOWNS.get(name, world.downs)
 
 
 def test_a_seed_is_one_scenario_that_takes_one_course() -> None:
@@ -191,7 +192,7 @@ def test_presence_that_one_side_alone_forgot_comes_back(monkeypatch: pytest.Monk
     )  # fmt: skip
 
 
-PLANTED = {
+PLANTED: dict[str, tuple[AbstractContextManager[object], str, str]] = {
     "members that were lost and are back are not told what they forgot": (
         mock.patch.object(Roll, "_is_back", return_value=False),
         "both halves of a partition write, delete and forget each other",

@@ -104,6 +104,9 @@ class World:
     pace: ClassVar[float]
     """Seconds here for a second of a scenario."""
 
+    is_exact: ClassVar[bool]
+    """Whether nothing is late by chance; where other work may stop this one, who is reported down is not judged."""
+
     def __init__(self, nodes: Iterable[str], where: Path, network: Network, clock: Clock, config: GossipConfig) -> None:
         self.nodes = tuple(nodes)
         self.network, self.clock, self.config = network, clock, config
@@ -246,6 +249,7 @@ class World:
 
     async def _start(self, node: str) -> None:
         self._present[node] = set()
+        self._downs_due |= {pair for pair in self._apart if node in pair}  # it may learn of who is gone, and lose that
         store = self.stores[node] = AgentStateStore(
             ROOM,
             node,
@@ -372,6 +376,8 @@ class World:
         """
         pair = node, gone
         self.downs[pair] += 1
+        if not self.is_exact:
+            return
         since_s = self.clock.monotonic() - self._apart_at.get(pair, NEVER)
         assert since_s <= self._forgotten_s, f"{node} reports {gone} down, that was in reach for {since_s:.1f} s"
         assert pair in self._downs_due, f"{node} reports {gone} down twice for one fault"
@@ -400,6 +406,8 @@ class World:
         for node, store in self.stores.items():
             self.ledger.check(store, node)
             assert store.get_all() == self.stores[self.nodes[0]].get_all()
+        if not self.is_exact:
+            return
         downs = self.downs.copy()
         await self._let_pass(1.2 * self.config.presence_ttl_s)
         assert self.downs == downs, f"seen down after all was well: {self.downs - downs}"

@@ -26,7 +26,7 @@ async def room_of(island: Island) -> list[AgentStateStore]:
     stores = [await island.start("n0")]
     for number in range(1, MEMBERS):
         store = island.make(f"n{number}")
-        await island.finish(store.start(peers=[("n0", 9000)]))
+        await store.start(peers=[("n0", 9000)])
         stores.append(store)
     for number, store in enumerate(stores):
         store.presence.set(f"at/{number}", number)
