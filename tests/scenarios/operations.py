@@ -175,10 +175,16 @@ Operation = (
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Who is in the room, and what happens, in order. Each begins with all nodes linked and ends as it says itself."""
+    """Who is in the room, and what happens, in order. Each begins with all nodes linked and ends as it says itself.
+
+    Attributes:
+        presence: Whether what members said of themselves must be back at every `Await`, besides that they are here. Not
+            where one end may have forgotten it while its owner never lost that end: the owner does not say it again.
+    """
 
     nodes: tuple[str, ...]
     operations: tuple[Operation, ...]
+    presence: bool = True
 
 
 def drawn(seed: int) -> Scenario:
@@ -193,7 +199,7 @@ def drawn(seed: int) -> Scenario:
             operations += _step(rng, nodes, away)
             operations.append(Pass(rng.choice([0.0, 0.1, 1.0, 5.0, 30.0]) * rng.random()))
         operations += [Heal(), *(Restart(node) for node in sorted(away)), Await()]
-    return Scenario(nodes, tuple(operations))
+    return Scenario(nodes, tuple(operations), presence=False)
 
 
 def _step(rng: random.Random, nodes: Sequence[str], away: set[str]) -> list[Operation]:

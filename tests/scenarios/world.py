@@ -95,10 +95,6 @@ class World:
         network: What connects them.
         clock: The true time.
         config: Of every store.
-
-    Attributes:
-        is_one_sided: Something happened by which one end may lose the other and not the other way round. Presence rows
-            other than the members' own are not expected back then: who was never lost does not say them again.
     """
 
     pace: ClassVar[float]
@@ -115,7 +111,7 @@ class World:
         self.ledger = Ledger()
         self.frames: dict[str, int] = {}
         self.downs: Counter[tuple[str, str]] = Counter()
-        self.is_one_sided = False
+        self._is_presence_due = True
         self._where, self._disks = where, 0
         self._disk: dict[str, Path] = {node: self._fresh_disk() for node in self.nodes}
         self._backups: dict[str, Path] = {}
@@ -149,6 +145,7 @@ class World:
         for node in self.nodes:
             await self._start(node)
         await self._converge(self._bound_s())
+        self._is_presence_due = scenario.presence
         for operation in scenario.operations:
             await self.do(operation)
 
@@ -162,7 +159,6 @@ class World:
 
     async def do(self, operation: op.Operation) -> None:
         """One operation."""
-        self.is_one_sided = self.is_one_sided or isinstance(operation, op.CutOneWay | op.Clog | op.Pause)
         match operation:
             case op.Write() | op.Delete() | op.Transaction():
                 if operation.node in self.stores and operation.node not in self._wakes_at:
@@ -389,7 +385,7 @@ class World:
             if node not in self.stores or node in self._wakes_at:
                 return f"{node} does not run"
             missing = set(self.nodes) - self._present[node] - {node}
-            if not self.is_one_sided:
+            if self._is_presence_due:
                 here = self.stores[node].presence.get_all("at/")
                 missing |= {other for other in self.nodes if f"at/{other}" not in here}
             if missing:
