@@ -72,7 +72,7 @@ class StalledLink:
         if (self.node.next_tick() or now) <= now:
             self.node.handle(Tick(), now)
         if self._second % CHORES_S == 0:
-            self._space.tidy(functools.partial(operator.ge, self.node.served("")))
+            self._space.tidy(functools.partial(operator.ge, self.node.served()[""]))
 
     def check(self) -> None:
         """The link is still there, the peer owes an acknowledgement, and the rows are what was written.

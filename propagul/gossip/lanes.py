@@ -41,7 +41,7 @@ class Lane(enum.IntEnum):
     SPARE = 2
 
 
-_KEPT_S: Final = {Lane.TELL: 0.0, Lane.SPARE: 0.003, Lane.PUSH: 0.006}
+_KEPT_S: Final = {Lane.TELL: 0.0, Lane.SPARE: 0.004, Lane.PUSH: 0.008}
 """By so much a link may be later than another and keep its lane: or two that are equally early would swap for ever."""
 
 

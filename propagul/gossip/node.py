@@ -308,10 +308,9 @@ class GossipNode:
             return []
         links = {key: held.up_at for key, held in self._peers.items() if not is_local(held.node)}
         given_up = self.overlay.give_up(links, link, now, urgent=hello.urgent)
-        if given_up is None:
-            return []
-        self._forget(given_up, now)
-        return [Drop(given_up, "enough links to others")]
+        if given_up is not None:
+            self._forget(given_up, now)
+        return [] if given_up is None else [Drop(given_up, "enough links to others")]
 
     def _wrote(self, space: str) -> list[Effect]:
         for peer in self._peers.values():

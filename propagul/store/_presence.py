@@ -61,7 +61,7 @@ class Presence:
         self._own: dict[str, Payload] = {}
         self._alive_at: dict[Origin, float] = {}
         self._looked_at = self._repeated_at = monotonic()
-        self._repeated_by: Origin | None = None
+        self._repeated_by = space.origin
         self._is_contested = False
         self._wrote: Callable[[], None] = lambda: None
         space.listen(self._hear)
@@ -135,7 +135,7 @@ class Presence:
         if was_stopped:
             self._excuse(late_s)
         due = now - self._repeated_at > max(REPEAT_S, 60.0 * members)
-        renewed = self._repeated_by not in (None, self._space.origin)
+        renewed = self._repeated_by != self._space.origin
         if due or not is_member or was_stopped or renewed or self._is_contested:
             self.repeat()
         self._expire(now)
@@ -179,7 +179,7 @@ class Presence:
 
     def _hear(self, change: Change, local: bool) -> None:  # noqa: FBT001 - a listener's signature
         winner = change.after.winner
-        if winner is not None and not local:
+        if winner is not None and not local and winner.dot.origin != self._space.origin:
             self._alive_at[winner.dot.origin] = self._now()
         if not local and change.key in self._own:  # somebody else wrote or removed what we say
             self._is_contested = True

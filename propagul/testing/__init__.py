@@ -20,8 +20,9 @@ Real stores, real protocol, no sockets and no waiting:
         await b.stop()
         await a.stop()
 
-A host is named by its transport; its address is that name with the store's port. Nothing here authenticates anybody:
-that is the business of the TCP transport, and tested there.
+A network can `cut` two hosts apart, `clog` one way between them, `delay` and `lose` frames, `break_links` and `crash` a
+host. A host is named by its transport; its address is that name with the store's port. Nothing here authenticates
+anybody: that is the business of the TCP transport, and tested there.
 """
 
 from propagul.testing.clock import VirtualClock as VirtualClock

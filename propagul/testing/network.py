@@ -1,7 +1,8 @@
 """A network in memory: named hosts, links between them, and the ways in which networks fail.
 
-Frames arrive in order or not at all, as on TCP: loss is a link that breaks, never a frame that is missing. A link takes
-a few frames ahead of its reader and then makes the sender wait.
+Frames arrive in order or not at all, as on TCP: a lost segment is a frame that comes late and holds up those behind it,
+or a link that breaks, never a frame that is missing. A link takes a few frames ahead of its reader and then makes the
+sender wait.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import hashlib
 import itertools
 import logging
+import random
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 FRAMES_AHEAD_MAX = 16
 """Frames under way in one direction before `send` waits."""
 
+RETRANSMIT_S = 0.2
+"""A lost frame comes so much later, and twice as late each time it is lost again, as on Linux."""
+
+RETRANSMISSIONS_MAX = 6
+"""A frame lost more often than this in a row breaks its link: TCP has tried for about 12 s by then."""
+
 _EPHEMERAL_PORT = 49_152
 _log = logging.getLogger("propagul.testing")
 
@@ -37,14 +45,18 @@ class MemoryNetwork:
 
     Args:
         clock: Whose seconds `delay` counts; the machine's if not given.
+        seed: Decides which frames `lose` loses.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, *, seed: int = 0) -> None:
         self.clock = clock or SystemClock()
+        self._luck = random.Random(seed)  # noqa: S311 - decides what a test meets, no secret
         self._listeners: dict[Address, _MemoryListener] = {}
         self._links: list[_MemoryLink] = []
         self._cut: set[frozenset[str]] = set()
+        self._clogged: set[tuple[str, str]] = set()
         self._delays: dict[frozenset[str], float] = {}
+        self._losses: dict[frozenset[str], float] = {}
         self._ports = itertools.count(_EPHEMERAL_PORT)
 
     def transport(self, host: str) -> MemoryTransport:
@@ -64,11 +76,33 @@ class MemoryNetwork:
         """From now on let every frame between two hosts take this long. Frames never overtake each other."""
         self._delays[frozenset((a, b))] = seconds
 
+    def clog(self, source: str, target: str) -> None:
+        """Let nothing that `source` sends arrive at `target`; what `target` sends still arrives.
+
+        A one-way partition, or in both directions a cable that is out: links stay open, and neither end is told of
+        anything, not even that the other gave up. Between the two no new link opens, which needs both ways.
+        """
+        self._clogged.add((source, target))
+
+    def unclog(self, source: str, target: str) -> None:
+        """Take `clog` back: what waited arrives, on links that are still open at both ends; the others break."""
+        self._clogged.discard((source, target))
+        for link in [link for link in self._links if (link.remote.host, link.host) == (source, target)]:
+            link.reach()
+
+    def lose(self, a: str, b: str, share: float) -> None:
+        """Lose this share of the frames between two hosts from now on, as who uses TCP sees it.
+
+        A lost frame comes `RETRANSMIT_S` later, and twice as late each time it is lost again, and holds up what was
+        sent after it; after `RETRANSMISSIONS_MAX` times the link breaks. 0 loses none.
+        """
+        self._losses[frozenset((a, b))] = share
+
     def break_links(self, a: str, b: str) -> int:
         """Break the links that two hosts have now, losing what is under way; return how many there were."""
         broken = [link for link in self._links if {link.host, link.remote.host} == {a, b}]
         for link in broken:
-            link.abort()
+            link.fail()
         return len(broken) // 2
 
     def crash(self, host: str) -> None:
@@ -76,11 +110,11 @@ class MemoryNetwork:
         for address in [address for address in self._listeners if address.host == host]:
             self._listeners.pop(address).stop()
         for link in [link for link in self._links if link.host == host]:
-            link.abort()
+            link.fail()
 
     def _connect(self, host: str, address: Address, purpose: Purpose) -> _MemoryLink:
         listener = self._listeners.get(address)
-        if listener is None or frozenset((host, address.host)) in self._cut:
+        if listener is None or not self._carries(host, address.host):
             raise LinkError(f"nobody answers at {address}")
         if purpose not in listener.accept:
             raise LinkError(f"{address} serves no links for {purpose}")
@@ -90,6 +124,19 @@ class MemoryNetwork:
         self._links += [here, there]
         listener.serve(there)
         return here
+
+    def _carries(self, a: str, b: str) -> bool:
+        return frozenset((a, b)) not in self._cut and not self._clogged & {(a, b), (b, a)}
+
+    def _late_s(self, a: str, b: str) -> float | None:
+        """How long a frame takes that is sent now; None if it is lost for good."""
+        pair = frozenset((a, b))
+        late_s, wait_s, lost = self._delays.get(pair, 0.0), RETRANSMIT_S, 0
+        while self._luck.random() < self._losses.get(pair, 0.0):
+            late_s, wait_s, lost = late_s + wait_s, 2 * wait_s, lost + 1
+            if lost > RETRANSMISSIONS_MAX:
+                return None
+        return late_s
 
 
 class MemoryTransport:
@@ -220,11 +267,12 @@ class _MemoryLink:
         while len(self.other._inbox) >= FRAMES_AHEAD_MAX and not self._ended:  # noqa: SLF001 - same class
             self._moved.clear()
             await self._moved.wait()
-        if self._ended or self.other._ended:  # noqa: SLF001
+        late_s = self._network._late_s(self.host, self.remote.host)  # noqa: SLF001 - one module
+        if late_s is None:
+            self.fail()
+        if self._ended or late_s is None:
             raise ClosedError("the link is closed")
-        delays = self._network._delays  # noqa: SLF001 - one module
-        delay_s = delays.get(frozenset((self.host, self.remote.host)), 0.0)
-        self.other._take(self._network.clock.monotonic() + delay_s, frame)  # noqa: SLF001
+        self.other._take(self._network.clock.monotonic() + late_s, frame)  # noqa: SLF001 - same class
 
     async def receive(self) -> bytes:
         """Return the next frame when it has arrived.
@@ -233,7 +281,10 @@ class _MemoryLink:
             ClosedError: The link is closed or broke.
         """
         while not self._broken.is_set():
-            if self._inbox:
+            if self._is_clogged and not self._ended:
+                self._moved.clear()
+                await self._moved.wait()
+            elif self._inbox and not self._is_clogged:
                 left_s = self._inbox[0][0] - self._network.clock.monotonic()
                 if left_s <= 0:
                     self.other._moved.set()  # noqa: SLF001 - same class
@@ -249,14 +300,36 @@ class _MemoryLink:
     async def aclose(self) -> None:
         """Close; what is under way to the other end still arrives. Idempotent."""
         self._end()
-        self.other._end()  # noqa: SLF001 - same class
+        self.other.reach()
 
     def abort(self) -> None:
-        """Break the link, both ends at once; what is under way is lost. Idempotent."""
-        for end in (self, self.other):
-            end._inbox.clear()  # noqa: SLF001 - same class
-            end._broken.set()  # noqa: SLF001
-            end._end()  # noqa: SLF001
+        """Break the link; what is under way to here is lost, and to there, if the other end can be told. Idempotent."""
+        self._break()
+        self.other.reach()
+
+    def fail(self) -> None:
+        """The network breaks the link, both ends at once; what is under way is lost. Idempotent."""
+        self._break()
+        self.other._break()  # noqa: SLF001 - same class
+
+    def reach(self) -> None:
+        """What was sent to here arrives, the end of the link included, unless the way is clogged."""
+        if self._is_clogged:
+            return
+        if self.other._broken.is_set():  # noqa: SLF001 - same class
+            self._break()
+        elif self.other._ended:  # noqa: SLF001
+            self._end()
+        self._moved.set()
+
+    @property
+    def _is_clogged(self) -> bool:
+        return (self.remote.host, self.host) in self._network._clogged  # noqa: SLF001 - one module
+
+    def _break(self) -> None:
+        self._inbox.clear()
+        self._broken.set()
+        self._end()
 
     def _take(self, arrives_at: float, frame: bytes) -> None:
         last = self._inbox[-1][0] if self._inbox else 0.0

@@ -37,9 +37,13 @@ async def linked(network: MemoryNetwork) -> tuple[Link, Link, asyncio.Event]:
     return dialled, arrived, done
 
 
+async def silent(link: Link) -> None:
+    await link.aclose()
+
+
 def test_the_documented_example_runs_as_it_stands() -> None:
     assert propagul.testing.__doc__ is not None
-    code = textwrap.dedent(propagul.testing.__doc__.split("no waiting:\n", 1)[1].split("\n\nA host is", 1)[0])
+    code = textwrap.dedent(propagul.testing.__doc__.split("no waiting:\n", 1)[1].split("\n\nA network can", 1)[0])
     room: dict[str, object] = {}
     exec(compile(code, "the example", "exec"), room)
     run(room["test_a_worker_catches_up_after_a_partition"])  # type: ignore[arg-type]
@@ -142,6 +146,92 @@ def test_closing_delivers_what_is_under_way_and_breaking_loses_it() -> None:
                 with pytest.raises(ClosedError):
                     await end.send(b"too late")
             done.set()
+
+    run(scenario)
+
+
+def test_a_clogged_way_holds_what_is_sent_on_it_and_nothing_else() -> None:
+    async def scenario() -> None:
+        clock = VirtualClock()
+        network = MemoryNetwork(clock)
+        a, b, done = await linked(network)
+        network.clog("a", "b")
+        await a.send(b"one way")
+        await b.send(b"the other")
+        assert await a.receive() == b"the other"
+        receiving = asyncio.create_task(b.receive())
+        await clock.advance(600)
+        assert not receiving.done()
+        for here, there in ("ab", "ba"):
+            listener = await network.transport(there).listen(Address(there, PORT), {Purpose.GOSSIP: silent})
+            with pytest.raises(LinkError, match="nobody answers"):
+                await network.transport(here).dial(Address(there, PORT), Purpose.GOSSIP)
+            await listener.aclose()
+        network.unclog("a", "b")
+        assert await receiving == b"one way"
+        a.abort()
+        done.set()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("ending", ["abort", "aclose"])
+def test_over_a_clogged_way_nobody_hears_that_the_other_end_gave_up(ending: str) -> None:
+    async def scenario() -> None:
+        clock = VirtualClock()
+        network = MemoryNetwork(clock)
+        a, b, done = await linked(network)
+        network.clog("a", "b")
+        network.clog("b", "a")
+        receiving = asyncio.create_task(b.receive())
+        if ending == "aclose":
+            await a.aclose()
+        else:
+            a.abort()
+        with pytest.raises(ClosedError):
+            await a.receive()
+        await clock.advance(600)
+        await b.send(b"still there?")
+        assert not receiving.done()
+        network.unclog("b", "a")
+        await clock.settle()
+        assert not receiving.done()
+        network.unclog("a", "b")
+        with pytest.raises(ClosedError):
+            await receiving
+        done.set()
+
+    run(scenario)
+
+
+def test_lost_frames_come_late_and_in_order_or_the_link_breaks() -> None:
+    async def scenario() -> None:
+        clock = VirtualClock()
+        network = MemoryNetwork(clock, seed=3)
+        a, b, done = await linked(network)
+        network.lose("a", "b", 0.3)
+        arrived = list[tuple[float, bytes]]()
+
+        async def receive_all() -> None:
+            while len(arrived) < 100:
+                frame = await b.receive()
+                arrived.append((clock.monotonic(), frame))
+
+        receiving = asyncio.create_task(receive_all())
+        for number in range(100):
+            await a.send(b"%d" % number)
+            await clock.advance(5)
+        await clock.advance(60)
+        await receiving
+        assert [frame for _, frame in arrived] == [b"%d" % number for number in range(100)]
+        late_s = {round(at - 5.0 * number, 3) for number, (at, _) in enumerate(arrived)}
+        assert {0.0, 0.2, 0.6} <= late_s <= {0.0, 0.2, 0.6, 1.4, 3.0, 6.2}
+        network.lose("a", "b", 1.0)
+        with pytest.raises(ClosedError):
+            await a.send(b"never")
+        with pytest.raises(ClosedError):
+            await b.receive()
+        done.set()
 
     run(scenario)
 
