@@ -313,10 +313,10 @@ class Network:
         self.mesh.be_sparse(len(self.roll.reached | linked) > self._parts.config.peers_max)
 
     def _chores(self) -> None:
-        self._look()
         self._parts.presence.tend(
             self._parts.config.presence_interval_s, is_member=self.roll.is_member, members=len(self.roll.members)
         )
+        self._look()  # after that: who was forgotten just now may be back by the next round, and must be missed first
         if self._at_door:
             self._company.tend()
         for name, space in self._parts.spaces.items():
