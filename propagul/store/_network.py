@@ -338,10 +338,10 @@ class Network:
 
     def _chores(self) -> None:
         self._twins.look()
-        self._look()
         self._parts.presence.tend(
             self._parts.config.presence_interval_s, is_member=self.roll.is_member, members=len(self.roll.members)
         )
+        self._look()  # after that: who was forgotten just now may be back by the next round, and must be missed first
         if self._at_door:
             self._company.tend()
         self._tend_keys()
