@@ -32,7 +32,7 @@ from propagul.store._twins import TwinWatch
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from propagul.crdt import Dot
+    from propagul.crdt import Change, Dot
     from propagul.gossip import GossipConfig
     from propagul.link import ByteLink, Credentials, Link, Listener, Transport
     from propagul.store._clock import Clock
@@ -88,9 +88,8 @@ class Network:
         self.roll = Roll(parts.presence, self._me, parts.proofs.is_revoked)
         self._company = Company(self.mesh, self.roll, parts.clock, Remembered(parts.spaces[OWN], parts.clock))
         self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
-        self._twins = TwinWatch(
-            MEMBERS + self._me, parts.clock, parts.config, self.loop.call_soon_threadsafe, self._answer_twin
-        )
+        at_home = self.loop.call_soon_threadsafe
+        self._twins = TwinWatch(MEMBERS + self._me, parts.clock, parts.config, at_home, self._answer_twin)
         self._unwatch: Callable[[], None] = lambda: None
         self._listener: Listener | None = None
         self._listen: Address | None = None
@@ -111,7 +110,7 @@ class Network:
         self._parts.proofs.tend_in(self.loop, self._tend_keys)
         if self._at_door:
             await self._open_port()
-        self._unwatch = self._parts.spaces[PRESENCE].listen(self._twins.hear)
+        self._unwatch = self._parts.spaces[PRESENCE].listen(self._hear)
         started = asyncio.Event()
         works: list[Callable[[], Awaitable[None]]] = [self._enrol_forever, self._tunnels.run]
         works += [] if self._processes is None else [functools.partial(self._processes.run, self)]
@@ -277,6 +276,11 @@ class Network:
             self._listener = await self._parts.transport.listen(self._listen, self._handlers())
             self.addresses = advertised(self._listener.address, self._advertise)
         self._enrol()
+
+    def _hear(self, change: Change, local: bool) -> None:  # noqa: FBT001 - a listener's signature
+        self._twins.hear(change, local)
+        if not local and change.key.startswith(MEMBERS):
+            self.loop.call_soon_threadsafe(self.mesh.links_changed.set)
 
     def _answer_twin(self) -> None:
         if self._at_door and self._runner is not None:

@@ -2,8 +2,9 @@
 
 Rows of an ephemeral namespace: never logged, the newest value only, gone when their owner could not be reached for
 `ttl_s` by *this* receiver's monotonic clock. That a member can be reached is a matter of links (`propagul.store._roll`)
-and costs nothing while they hold; a process that is no member of its own, because another one has the door of their
-directory, repeats its rows instead. A fresh origin a process; two processes that use one key are ranked by stamp.
+and costs nothing while they hold; that a row of its arrives proves nothing, for others keep what it said, unseen, in
+case it comes back. A process that is no member of its own, because another one has the door of their directory, repeats
+its rows instead. A fresh origin a process; two processes that use one key are ranked by stamp.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 REPEAT_S: Final = 900.0
 """A member repeats its rows this often, or a minute for each member there is, for whoever forgot them."""
+
+_KEPT: Final = 4
+"""Rows of who is out of reach are kept, unseen, for so many repeats: longer than their owner waits to repeat them."""
 
 NEVER: Final = float("-inf")
 
@@ -60,6 +64,8 @@ class Presence:
         self._lock = threading.Lock()
         self._own: dict[str, Payload] = {}
         self._alive_at: dict[Origin, float] = {}
+        self._heard_at: dict[Origin, float] = {}
+        self._members: frozenset[Origin] = frozenset()
         self._looked_at = self._repeated_at = monotonic()
         self._repeated_by = space.origin
         self._is_contested = False
@@ -112,13 +118,13 @@ class Presence:
 
     def age_s(self, origin: Origin) -> float:
         """Seconds since a process was last known to live; infinite for one that is not known."""
-        return max(0.0, self._now() - self._alive_at.get(origin, NEVER))
+        evidence = self._alive_at if origin in self._members else self._heard_at
+        return max(0.0, self._now() - evidence.get(origin, NEVER))
 
-    def vouch(self, origins: Iterable[Origin]) -> None:
-        """The processes with these origins can be reached now."""
-        now = self._now()
-        for origin in origins:
-            self._alive_at[origin] = now
+    def vouch(self, origins: Iterable[Origin], members: Iterable[Origin]) -> None:
+        """The processes with these origins can be reached now, of all that are members."""
+        self._alive_at.update(dict.fromkeys(origins, self._now()))
+        self._members = frozenset(members)
 
     def tend(self, interval_s: float, *, is_member: bool, members: int = 0) -> None:
         """Repeat what this store says, if that is due, and drop what nobody says any more. Call every `interval_s`.
@@ -134,11 +140,12 @@ class Presence:
         was_stopped = late_s > self._ttl_s * _PAUSE
         if was_stopped:
             self._excuse(late_s)
-        due = now - self._repeated_at > max(REPEAT_S, 60.0 * members)
+        repeat_s = max(REPEAT_S, 60.0 * members)
+        due = now - self._repeated_at > repeat_s
         renewed = self._repeated_by != self._space.origin
         if due or not is_member or was_stopped or renewed or self._is_contested:
             self.repeat()
-        self._expire(now)
+        self._expire(now - _KEPT * repeat_s)
 
     def repeat(self) -> None:
         """Say everything again that this store says: others may have forgotten it, while they could not reach us."""
@@ -152,8 +159,8 @@ class Presence:
 
     def _excuse(self, late_s: float) -> None:
         """We were not running, so it is not the others who were out of reach."""
-        for origin, at in list(self._alive_at.items()):
-            self._alive_at[origin] = at + late_s
+        for evidence in (self._alive_at, self._heard_at):
+            evidence.update([(origin, at + late_s) for origin, at in list(evidence.items())])
 
     def _now(self) -> float:
         """Now, unless nobody has looked after presence for a while: then time stands still."""
@@ -180,15 +187,18 @@ class Presence:
     def _hear(self, change: Change, local: bool) -> None:  # noqa: FBT001 - a listener's signature
         winner = change.after.winner
         if winner is not None and not local and winner.dot.origin != self._space.origin:
-            self._alive_at[winner.dot.origin] = self._now()
+            self._heard_at[winner.dot.origin] = self._now()
         if not local and change.key in self._own:  # somebody else wrote or removed what we say
             self._is_contested = True
 
-    def _expire(self, now: float) -> None:
-        gone = {origin for origin, at in list(self._alive_at.items()) if now - at > self._ttl_s}
+    def _expire(self, before: float) -> None:
+        """Forget the rows of those of whom there is no sign since."""
+        signs = {**self._heard_at, **self._alive_at}
+        gone = {origin for origin, at in signs.items() if max(at, self._heard_at.get(origin, at)) < before}
         for key, row in rows_of(self._space.blocks()) if gone else ():
             owners = [sibling.dot.origin for sibling in row.siblings] or list(row.context)
             if gone.issuperset(owners):
                 self._space.forget(key, row)
         for origin in gone:
             self._alive_at.pop(origin, None)
+            self._heard_at.pop(origin, None)

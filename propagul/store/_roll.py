@@ -99,7 +99,8 @@ class Roll:
             self._presence.repeat()
         reached = reachable(linked, {node: said.links for node, said in self.members.items()})
         self.reached = reached & self.members.keys()
-        self._presence.vouch([self.members[node].dot.origin for node in self.reached])
+        origins = {node: said.dot.origin for node, said in self.members.items()}
+        self._presence.vouch([origins[node] for node in self.reached], origins.values())
 
     def _is_back(self, linked: Collection[NodeId]) -> bool:
         """Whether somebody is here again who was lost. A neighbour's row may be among what was forgotten."""

@@ -9,6 +9,7 @@ nobody is reported down who was in reach, nor twice for one fault.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -43,7 +44,7 @@ from tests.scenarios.running import play, play_seed
 from tests.scenarios.world import bound_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from propagul.crdt import Block, Entry, Join, Merged, Stamp
@@ -172,19 +173,21 @@ def test_a_failing_seed_prints_the_line_that_replays_it() -> None:
         play_seed(0)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="who forgot a member's presence rows gets them back only if that member lost it as well: in a cut of 11 s a "
-    "forgets those of b a second before b would forget a's, so that b says nothing again for 15 minutes",
-)
 def test_presence_that_one_side_alone_forgot_comes_back() -> None:
     cut_short = (Pass(0.9), Restart("b"), Pass(20.0), Cut("a", "b"), Pass(11.0), Heal(), Await())
     play(Scenario(("a", "b"), cut_short), seed=2)
 
 
+@contextmanager
+def forgetful() -> Iterator[None]:
+    """What is out of reach is not kept, and nobody says anything again when it is back."""
+    with mock.patch("propagul.store._presence._KEPT", 0.01), mock.patch.object(Roll, "_is_back", return_value=False):
+        yield
+
+
 PLANTED: dict[str, tuple[AbstractContextManager[object], str, str]] = {
-    "members that were lost and are back are not told what they forgot": (
-        mock.patch.object(Roll, "_is_back", return_value=False),
+    "who was out of reach for a while is forgotten for good": (
+        forgetful(),
         "both halves of a partition write, delete and forget each other",
         "does not see",
     ),
