@@ -45,6 +45,15 @@ settings.load_profile("ci" if IN_CI else "dev")
 # The session.
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked as long, and say how much that is, unless long tests were asked for."""
+    if os.environ.get("PROPAGUL_LONG_TESTS") == "1":
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Shut the developer's own settings out, adopt orphans, and start counting skips where the report is written."""
     for name in [name for name in os.environ if name.startswith("PROPAGUL_") and name not in KEPT_SETTINGS]:

@@ -79,6 +79,7 @@ def test_the_secret_is_changed_while_the_fleet_runs_and_every_box_starts_again(t
                 assert successor.encode() not in content, path
 
 
+@pytest.mark.long
 def test_a_box_that_missed_the_change_is_told_and_comes_back_with_a_new_invite(tmp_path: Path) -> None:
     with node("a", tmp_path / "a") as a:
         with node("b", tmp_path / "b", join=a.token) as b:
@@ -130,6 +131,7 @@ def test_an_admin_holds_the_secret_and_invites_and_one_who_did_not_change_it_bec
             assert propagul("fleet", "invite", "--data-dir", str(again.data_dir)).returncode == 1
 
 
+@pytest.mark.long
 def test_a_secret_given_by_a_flag_that_was_changed_meanwhile_does_not_stand_in_the_way(tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.write_text("Zq8vT2mX5kRw9bNc4jLhYs\n")
@@ -144,6 +146,7 @@ def test_a_secret_given_by_a_flag_that_was_changed_meanwhile_does_not_stand_in_t
                 wait_for(lambda: reaches(again, "b") and reaches(b, "a"), 20)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["written", "logged"])
 def test_a_crash_in_the_middle_of_a_change_is_made_good(tmp_path: Path, stage: str) -> None:
     """The secret file is written first. `written`: nobody has heard of it; `logged`: the rows are there, no more."""

@@ -87,6 +87,7 @@ def test_both_sides_of_a_cut_keep_what_they_wrote(whole: Room, is_noticed: bool)
     assert whole.until_same() == dump
 
 
+@pytest.mark.long
 def test_one_who_is_not_heard_is_missed_once_and_comes_back_with_what_it_wrote(whole: Room) -> None:
     others = [name for name in NAMES if name != "c"]
     prepare(whole, "unheard")
@@ -145,6 +146,7 @@ def test_one_that_nobody_can_dial_is_linked_with_all_because_it_dials(whole: Roo
         assert whole[GUEST].stat("refused") == 0
 
 
+@pytest.mark.long
 @pytest.mark.xfail(strict=True, reason="without a default route a store advertises 127.0.0.1: store._addresses")
 def test_members_of_a_network_that_leads_nowhere_else_find_each_other(tmp_path: Path) -> None:
     """Three machines on a switch, without a router; two of them know the third."""
@@ -158,6 +160,7 @@ def test_members_of_a_network_that_leads_nowhere_else_find_each_other(tmp_path: 
         until(lambda: c.node in b.linked(), "those who know the third find each other", within_s=5)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not os.access(TUN, os.W_OK), reason="TAP devices are not allowed here")
 def test_a_long_line_that_loses_a_fifth_of_all_packets_delays_and_loses_no_write(tmp_path: Path) -> None:
     with Lab(NAMES, one_way_ms=20) as lab, Room(lab, tmp_path) as room:

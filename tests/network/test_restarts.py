@@ -60,6 +60,7 @@ def test_a_member_restored_from_a_backup_loses_nothing_and_counts_nothing_twice(
     assert not {"restored", "new"} & dump["conflicts"].keys()
 
 
+@pytest.mark.long
 def test_a_restored_member_may_write_before_it_hears_of_the_others(guest: Room, tmp_path: Path) -> None:
     before = guest[GUEST].hits()
     guest[GUEST].add(1)

@@ -72,6 +72,7 @@ def test_a_crowd_that_idles_at_the_port_keeps_nobody_out(whole: Room, sources: l
         assert whole["a"].rss_kib() - before < CROWD_KIB_MAX
 
 
+@pytest.mark.long
 def test_crowds_that_come_and_go_leave_nothing(whole: Room, sources: list[str]) -> None:
     """Garbage that only the collector finds would do: it counts objects, and these are few and large."""
     for number in range(10):
@@ -94,6 +95,7 @@ def crowd(room: Room, name: str, sources: list[str]) -> Iterator[None]:
     until(lambda: room[name].descriptors() < before + 8, "they are gone")
 
 
+@pytest.mark.long
 def test_one_byte_a_second_holds_a_place_for_five_seconds(whole: Room, sources: list[str]) -> None:
     here, there, late = whole.lab[OUTSIDE], whole.lab["b"], whole["b"].refused().get(LATE, 0)
     with undisturbed(whole), contextlib.ExitStack() as slow:

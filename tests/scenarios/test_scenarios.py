@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from propagul.crdt import Block, Entry, Join, Merged, Stamp
 
 IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
-SEEDS, BLOCK = (600 if IS_LONG else 60), 10
-REAL_SEEDS = range(30 if IS_LONG else 3)
+SEEDS, BLOCK = (600 if IS_LONG else 30), 10
+REAL_SEEDS = range(30 if IS_LONG else 1)
 
 QUARTET = ("a", "b", "c", "d")
 HALVES = tuple(Cut(x, y) for x in "ab" for y in "cd")
