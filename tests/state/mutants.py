@@ -90,7 +90,7 @@ MUTANTS = [
     Mutant("the short way is open while rows wait", "crdt/replica.py",
            "whole=join is not None)\n        self.watched = True\n", "whole=join is not None)\n", 290),
     Mutant("a cut does not wait for rows that wait", "crdt/replica.py",
-           'or as a snapshot join."""\n        self.settle()\n', 'or as a snapshot join."""\n', 1),
+           'see `_goes_on`.\n        """\n        self.settle()\n', 'see `_goes_on`.\n        """\n', 1),
     Mutant("another stream does not wait for rows that wait", "crdt/replica.py",
            "        self.settle()\n        here, there", "        here, there", 0),
     Mutant("the end of a stream is forgotten in its slices", "crdt/pending.py",
