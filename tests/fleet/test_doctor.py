@@ -164,6 +164,7 @@ def test_who_only_dials_is_told_that_the_way_back_is_shut(fleet: Fleet) -> None:
     assert findings[0]["verdict"] == "ok"
 
 
+@pytest.mark.long
 def test_a_firewall_that_refuses_and_a_box_that_is_away_look_alike_and_both_are_named(lan: Lan, tmp_path: Path) -> None:
     needs_nft()
     lan.cellar.run("nft", "-f", "-", stdin=REFUSING)
@@ -182,6 +183,7 @@ def test_a_network_without_a_way_is_said_as_that(lan: Lan, tmp_path: Path) -> No
     assert (found["subject"], found["remedy"].split()[0]) == ("firewall", "allow")
 
 
+@pytest.mark.long
 def test_a_node_that_listens_for_itself_only_is_told_what_to_type(lan: Lan, tmp_path: Path) -> None:
     within = lan.cellar.within()
     with (

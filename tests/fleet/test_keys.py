@@ -96,6 +96,7 @@ def test_a_box_that_missed_the_change_is_told_and_comes_back_with_a_new_invite(t
             wait_for(lambda: reaches(a, "b"), 20)
 
 
+@pytest.mark.long
 def test_a_box_is_shut_out_and_stays_so(tmp_path: Path) -> None:
     with node("a", tmp_path / "a") as a, node("b", tmp_path / "b", join=a.token) as b:
         with node("x", tmp_path / "x", join=token_of(a)) as x:
@@ -110,6 +111,7 @@ def test_a_box_is_shut_out_and_stays_so(tmp_path: Path) -> None:
             assert not reaches(x, "b")
 
 
+@pytest.mark.long
 def test_an_admin_holds_the_secret_and_invites_and_one_who_did_not_change_it_becomes_a_member(tmp_path: Path) -> None:
     with node("a", tmp_path / "a") as a:
         with node("b", tmp_path / "b", join=token_of(a, "--admin")) as b:

@@ -21,6 +21,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCHEDULES = 25
 TIMEOUT_S = 60
+RARE = -1
+"""In place of a seed: `make test-all` searches `SCHEDULES_LONG` schedules for one that kills it."""
+SCHEDULES_LONG, TIMEOUT_LONG_S = 3000, 1200
 
 
 class Mutant(NamedTuple):
@@ -103,7 +106,7 @@ MUTANTS = [
     ),
     Mutant(
         "who waits before asking never asks", "gossip/node.py",
-        "exchange.tell_at = min(exchange.tell_at, ask_at)", "pass", 300,
+        "exchange.tell_at = min(exchange.tell_at, ask_at)", "pass", RARE,
     ),
     Mutant(
         "nobody is told where links are few", "gossip/node.py",
@@ -130,7 +133,7 @@ MUTANTS = [
     Mutant(
         "a stream in slices is not of one instant", "store/_streams.py",
         "block = self._cut.read(_SLICE_ROWS)",
-        "self._cut._capture._former.clear(); block = self._cut.read(_SLICE_ROWS)", 166,
+        "self._cut._capture._former.clear(); block = self._cut.read(_SLICE_ROWS)", RARE,
     ),
     Mutant(
         "a stream goes on although the floor rose", "crdt/replica.py",
@@ -147,7 +150,7 @@ MUTANTS = [
     ),
     Mutant(
         "a snapshot join goes on as what the peer lacks", "crdt/replica.py",
-        "told, join, Lacks(None if join else known), below", "told, join, Lacks(known), below", 29,
+        "told, join, Lacks(None if join else known), below", "told, join, Lacks(known), below", RARE,
     ),
     Mutant(
         "what goes on is adopted by the vector of the old cut", "gossip/exchange.py",
@@ -156,7 +159,7 @@ MUTANTS = [
     ),
     Mutant(
         "what goes on as a join keeps the old cut's vector", "gossip/exchange.py",
-        "there, goes_on=goes_on)", "VersionVector() if there and goes_on else there, goes_on=goes_on)", 150,
+        "there, goes_on=goes_on)", "VersionVector() if there and goes_on else there, goes_on=goes_on)", RARE,
     ),
     Mutant(
         "what is named again does not replace the older row", "crdt/pending.py",
@@ -179,7 +182,7 @@ MUTANTS = [
 ]  # fmt: skip
 
 
-def run_mutant(mutant: Mutant, first: int, schedules: int) -> str:
+def run_mutant(mutant: Mutant, first: int, schedules: int, timeout_s: float = TIMEOUT_S) -> str:
     """Run schedules against a copy of the library with the bug in it; return the last line, empty if it survived."""
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
@@ -193,17 +196,29 @@ def run_mutant(mutant: Mutant, first: int, schedules: int) -> str:
         command = [sys.executable, "-m", "tests.gossip.simulator", str(first), str(schedules)]
         environment = {**os.environ, "PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
         child = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
         lines = child.stderr.strip().splitlines()
         return "" if child.returncode == 0 else lines[-1]
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+COMMON = [mutant for mutant in MUTANTS if mutant.seed != RARE]
+UNCOMMON = [mutant for mutant in MUTANTS if mutant.seed == RARE]
+
+
+@pytest.mark.parametrize("mutant", COMMON, ids=[mutant.name for mutant in COMMON])
 def test_the_simulator_kills(mutant: Mutant) -> None:
     last_line = run_mutant(mutant, mutant.seed, SCHEDULES)
     assert last_line, f"survived {SCHEDULES} schedules from seed {mutant.seed} on"
     assert last_line.startswith("replay: "), f"died of something else: {last_line}"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(TIMEOUT_LONG_S)
+@pytest.mark.parametrize("mutant", UNCOMMON, ids=[mutant.name for mutant in UNCOMMON])
+def test_the_simulator_kills_in_the_end(mutant: Mutant) -> None:
+    last_line = run_mutant(mutant, 0, SCHEDULES_LONG, TIMEOUT_LONG_S)
+    assert last_line.startswith("replay: "), last_line or f"survived {SCHEDULES_LONG} schedules"
 
 
 def test_the_library_as_it_is_survives_the_same_procedure() -> None:

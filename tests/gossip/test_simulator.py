@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Block, Entry, Join, Merged, Stamp
 
-SEEDS, BLOCK = 600, 50
+SEEDS, BLOCK = 500, 50
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))

@@ -124,6 +124,7 @@ def left() -> list[FrameStream]:
     return [found for found in gc.get_objects() if type(found) is FrameStream]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.__name__)
 def test_an_accepted_connection_is_gone_from_memory_when_it_is_over(guest: Guest) -> None:
     async def scenario() -> None:

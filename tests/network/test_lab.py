@@ -21,7 +21,7 @@ from tests.network.lab import PORT, Lab, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.xdist_group("network-partitions")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("network-partitions")]
 
 MAKER = """
 import sys

@@ -103,6 +103,7 @@ def test_one_who_is_not_heard_is_missed_once_and_comes_back_with_what_it_wrote(w
     assert times_missed(whole) <= 1
 
 
+@pytest.mark.long
 def test_one_who_is_not_heard_by_one_other_is_heard_through_the_rest(whole: Room) -> None:
     watch(whole)
     with whole.lab.one_way("c", ["a"]):
@@ -127,6 +128,7 @@ def test_a_firewall_that_resets_connections_parts_two_members_only_for_as_long_a
     whole.until_linked()
 
 
+@pytest.mark.long
 def test_one_behind_a_slow_line_holds_up_nobody_but_itself(whole: Room) -> None:
     with whole.lab.slow("b", kbit=512):
         for number in range(3):

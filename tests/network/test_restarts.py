@@ -15,7 +15,7 @@ from tests.network.room import GUEST, IS_LONG, NAMES, Room, until_same
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("network-members")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("network-members")]
 
 KILLS = 20 if IS_LONG else 2
 FROZEN = "c"

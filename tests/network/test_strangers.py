@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("network-members")
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("network-members")]
 
 FOREIGN = "another room or another secret"
 GARBAGE = "not speaking this protocol"

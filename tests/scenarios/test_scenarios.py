@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from propagul.crdt import Block, Entry, Join, Merged, Stamp
 
 IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
-SEEDS, BLOCK = (600 if IS_LONG else 30), 10
+SEEDS, BLOCK = (600 if IS_LONG else 10), 10
 REAL_SEEDS = range(30 if IS_LONG else 1)
 
 QUARTET = ("a", "b", "c", "d")
@@ -111,6 +111,7 @@ def test_every_scenario_ends_as_promised_in_memory(first: int) -> None:
         play_seed(seed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", REAL_SEEDS)
 def test_the_same_scenarios_end_as_promised_over_tcp(seed: int) -> None:
     play_seed(seed, real=True)

@@ -74,6 +74,7 @@ def test_the_figures_of_gossip_have_their_fixed_names() -> None:
     assert NEEDS.keys() < GOALS.keys()
 
 
+@pytest.mark.long
 def test_every_figure_is_measured_or_says_why_it_is_not(tmp_path: Path) -> None:
     found = report()
     assert not run.measure(found, Crew(TINY, None, tmp_path, Here())), found.left_out
