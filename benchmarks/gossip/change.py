@@ -41,8 +41,8 @@ async def _ours(size: int, changes: int, seed: int) -> dict[str, float]:
 
 
 async def _theirs(size: int, changes: int, seed: int) -> dict[str, float]:
-    importlib.import_module("propagul.crdt").MAX_KEYS = _NO_LIMIT  # type: ignore[attr-defined]
-    importlib.import_module("propagul.transport").MAX_MESSAGE_SIZE = _NO_LIMIT  # type: ignore[attr-defined]
+    importlib.import_module("propagul.crdt").MAX_KEYS = _NO_LIMIT  # type: ignore[attr-defined]  # of 0.9.0
+    importlib.import_module("propagul.transport").MAX_MESSAGE_SIZE = _NO_LIMIT  # type: ignore[attr-defined]  # too
     theirs: Any = importlib.import_module("propagul")
     address_of: Any = importlib.import_module("propagul.types").PeerAddress
     rows = material.rows(size, seed)

@@ -67,10 +67,6 @@ class Row(NamedTuple):
         """Whether the context is implied by the siblings."""
         return self.context == _implied(self.siblings)
 
-    def has_seen(self, dot: Dot) -> bool:
-        """Whether the context covers a dot."""
-        return self.context.get(dot.origin, 0) >= dot.stamp
-
     def covered_by(self, vector: VersionVector) -> bool:
         """Whether a replica with this vector, which covers our floor, has nothing to learn from this row."""
         return vector.covers_all(self.context.items())

@@ -59,14 +59,14 @@ class AnyMember:
         """Everybody."""
         return True
 
-    async def pinned(self, address: Address) -> NodeId | None:  # noqa: ARG002
+    async def pinned(self, address: Address) -> NodeId | None:  # noqa: ARG002 - all are alike
         """Nobody in particular."""
         return None
 
     async def remember(self, address: Address, node: NodeId) -> None:
         """Do nothing."""
 
-    def forget(self, host: str, port: int) -> bool:  # noqa: ARG002
+    def forget(self, host: str, port: int) -> bool:  # noqa: ARG002 - all are alike
         """Do nothing."""
         return False
 

@@ -169,7 +169,7 @@ class TcpTransport:
         if expect is None:
             try:
                 await terms.pins.remember(address, link.peer)
-            except BaseException:
+            except BaseException:  # cancelled, too: nobody else would close it; it is raised again
                 link.abort()
                 raise
         return link
