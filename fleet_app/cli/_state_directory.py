@@ -20,7 +20,7 @@ from propagul import AgentStateStore, Limits
 from propagul.errors import LocalProtocolError, StoreLocked
 from propagul.log.history import Archive
 from propagul.store._history import Past
-from propagul.store._ownership import apart_in
+from propagul.store._ownership import reading_in
 from propagul.store._spaces import STATE
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def past_of(path: Path) -> Past:
     if not logs:
         raise ConfigError(f"{path} has no log yet: nothing was written")
     fullest = max(logs, key=size_of)
-    return Past(Archive(fullest, int(fullest.name, 16), lambda: float("inf")), STATE, time.time_ns, apart_in(path))
+    return Past(Archive(fullest, int(fullest.name, 16), lambda: float("inf")), STATE, time.time_ns, reading_in(path))
 
 
 def compact(path: Path, keep: Retention | None) -> int:

@@ -32,6 +32,7 @@ from propagul.crdt.replica import Op as Op
 from propagul.crdt.replica import Replica as Replica
 from propagul.crdt.row import COUNTER as COUNTER
 from propagul.crdt.row import EMPTY as EMPTY
+from propagul.crdt.row import GONE as GONE
 from propagul.crdt.row import LOG as LOG
 from propagul.crdt.row import MAP as MAP
 from propagul.crdt.row import REGISTER as REGISTER

@@ -43,7 +43,7 @@ class Apart(NamedTuple):
     """Keys whose rows are joined by a rule of their own.
 
     Attributes:
-        prefixes: How those keys begin.
+        prefixes: How those keys begin; an empty one for all.
         join: What becomes of our row and one that came, given what was applied before the stream; our row itself where
             nothing changes. What a peer says it has seen or removed does not reach it.
     """
@@ -66,7 +66,7 @@ class Merge:
         crowded: Keys that have more siblings now than a row should.
     """
 
-    __slots__ = ("_apart", "_changes", "_here", "_offered", "_table", "_there", "crowded")
+    __slots__ = ("_apart", "_changes", "_here", "_is_all_apart", "_offered", "_table", "_there", "crowded")
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Merge:
         apart: Apart | None = None,
     ) -> None:
         self._apart = apart
+        self._is_all_apart = apart is not None and "" in apart.prefixes
         self._table = table
         self._here = here
         self._there = there
@@ -86,7 +87,7 @@ class Merge:
 
     def take(self, block: Block) -> None:
         """Join some of its rows. In a snapshot join a key that was named before is passed over: newest rows first."""
-        if self._there is None and self._changes is None:
+        if self._there is None and self._changes is None and not self._is_all_apart:
             self._take_unwatched(block)
         else:
             for plain in block.plain:
@@ -112,6 +113,9 @@ class Merge:
 
     def take_plain(self, key: str, payload: Payload, kind: int, stamp: Stamp, origin: Origin) -> None:
         """Join a row of one sibling that has seen nothing else."""
+        if self._is_all_apart:
+            self.join(key, rows.plain(Dot(stamp, origin), kind, payload))
+            return
         known = self._table.plain_dot(key)
         if self._here.stamp_of(origin) >= stamp and self._there is None:
             return

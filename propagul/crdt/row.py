@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from propagul.crdt.payload import Action, Payload
     from propagul.crdt.vector import Floor, VersionVector
 
-REGISTER, COUNTER, SET, LOG, MAP = range(5)
-"""Row kinds. Others are stored and forwarded untouched."""
+REGISTER, COUNTER, SET, LOG, MAP, GONE = range(6)
+"""Row kinds; what is gone is a signed word that a row holds nothing. Others are stored and forwarded untouched."""
 
 SIBLINGS_MAX = 64
 """A replica that meets more siblings than this on one key writes an operation that keeps the highest of them."""

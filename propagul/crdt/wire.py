@@ -32,6 +32,9 @@ SCALARS = frozenset({type(None), bool, int, float, str, bytes, Packed})
 
 _INT = frozenset({int})
 _PACKED, _REMOVE, _KEEP = 1, 2, 3
+_EXTENSION_AT = {b"\xc7": 2, b"\xc8": 3, b"\xc9": 5}
+"""Where the code of a long extension stands, by how its header begins."""
+
 _UTF8_BYTES_MAX = 4
 _KEPT_BUFFER_BYTES = 64 * 1024
 
@@ -214,6 +217,12 @@ def known_ext(code: int, content: bytes) -> object:
     if code == _KEEP and len(content) == 2:
         return Keep(int.from_bytes(content, "big"))
     raise ValueError("an extension of an unknown kind")
+
+
+def extension_of(packed: bytes) -> int:
+    """The code of a well-formed msgpack extension of more than 16 bytes; 0 for anything else."""
+    at = _EXTENSION_AT.get(packed[:1])
+    return packed[at] if at is not None else 0
 
 
 def as_ints(items: object) -> list[int]:

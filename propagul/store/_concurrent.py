@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from propagul.crdt import Op, Replica, Stamp
-from propagul.store._origin import fresh_origin
+from propagul.crdt import Op, Stamp
 from propagul.store._siblings import join_replica
 
 if TYPE_CHECKING:
@@ -42,7 +41,5 @@ class Beside:
         winners = [self._space.row(key).winner for key, _, _ in rows]
         newest = min((winner.dot.stamp for winner in winners if winner is not None), default=Stamp(0))
         for rank in range(max((len(payloads) for _, _, payloads in rows), default=0)):
-            replica = Replica(fresh_origin())
             ops = [Op(key, kind, payloads[rank]) for key, kind, payloads in rows if rank < len(payloads)]
-            replica.apply(replica.prepare(ops, Stamp(newest - 1 - rank)))
-            join_replica(self._space, replica)
+            join_replica(self._space, self._space.minting.beside(ops, Stamp(newest - 1 - rank)))

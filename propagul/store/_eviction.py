@@ -196,7 +196,7 @@ class Eviction:
         space = self._spaces.get(name)
         if space is None:
             return
-        stays = () if space.owned is None else space.owned.prefixes  # these are read under the lock
+        stays = () if space.sealed is None else space.sealed.owned  # these are read under the lock
         large = (
             (key, dot, ordinal)
             for ordinal, (key, dot, payload) in enumerate(written)

@@ -22,6 +22,7 @@ from propagul.log.fold import BATCH, Fold
 from propagul.log.history import base_at, believed, moment_of
 from propagul.store import _values
 from propagul.store._instant import blocks_of
+from propagul.store._ownership import Reading
 from propagul.store._rows import live
 from propagul.store._signed import is_there
 from propagul.store._watch import visible
@@ -29,7 +30,7 @@ from propagul.store._watch import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from propagul.crdt import Apart, Found, Payload
+    from propagul.crdt import Apart, Found, Payload, Row
     from propagul.log.history import Archive, Base, Retained
     from propagul.log.place import Place
 
@@ -92,14 +93,15 @@ class PastState:
         time: The moment, in UTC.
     """
 
-    def __init__(self, replica: Replica, time: datetime) -> None:
+    def __init__(self, replica: Replica, time: datetime, reading: Reading) -> None:
         self._replica = replica
+        self._reading = reading
         self.time = time
 
     def get(self, key: str, default: object = None) -> object:
         """The value of a key then: the newest of its siblings where there were several."""
-        found = self._replica.get(key)
-        value = found if isinstance(found, Absent) else _values.thaw(key, found)
+        winner = self._row(key).winner
+        value = ABSENT if winner is None else _values.thaw(key, winner.payload)
         return default if isinstance(value, Absent) else value
 
     def get_all(self, prefix: str = "") -> dict[str, object]:
@@ -117,17 +119,21 @@ class PastState:
 
     def get_conflicts(self, key: str) -> list[object]:
         """All values of a key that were written concurrently, the one `get` returns first; empty without a conflict."""
-        siblings = self._replica.row(key).siblings
+        siblings = self._row(key).siblings
         return [_values.thaw(key, s.payload) for s in siblings] if len(siblings) > 1 else []
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and is_there(self._replica.row(key))
+        return isinstance(key, str) and is_there(self._row(key))
 
     def __len__(self) -> int:
         return sum(1 for _ in self._live(""))
 
     def _live(self, prefix: str) -> Iterator[tuple[str, Payload]]:
-        return live(blocks_of(self._replica.capture(), contextlib.nullcontext()), prefix)
+        blocks = blocks_of(self._replica.capture(), contextlib.nullcontext())
+        return live(map(self._reading.shown, blocks), prefix)
+
+    def _row(self, key: str) -> Row:
+        return self._reading.opened(self._replica.row(key))
 
 
 class Past:
@@ -137,11 +143,13 @@ class Past:
         archive: The log's files.
         space: The namespace.
         wall_ns: Wall clock, nanoseconds since the epoch.
-        apart: Which of its rows have another join, as for `Replica`.
+        reading: How its rows are read.
     """
 
-    def __init__(self, archive: Archive, space: str, wall_ns: Callable[[], int], apart: Apart | None = None) -> None:
-        self._apart = apart
+    def __init__(
+        self, archive: Archive, space: str, wall_ns: Callable[[], int], reading: Reading | None = None
+    ) -> None:
+        self._reading = reading or Reading()
         self._archive = archive
         self._space = space
         self._wall_ns = wall_ns
@@ -160,10 +168,10 @@ class Past:
             base = retained.bases[0]
             if base.made is None:
                 raise StoreCorrupt(str(base.fault))
-            replay = _Replay(self._space, retained, base, now, self._apart)
+            replay = _Replay(self._space, retained, base, now, self._reading.apart)
             before = EMPTY
             for step in replay.steps_of(key):
-                after = replay.replica.row(key)
+                after = self._reading.opened(replay.replica.row(key))
                 version = _version(Change(key, before, after), step) if step.timed else None
                 before = after
                 if version is not None:
@@ -185,9 +193,9 @@ class Past:
             base = base_at(retained.bases, moment)
             if base is None:
                 raise _nothing_by(retained.bases)
-            replay = _Replay(self._space, retained, base, now, self._apart)
+            replay = _Replay(self._space, retained, base, now, self._reading.apart)
             replay.run(min(moment, now))
-        return PastState(replay.replica, time.astimezone(UTC))
+        return PastState(replay.replica, time.astimezone(UTC), self._reading)
 
     def _now(self) -> Stamp:
         return stamp_of_ns(self._wall_ns())

@@ -193,8 +193,8 @@ def _import_value(target: _Target, key: str, line: Line) -> Imported:
     siblings = _list(line, "siblings") if "siblings" in line else []
     values = [from_json(_part(sibling, "value")) for sibling in siblings] or [from_json(line["value"])]
     store = target.store
-    owned = store._rows.space.owned  # noqa: SLF001 - as below
-    if owned is not None and owned.is_others(key):
+    sealed = store._rows.space.sealed  # noqa: SLF001 - as below
+    if sealed is not None and sealed.is_others(key):
         return Imported(owned=1)
     row = store._rows.row(key)  # noqa: SLF001 - the store's own package; a stored None differs from nothing
     held = (store.get_conflicts(key) or [store.get(key)]) if is_there(row) else []

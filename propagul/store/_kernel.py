@@ -17,7 +17,7 @@ from propagul.crdt.twins import kernel as kernel_if_wanted
 from propagul.crdt.wire import pack
 from propagul.log.fold import BATCH
 from propagul.log.writer import SegmentWriter
-from propagul.store import _namespace
+from propagul.store import _minting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,11 +60,11 @@ def bind(store: StateMap, own: type[StateMap]) -> None:
             space.lock.locked,
             store._key_max,  # noqa: SLF001
             store._value_max,  # noqa: SLF001
-            stamps_in(_namespace.AHEAD_S_MAX),
+            stamps_in(_minting.AHEAD_S_MAX),
             _log_of(store),
         )
         space.table.lessee = setter.release
-        _put(store, setter if space.owned is None else _beside(space.owned.prefixes, own.set, setter), own.set)
+        _put(store, setter if space.sealed is None else _beside(space.sealed.prefixes, own.set, setter), own.set)
 
 
 def _beside(prefixes: tuple[str, ...], method: Callable[..., None], short: Callable[..., None]) -> Callable[..., None]:

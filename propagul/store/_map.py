@@ -50,6 +50,8 @@ class StateMap:
         self._limits, self._key_max, self._value_max = limits, limits.key_bytes, limits.value_bytes
         self._rows = Rows(space, self._before_rows, self._wrote_locally)
         space.on_detour = self._rows.detour
+        if space.sealed is not None and space.sealed.is_whole:
+            self._rows.detour(1)  # for good: the table does not show them as they are
         self._waits = False
         self._past: Past | None = None
         self._pressure = pressure or NoPressure()

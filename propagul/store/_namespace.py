@@ -9,33 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import (
-    REGISTER,
-    REMOVE,
-    Change,
-    Dot,
-    Offer,
-    Op,
-    Origin,
-    Replica,
-    Stamp,
-    VersionVector,
-    stamp_of_ns,
-    stamps_in,
-)
+from propagul.crdt import REGISTER, REMOVE, Change, Offer, Op, Stamp, stamp_of_ns, stamps_in
 from propagul.crdt.bulk import uncollected
 from propagul.crdt.hot import local_writer
 from propagul.crdt.twins import twin_of
 from propagul.log import fold
+from propagul.store._compared import ComparedRows
 from propagul.store._instant import SnapshotCut, blocks_of
+from propagul.store._minting import AHEAD_S_MAX, Minting
 from propagul.store._origin import fresh_origin
-from propagul.store._owned import OwnedRows, sealing
 from propagul.store._rows import View
-from propagul.store._signed import is_shown
+from propagul.store._sealed import sealing
+from propagul.store._signed import is_there
 from propagul.store._streams import IncomingStream, OutgoingStream, read_position
 from propagul.store._traffic import Traffic
 from propagul.store._upkeep import Upkeep
@@ -44,15 +32,25 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from propagul.crdt import Batch, Block, Entry, Evicted, Join, Payload, Row, Sibling
+    from propagul.crdt import (
+        Batch,
+        Block,
+        Dot,
+        Entry,
+        Evicted,
+        Join,
+        Origin,
+        Payload,
+        Replica,
+        Row,
+        Sibling,
+        VersionVector,
+    )
     from propagul.store._journal import Journal, Staged
     from propagul.store._rows import Step
-
-AHEAD_S_MAX: Final = 300.0
-"""A stamp further ahead of the wall clock than this is marked; one of our own makes us take a fresh origin."""
+    from propagul.store._sealed import SealedRows
 
 _SLICE_ROWS: Final = 256
-_log = logging.getLogger("propagul.store")
 
 
 class Namespace:
@@ -61,8 +59,9 @@ class Namespace:
     Attributes:
         table: Its rows in columns. *Use:* reading one key without the lock, as `StateMap.get` does.
         is_linked: Whether others are served from here, so that they must be waited for. Set by the store.
-        on_detour: Called with 1 when reading `table` without the lock is not enough any more, because rows of a stream
-            wait to be joined, and with -1 when it is again. Set by whoever does so.
+        on_detour: Called with 1 when reading `table` is not enough, as rows of a stream wait, and with -1 when it is.
+        minting: Who mints here. *Use:* with the lock held.
+        provable: See `Source.provable`.
         put_plain: Write a register where that is simple; False, and nothing happened, where it is not: use `put`.
         tidy: Take the next step towards dropping old removal records and contexts; see `Upkeep.tidy`.
 
@@ -73,7 +72,7 @@ class Namespace:
         journal: Where it is kept; None for an ephemeral namespace.
         wall_ns: Wall clock, nanoseconds since the epoch.
         own: Newest stamps of origins that minted in this namespace's log before.
-        owned: Its owned rows, if there may be any.
+        sealed: Its rows that prove who wrote them, if there may be any.
     """
 
     def __init__(
@@ -85,28 +84,29 @@ class Namespace:
         *,
         wall_ns: Callable[[], int] = time.time_ns,
         own: Mapping[Origin, Stamp] | None = None,
-        owned: OwnedRows | None = None,
+        sealed: SealedRows | None = None,
     ) -> None:
         self.name = name
         self.lock = lock
         self.journal = journal
-        self.traffic = Traffic() if owned is None else owned.guard(Traffic())
+        self.traffic = Traffic() if sealed is None else sealed.guard(Traffic())
         self._life = fresh_origin()
         self._replica = replica
         self.table = replica.table
         self._wall_ns = wall_ns
-        self._own: dict[Origin, Stamp] = dict(own or {})
+        self.minting = Minting(name, replica, self._wall, sealed, own or {})
         log_floor = None if journal is None else functools.partial(journal.append_floor, name)
-        self._upkeep = Upkeep(replica, lock, self._wall, self.traffic, log_floor)
+        self.provable = ComparedRows(self) if sealed is not None and sealed.is_whole else None
+        self._upkeep = Upkeep(replica, lock, self._wall, self.traffic, log_floor, forgets=self.provable is None)
         self.tidy = self._upkeep.tidy
-        self.owned = owned
+        self._opened: Callable[[Row], Row] = (lambda row: row) if sealed is None else sealed.opened
         self.is_linked: Callable[[], bool] = lambda: False
         self.on_detour: Callable[[int], None] = lambda _: None
         self._recovered = self.table.arrival - replica.foreign
         self._listeners: list[Callable[[Change, bool], None]] = []
         replica.report(False)
         log = None if journal is None else functools.partial(journal.append_write, name)
-        self.put_plain = sealing(owned, local_writer(replica, lock, wall_ns, stamps_in(AHEAD_S_MAX), log))
+        self.put_plain = sealing(sealed, local_writer(replica, lock, wall_ns, stamps_in(AHEAD_S_MAX), log))
         for _, stamp in replica.vector:
             replica.clock.observe(stamp, self._wall())
 
@@ -127,9 +127,14 @@ class Namespace:
         """The newest stamp of that origin; 0 if it has none."""
         return self._replica.minted
 
+    @property
+    def sealed(self) -> SealedRows | None:
+        """Its rows that prove who wrote them."""
+        return self.minting.sealed
+
     def snapshot(self) -> SnapshotCut:
         """Everything held at this instant, to be read in slices. Call with the lock held, and nothing waiting."""
-        return SnapshotCut(self._replica.vector.copy(), list(self._own_entries().items()), self._replica.capture())
+        return SnapshotCut(self._replica.vector.copy(), list(self.minting.entries().items()), self._replica.capture())
 
     @property
     def local_writes(self) -> int:
@@ -144,20 +149,24 @@ class Namespace:
     def row(self, key: str) -> Row:
         """The row of a key as it is now."""
         with self.lock:
-            row = self._replica.row(key)
+            row = self._row(key)
             self._tell_settled()
             return row
 
     def blocks(self) -> Iterator[Block]:
         """Every row of this instant, removal records included, in slices. O(rows), the lock is held for one of them."""
+        _, blocks = self.capture()
+        return blocks if self.sealed is None else map(self.sealed.shown, blocks)
+
+    def capture(self) -> tuple[int, Iterator[Block]]:
+        """Every row as it stands, proofs included, with the arrival number of this instant. O(rows), likewise."""
         with self._whole():
-            capture = self._replica.capture()
-        return blocks_of(capture, self.lock)
+            return self._replica.arrival, blocks_of(self._replica.capture(), self.lock)
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""
         with self._whole():
-            return self._replica.under(prefix)
+            return self._under(prefix)
 
     def write(self, steps: Iterable[Step]) -> bool:
         """Run steps one after the other and write what they decide as one batch; return whether that was anything.
@@ -165,8 +174,8 @@ class Namespace:
         Durable as the log is when it returns; a log that refuses leaves no trace. O(operations).
         """
         with self.lock:
-            batch = self._prepare(())
-            view = View(self._replica.row, self._replica.under, batch.dot)
+            batch = self.minting.prepare(())
+            view = View(self._row, self._under, batch.dot)
             for step in steps:
                 view.do(step(view))
             if view.ops:
@@ -182,7 +191,7 @@ class Namespace:
     def remove(self, key: str) -> bool:
         """Delete a key; False and no write if it was not there."""
         with self.lock:
-            if not is_shown(self._replica.get(key)):
+            if not is_there(self._row(key)):
                 return False
             self._write((Op(key, REGISTER, REMOVE),))
             return True
@@ -196,12 +205,12 @@ class Namespace:
     def own_dots(self) -> list[Dot]:
         """The newest write of each origin of ours: this process's, and those whose writes our log brought back."""
         with self.lock:
-            return [Dot(stamp, origin) for origin, stamp in self._own_entries().items()]
+            return self.minting.dots()
 
     def own_too(self, entries: Mapping[Origin, Stamp]) -> None:
         """Count what was minted in a log that was adopted as our own, for as long as this process runs."""
         with self.lock:
-            self._own.update(entries)
+            self.minting.own_too(entries)
 
     def evict(self, values: list[tuple[str, Dot, Evicted]]) -> None:
         """Have payloads elsewhere, where the row of the key still holds the dot."""
@@ -230,7 +239,7 @@ class Namespace:
     @property
     def newest_credible(self) -> Stamp:
         """Stamps above this are so far in the future that they are marked as quarantined. A mark, never a rank."""
-        return Stamp(self._wall() + stamps_in(AHEAD_S_MAX))
+        return self.minting.newest_credible
 
     def tidy_alone(self) -> None:
         """Both steps at once, where nobody is linked who must be waited for. Not with the lock held."""
@@ -310,7 +319,7 @@ class Namespace:
             self.traffic.remote_rows += len(rows) if isinstance(rows, Offer) else sum(map(len, rows))
             self.traffic.joins += join is not None
             self.traffic.note_skew(self.name, entries, wall)
-            self._leave_a_twins_origin()
+            self.minting.leave_a_twins_origin()
             return news
 
     def settle(self) -> bool:
@@ -349,44 +358,35 @@ class Namespace:
         if self._listeners:
             self._tell(self._replica.settled(), local=False)
 
-    def _own_entries(self) -> dict[Origin, Stamp]:
-        if self._replica.minted:
-            self._own[self._replica.origin] = self._replica.minted
-        return self._own
+    def _row(self, key: str) -> Row:
+        return self._opened(self._replica.row(key))
+
+    def _under(self, prefix: str) -> list[tuple[str, Row]]:
+        opened = ((key, self._opened(row)) for key, row in self._replica.under(prefix))
+        return [(key, row) for key, row in opened if row.siblings]
 
     def _write(self, ops: Sequence[Op]) -> None:
-        self._write_batch(self._prepare(ops))
-
-    def _prepare(self, ops: Sequence[Op]) -> Batch:
-        if self._replica.clock.last > self.newest_credible:
-            _log.warning("store.clock_went_back namespace=%r: a fresh origin from here on", self.name)
-            self._replica.renew(fresh_origin())
-        return self._replica.prepare(ops, self._wall())
+        self._write_batch(self.minting.prepare(ops))
 
     def _write_batch(self, batch: Batch) -> None:
-        if self.owned is not None:
-            batch = self.owned.seal(batch, self._replica.row)
+        batch = self.minting.seal(batch)
         if self.journal is not None:
             self.journal.append(fold.encode_batch(self.name, batch))
-        self._own[batch.dot.origin] = batch.dot.stamp
+        self.minting.own_too({batch.dot.origin: batch.dot.stamp})
         changes = self._replica.apply(batch)
         self._tell_settled()
         self._tell(changes, local=True)
         self._upkeep.after_batch(self.is_linked)
 
-    def _leave_a_twins_origin(self) -> None:
-        if self._replica.vector.stamp_of(self._replica.origin) > self._replica.minted:  # a copy of this machine runs
-            _log.warning("store.origin_used_elsewhere namespace=%r: a fresh origin from here on", self.name)
-            self._replica.renew(fresh_origin())
-
     def _cut_down_crowded(self) -> None:
         """Cut rows with too many siblings down, by an operation: the others will agree on what is left."""
-        ops = self.traffic.cut_down(self.name, {key: self._replica.row(key) for key in self._replica.crowded()})
+        ops = self.traffic.cut_down(self.name, {key: self._row(key) for key in self._replica.crowded()})
         if ops:
             self._write(ops)
 
     def _tell(self, changes: Iterable[Change], *, local: bool) -> None:
-        for change in changes:
+        for key, before, after in changes if self._listeners else ():
+            change = Change(key, self._opened(before), self._opened(after))
             for listener in self._listeners:
                 listener(change, local)
 

@@ -80,8 +80,8 @@ class Network:
         jitter = random.Random()  # noqa: S311 - spreads timers, no secret
         self._processes = parts.processes
         called = self._me if self._processes is None else self._processes.node
-        owned = parts.spaces[STATE].owned
-        rules = "" if owned is None else f"owned={','.join(owned.prefixes)}"
+        sealed = parts.spaces[STATE].sealed
+        rules = "" if sealed is None else sealed.rules
         told = {name: parts.spaces[name] for name in GOSSIPED}
         self._node = GossipNode(called, parts.label, told, parts.config, jitter, patient=(PRESENCE,), rules=rules)
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)

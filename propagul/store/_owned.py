@@ -12,86 +12,43 @@ is so for all rows, and only verified origins would end it.
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from propagul.crdt import REGISTER, STAMP_MAX, Apart, Block, Dot, Evicted, Keep, Op
+from propagul.crdt import REGISTER, STAMP_MAX, Apart, Block, Dot, Evicted, Keep
 from propagul.crdt.row import plain
-from propagul.errors import IdentityError, LocalProtocolError, PeerProtocolError
-from propagul.link import NodeId
-from propagul.link.identity import public_bytes
+from propagul.errors import LocalProtocolError, PeerProtocolError
 from propagul.store import _signed
+from propagul.store._sealed import FORGED_MAX, SealedRows
 from propagul.store._signed import Place
-from propagul.store._traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from propagul.crdt import Batch, Payload, Replica, Row, Sibling, VersionVector
+    from propagul.crdt import Batch, Op, Payload, Replica, Row, Sibling, VersionVector
     from propagul.crdt.block import Plain
-    from propagul.crdt.hot import Put
     from propagul.link import Identity
 
-FORGED_MAX: Final = 64
-"""A block with more bad signatures than this ends the link: checking them takes time, and no honest member has any."""
 
-_LOUDER: Final = 10
+class OwnedRows(SealedRows):
+    """The owned rows of one namespace. See `SealedRows`."""
 
-_log = logging.getLogger("propagul.store")
-
-
-class OwnedRows:
-    """The owned rows of one namespace.
-
-    Args:
-        room: Its room.
-        space: The namespace.
-        prefixes: How owned keys begin; each ends with a slash.
-        identity: Who writes here.
-
-    Attributes:
-        apart: Their join, for the replica.
-    """
-
-    def __init__(self, room: str, space: str, prefixes: tuple[str, ...], identity: Identity) -> None:
-        self._room, self._space, self.prefixes = room, space, prefixes
-        self._identity = identity
-        self.apart = Apart(prefixes, newest)
-        self._refused, self._told_at = 0, 1
-        self._traffic = Traffic()
-
-    def guard(self, traffic: Traffic) -> Traffic:
-        """Have the traffic of the namespace let in only what owners have written."""
-        self._traffic, traffic.admit = traffic, self.admit
-        return traffic
+    def __init__(self, room: str, space: str, owned: tuple[str, ...], identity: Identity) -> None:
+        super().__init__(room, space, owned, identity)
+        self.prefixes = owned
+        self.apart = Apart(owned, newest)
 
     # --- written here --------------------------------------------------------------------------------------------
 
-    def is_others(self, key: str) -> bool:
-        """Whether a key is owned, and not by this store."""
-        return key.startswith(self.prefixes) and self._named_in(key) != self._identity.node
-
     def check(self, ops: Iterable[Op]) -> None:
-        """Refuse operations on what another member owns.
-
-        Raises:
-            LocalProtocolError: One is; the message says what may be written.
-        """
+        """See `SealedRows.check`."""
         for key, kind, action in ops:
             if self.is_others(key) or (kind != REGISTER and key.startswith(self.prefixes)):
-                raise LocalProtocolError(
-                    f"{key[:80]!r} is not this store's to write: under {self._prefix_of(key)!r} each member writes "
-                    f"only beneath its own identity, which is {self._prefix_of(key) + self._identity.node!r} here"
-                )
+                raise self._not_ours(key)
             if isinstance(action, Keep) and key.startswith(self.prefixes):
                 raise LocalProtocolError(f"{key[:80]!r} never has concurrent values to choose from")
 
     def seal(self, batch: Batch, row: Callable[[str], Row]) -> Batch:
-        """A batch with its owned values signed. `row` gives what stands under a key.
-
-        Raises:
-            LocalProtocolError: As `check`.
-        """
+        """See `SealedRows.seal`: its owned values are signed."""
         if not any(op.key.startswith(self.prefixes) for op in batch.ops):
             return batch
         self.check(batch.ops)
@@ -107,21 +64,8 @@ class OwnedRows:
 
     # --- received ------------------------------------------------------------------------------------------------
 
-    def owner_of(self, key: str) -> NodeId | None:
-        """Whose an owned key is; None if nobody can be, as the key names no identity."""
-        node = self._named_in(key)
-        try:
-            public_bytes(node)
-        except IdentityError:
-            return None
-        return node
-
     def admit(self, block: Block) -> Block:
-        """What of a received block may stand here: the block itself if that is all of it.
-
-        Raises:
-            PeerProtocolError: So many signatures are forged that its sender must be doing it.
-        """
+        """See `SealedRows.admit`."""
         prefixes = self.prefixes
         if not any(p[0].startswith(prefixes) for p in block.plain) and not any(
             key.startswith(prefixes) for key, _ in block.other
@@ -133,8 +77,8 @@ class OwnedRows:
         kept += [p for p in (check.row(key, row) for key, row in owned) if p is not None]
         return Block(kept, [item for item in block.other if not item[0].startswith(prefixes)])
 
-    def clean(self, replica: Replica) -> None:
-        """Drop what a log holds under owned keys and their owners have not signed. O(keys)."""
+    def recovered(self, replica: Replica) -> None:
+        """See `SealedRows.recovered`: what stands under owned keys and their owners have not signed is dropped."""
         for key in [key for key in replica.table.slots if key.startswith(self.prefixes)]:
             row = replica.row(key)
             kept = _Check(self).row(key, row)
@@ -147,23 +91,7 @@ class OwnedRows:
         """Whether an owned key's owner wrote this there."""
         if sibling.kind != REGISTER:
             return False
-        return _signed.holds(self._named_in(key), Place(self._room, self._space, key, sibling.dot), sibling.payload)
-
-    def note_refused(self, key: str, *, wholly: bool) -> None:
-        """Count a row of which something was refused; say so the first time, and ever more rarely."""
-        self._traffic.refused_rows += not wholly  # those left out wholly are counted by who misses them
-        self._refused += 1
-        if self._refused >= self._told_at:
-            self._told_at *= _LOUDER
-            owner = self.owner_of(key) or "nobody that is a member"
-            _log.warning("store.not_the_owners namespace=%r owner=%s refused=%d", self._space, owner, self._refused)
-
-    def _named_in(self, key: str) -> NodeId:
-        """What stands where an owned key names its owner; whether that is an identity will show."""
-        return NodeId(key.removeprefix(self._prefix_of(key)).partition("/")[0])
-
-    def _prefix_of(self, key: str) -> str:
-        return next(prefix for prefix in self.prefixes if key.startswith(prefix))
+        return _signed.holds(self.named_in(key), Place(self._room, self._space, key, sibling.dot), sibling.payload)
 
 
 class _Check:
@@ -207,11 +135,3 @@ def newest(ours: Row, theirs: Row, here: VersionVector) -> Row:
 
 def _read(payload: Payload) -> Payload:
     return payload.read() if isinstance(payload, Evicted) else payload
-
-
-def sealing(owned: OwnedRows | None, put: Put) -> Put:
-    """The short way of a local write, closed to owned keys."""
-    if owned is None:
-        return put
-    prefixes = owned.prefixes
-    return lambda key, payload: not key.startswith(prefixes) and put(key, payload)

@@ -87,8 +87,8 @@ class Transaction:
             LocalProtocolError: It writes what another member owns; likewise.
         """
         ops = step(self.view)
-        if self._space.owned is not None:
-            self._space.owned.check(ops)
+        if self._space.sealed is not None:
+            self._space.sealed.check(ops)
         size = self.view.size + sum(map(_size, ops))
         if size > VALUE_BYTES_MAX:
             raise LimitExceeded("a transaction", size=size, limit=VALUE_BYTES_MAX)

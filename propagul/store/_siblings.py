@@ -147,7 +147,7 @@ class Siblings:
         """Fold a log and join what came out; return what was minted in it, by namespace."""
         replicas = {name: Replica(fresh_origin()) for name in self._spaces}
         for name, space in self._spaces.items():
-            replicas[name].apart = None if space.owned is None else space.owned.apart
+            replicas[name].apart = None if space.sealed is None else space.sealed.apart
         with contextlib.closing(EventReader(path)) as reader:
             fold = Fold(replicas, reader.read)
             fold.cold = cold_if_large(path, reader.read)

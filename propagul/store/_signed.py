@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgpack
 
 from propagul.crdt import ABSENT, REMOVE, STAMP_MAX, Evicted, Packed
-from propagul.crdt.wire import Reader, as_int, as_payload, pack
+from propagul.crdt.wire import Reader, as_int, as_payload, extension_of, pack
 from propagul.errors import PeerProtocolError
 from propagul.link.identity import verify
 
@@ -30,8 +30,6 @@ SIGNATURE_BYTES: Final = 64
 
 _LABEL: Final = b"propagul signed row 1\n"
 _SIGNED: Final = 4
-_CODE_AT: Final = {b"\xc7": 2, b"\xc8": 3, b"\xc9": 5}
-"""Where the code of an extension stands, by how its header begins; a signature is longer than the fixed sizes."""
 
 
 class Place(NamedTuple):
@@ -67,7 +65,7 @@ def sign(identity: Identity, place: Place, ahead: int, value: Action) -> Packed:
 
 def is_signed(payload: object) -> bool:
     """Whether it has the form of a signed value."""
-    return type(payload) is Packed and payload[_CODE_AT.get(payload[:1], 0) :][:1] == b"\x04"
+    return type(payload) is Packed and extension_of(payload) == _SIGNED
 
 
 def read(payload: Payload) -> Signed | None:

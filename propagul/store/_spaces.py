@@ -44,19 +44,21 @@ def open_spaces(
 
     Raises:
         StoreCorrupt, StoreError: What the log kept cannot be read, or what others left cannot be logged.
+        LocalProtocolError: What it kept does not fit the rules.
     """
     replicas = {name: Replica(fresh_origin()) for name in (STATE, OWN, ROOM, PRESENCE)}
-    owned = {STATE: ownership.of(STATE), PRESENCE: ownership.of(PRESENCE, MEMBERS), OWN: None, ROOM: None}
-    for name, rows in owned.items():
+    sealed = {STATE: ownership.of_state(STATE), PRESENCE: ownership.of(PRESENCE, MEMBERS), OWN: None, ROOM: None}
+    for name, rows in sealed.items():
         replicas[name].apart = None if rows is None else rows.apart
     logged = {name: replicas[name] for name in (STATE, OWN, ROOM)}
     own = {} if disk is None else disk.recover(logged)
     journal = None if disk is None else disk.journal
-    for name, rows in owned.items():
+    ownership.keep(replicas[STATE])
+    for name, rows in sealed.items():
         if rows is not None:
-            rows.clean(replicas[name])
+            rows.recovered(replicas[name])
     spaces = {
-        name: Namespace(name, replica, lock, journal, wall_ns=wall_ns, own=own.get(name), owned=owned[name])
+        name: Namespace(name, replica, lock, journal, wall_ns=wall_ns, own=own.get(name), sealed=sealed[name])
         for name, replica in logged.items()
     }
     siblings = None
@@ -65,8 +67,8 @@ def open_spaces(
         siblings = Siblings(disk.directory, spaces)
         siblings.take_in()
     spaces[ROOM].traffic.admit = lambda _: Block([], [])  # until there are keys to judge by
-    presence, rows = replicas[PRESENCE], owned[PRESENCE]
-    spaces[PRESENCE] = Namespace(PRESENCE, presence, lock, None, wall_ns=wall_ns, owned=rows)
+    presence, rows = replicas[PRESENCE], sealed[PRESENCE]
+    spaces[PRESENCE] = Namespace(PRESENCE, presence, lock, None, wall_ns=wall_ns, sealed=rows)
     for space in spaces.values():
         space.is_linked = is_linked
     return spaces, siblings

@@ -30,7 +30,9 @@ class StoreStats:
         origins: Entries of the version vector; every start of every store adds one for ever.
         local_writes: `set` and `delete` calls that changed something.
         remote_rows: Rows received from peers, repeats included.
-        refused_rows: Rows received in another member's name that it had not signed; left out.
+        refused_rows: Rows received that were not signed by whom they name as their author; left out.
+        equivocations: Batches received that contradict another one of their author's: it tells different things to
+            different members. Both are kept. Only with `verify="origin"`.
         recovered_records: Records read back from the event log at open.
         torn_bytes: Bytes cut from the log's tail at open, because the last write had not finished.
         links: Links open now.
@@ -64,6 +66,7 @@ class StoreStats:
     local_writes: int
     remote_rows: int
     refused_rows: int
+    equivocations: int
     recovered_records: int
     torn_bytes: int
     links: int
@@ -114,6 +117,7 @@ def measure(
         local_writes=state.local_writes,
         remote_rows=traffic.remote_rows,
         refused_rows=sum(space.traffic.refused_rows for space in spaces.values()),
+        equivocations=traffic.equivocations,
         recovered_records=0 if recovery is None else recovery.records,
         torn_bytes=0 if recovery is None else recovery.torn_bytes,
         links=0 if network is None else len(network.linked()),

@@ -25,7 +25,7 @@ from propagul.store._invites import InviteBook
 from propagul.store._keys import RoomKeys
 from propagul.store._map import StateMap
 from propagul.store._network import Network, Parts
-from propagul.store._ownership import Ownership, apart_in
+from propagul.store._ownership import Ownership, reading_in
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
@@ -73,12 +73,15 @@ class AgentStateStore(RoomKeys, StateMap):
         pins: Whom to link with: None for all, node ids, or `first-use`: who first answered at an address named here.
         owned: Prefixes such as `nodes/` under which a member writes beneath its own identity only, in state and
             presence. The same for the whole room; the directory keeps it for None.
+        verify: `member`: who passes a row on vouches for it. `origin`: every row of the state proves who wrote it, and
+            is checked before it is visible. The same for the whole room; the directory keeps it for None.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
         LimitExceeded: `node_id` is longer than 256 characters.
-        ValueError: `memory_bytes` is below 1 MiB, or an owned prefix is none.
+        ValueError: `memory_bytes` is below 1 MiB, an owned prefix is none, or `verify` is another word.
+        LocalProtocolError: The directory's rows do not fit `verify`.
     """
 
     _network: Network | None = None
@@ -109,6 +112,7 @@ class AgentStateStore(RoomKeys, StateMap):
         memory_bytes: int = MEMORY_BYTES,
         pins: str | Collection[str] | None = None,
         owned: Sequence[str] | None = None,
+        verify: str | None = None,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
@@ -126,7 +130,7 @@ class AgentStateStore(RoomKeys, StateMap):
             self.pins = open_pins(pins, where)
             if transport is None and credentials is None:
                 credentials, self._host = open_room(room, secret, host, where)
-            owners = Ownership(room, credentials, owned, where)
+            owners = Ownership(room, credentials, owned, verify, where)
             self._spaces, self._siblings = open_spaces(self._lock, time_ns, self._disk, lambda: self.is_running, owners)
             if transport is None:
                 assert credentials is not None
@@ -141,7 +145,7 @@ class AgentStateStore(RoomKeys, StateMap):
         super().__init__(self._spaces[STATE], limits, self._disk)
         if self._disk is not None:
             self._disk.journal.sync_each = self._durability.level == "each"
-            self._past = Past(self._disk.archive, STATE, self._clock.time_ns, apart_in(self._disk.directory.path))
+            self._past = Past(self._disk.archive, STATE, self._clock.time_ns, reading_in(self._disk.directory.path))
         self._waits, self._durability_timeout_s = level.level != "os", SYNC_TIMEOUT_S
         ttl_s, now = self._config.presence_ttl_s, self._clock.monotonic
         self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=now, limits=limits)

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import Offer, Position, codec
+from propagul.errors import PeerProtocolError
 from propagul.gossip import InThread
 from propagul.log.cold import filled, is_cold, left
 
@@ -132,6 +133,8 @@ class IncomingStream:
 
     def apply(self, entries: list[Entry], join: Join | None) -> bool:
         """See `Incoming.apply`: log the end, have it effective, tell of it."""
+        if join is not None and self._space.sealed is not None and self._space.sealed.is_whole:
+            raise PeerProtocolError("a snapshot join, where no peer's word removes a row")
         if self._offer is not None or self._rows > EAGER_ROWS_MAX:
             self._gather()
         rows = self._blocks if self._offer is None else self._offer

@@ -33,6 +33,7 @@ class Traffic:
         siblings_trimmed: Rows that had too many siblings, cut down by an operation of ours.
         floors_raised: How often old removal records were dropped.
         refused_rows: Rows received that `admit` left out, or left out a part of.
+        equivocations: Batches received that contradict another of the same author's; both are kept.
         admit: What of a received block may be stored here: a function of its rows alone, or members that refuse
             different things would never agree. What it leaves out is neither logged nor passed on.
     """
@@ -43,6 +44,7 @@ class Traffic:
     siblings_trimmed: int = 0
     floors_raised: int = 0
     refused_rows: int = 0
+    equivocations: int = 0
     admit: Callable[[Block], Block] = field(default=lambda block: block)
 
     def note_skew(self, space: str, entries: Iterable[Entry], wall: Stamp) -> None:

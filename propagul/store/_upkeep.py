@@ -34,6 +34,7 @@ class Upkeep:
         wall: The wall clock.
         traffic: Where it is counted.
         log: Logs the event of a freeze or a commit; None for an ephemeral namespace.
+        forgets: Whether removal records and contexts may go at all.
     """
 
     def __init__(
@@ -43,12 +44,15 @@ class Upkeep:
         wall: Callable[[], Stamp],
         traffic: Traffic,
         log: Callable[[int], None] | None,
+        *,
+        forgets: bool,
     ) -> None:
         self._replica = replica
         self._lock = lock
         self._log: Callable[[int], None] = log or (lambda _: None)
         self._wall = wall
         self._traffic = traffic
+        self._forgets = forgets
         self._frozen_wall = Stamp(0)
         self._kept_special = 0
         self._batches = 0
@@ -99,6 +103,8 @@ class Upkeep:
             self._traffic.floors_raised += 1
 
     def _is_untidy(self) -> bool:
+        if not self._forgets:
+            return False
         table = self._replica.table
         records_max = max(_RECORDS_MIN, len(table) // 10)
         return table.special - self._kept_special > records_max or len(self._replica.vector.hot) > _HOT_MAX

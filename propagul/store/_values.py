@@ -18,7 +18,7 @@ import msgpack
 from propagul.crdt import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from propagul.crdt.payload import Evicted, Packed
 from propagul.errors import LimitExceeded, StoreCorrupt
-from propagul.store import _signed
+from propagul.store import _batch_proof, _signed
 from propagul.store._canonical import CONTAINERS, INT_MAX, INT_MIN, Refused, cycle, packed, scalar, unpacked, utf8_bytes
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def freeze_at(where: str, value: object, limits: Limits) -> Payload:
 def thaw(key: str, payload: Payload) -> object:
     """The value of a payload, fresh for the caller. Memory stays within a small multiple of the payload's bytes.
 
-    Of a signed value it is what was signed; ABSENT if that says that there is none.
+    Of a signed or proven value it is what was signed; ABSENT if that says that there is none.
 
     Raises:
         StoreCorrupt: Somebody stored bytes that are no value.
@@ -127,10 +127,10 @@ def thaw(key: str, payload: Payload) -> object:
         payload = payload.read()
     if type(payload) is not Packed:
         return payload
-    if (signed := _signed.read(payload)) is not None:
-        if type(signed.value) is not Packed:
-            return signed.value
-        payload = signed.value
+    if (sealed := _signed.read(payload) or _batch_proof.read(payload)) is not None:
+        if type(sealed.value) is not Packed:
+            return sealed.value
+        payload = sealed.value
     try:
         return unpacked(payload)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException, Refused) as error:

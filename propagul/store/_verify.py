@@ -26,7 +26,7 @@ from propagul.log.recovery import Replay
 from propagul.log.segment import SegmentFile, segment_path, segment_paths
 from propagul.log.snapshot_reader import read_snapshot, snapshot_path
 from propagul.store._holdings import holdings_of
-from propagul.store._ownership import apart_in
+from propagul.store._ownership import reading_in
 from propagul.store._signed import is_there
 from propagul.store._spaces import OWN, ROOM, STATE
 
@@ -97,7 +97,7 @@ class _Reading:
         self._first = first
         self._log_id = int(directory.name, 16)
         self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN, ROOM)}
-        self._replicas[STATE].apart = apart_in(directory.parent.parent)
+        self._replicas[STATE].apart = reading_in(directory.parent.parent).apart
         self._reader = EventReader(directory, self._log_id)
         self._fold: Fold | None = Fold(self._replicas, self._reader.read)
         self._fold.cold = cold_if_large(directory, self._reader.read)

@@ -205,7 +205,7 @@ def test_a_member_cannot_speak_for_another_box(tmp_path: Path) -> None:
         store = AgentStateStore("fleet", "intruder", None, secret=secret, owned=("nodes/",))
         await store.start(peers=[listen], require_peers=1)
         for name in ("", "presence"):  # a program that keeps to no rule
-            store._spaces[name].owned, store._spaces[name].put_plain = None, lambda *_: False
+            store._spaces[name].minting.sealed, store._spaces[name].put_plain = None, lambda *_: False
         assert f"nodes/{box}" in store
         store.delete(f"nodes/{box}")
         for node_id in (box, nobody):

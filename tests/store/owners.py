@@ -39,7 +39,7 @@ def member(origin: int, identity: Identity = OWNER, *, wall: Wall | None = None,
     """One member's namespace in memory, in which `nodes/` is owned."""
     owned, replica = OwnedRows(ROOM, space, ("nodes/",), identity), Replica(Origin(origin))
     replica.apart = owned.apart
-    return Namespace(space, replica, threading.Lock(), None, wall_ns=wall or Wall(), owned=owned)
+    return Namespace(space, replica, threading.Lock(), None, wall_ns=wall or Wall(), sealed=owned)
 
 
 def remove(space: Namespace, key: str) -> None:

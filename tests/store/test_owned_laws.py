@@ -78,7 +78,7 @@ def test_what_is_admitted_is_a_function_of_the_row(data: st.DataObject) -> None:
     genuine = _genuine(*writers)
     made = dict(data.draw(st.lists(rows(genuine), max_size=6)))
     whole = Block([], list(made.items()))
-    first, second = (space.owned for space in writers[:2])
+    first, second = (space.sealed for space in writers[:2])
     assert first is not None
     assert second is not None
     together = first.admit(whole).plain

@@ -111,7 +111,7 @@ def test_without_prefixes_nothing_is_owned_in_the_state(tmp_path: Path) -> None:
     store = AgentStateStore(ROOM, "a", None, path=tmp_path, secret=SECRET)
     store.set(f"nodes/{STRANGER}", "as always")
     assert store._state.row(f"nodes/{STRANGER}").siblings[0].payload == "as always"
-    assert store._state.owned is None
+    assert store._state.sealed is None
     store.close()
 
 
@@ -407,6 +407,9 @@ class Lawless:
     def __init__(self, owned: OwnedRows) -> None:
         self._owned, self.prefixes = owned, ()
 
+    def is_barred(self, *_: object) -> bool:
+        return False
+
     def seal(self, batch: Batch, row: Callable[[str], Row]) -> Batch:
         return batch._replace(
             ops=[op if self._owned.is_others(op.key) else self._own(op, batch, row) for op in batch.ops]
@@ -417,8 +420,8 @@ class Lawless:
 
 
 def _unbind(space: Namespace) -> None:
-    assert space.owned is not None
-    space.owned = Lawless(space.owned)  # type: ignore[assignment]  # as much of it as is asked for
+    assert space.sealed is not None
+    space.minting.sealed = Lawless(space.sealed)  # type: ignore[arg-type, assignment]  # as much of it as is asked for
     space._replica.apart = None
     space.traffic.admit = lambda block: block
     space.put_plain = lambda *_: False
