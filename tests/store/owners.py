@@ -12,6 +12,7 @@ from propagul.store._instant import rows_of
 from propagul.store._namespace import Namespace
 from propagul.store._owned import OwnedRows
 from propagul.store._signed import Place
+from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +62,7 @@ def tell(receiver: Namespace, sender: Namespace) -> None:
     """Give a namespace all that another one has and it lacks."""
     _, known, _ = receiver.hello()
     stream, incoming = sender.cut(after=0, known=known, told=0), receiver.incoming()
-    for block in stream.blocks():
-        assert isinstance(block, bytes)
+    for block in taken(stream.blocks()):
         incoming.add(block)
     incoming.apply(list(stream.entries), stream.join)
 

@@ -40,7 +40,8 @@ class Author:
         origin: Which it writes with.
     """
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, room: str = ROOM, space: str = SPACE) -> None:
+        self._room, self._space = room, space
         self.identity, self.salt = identity, fresh_salt()
         self.origin = origin_of(public_bytes(identity.node), self.salt)
 
@@ -53,10 +54,9 @@ class Author:
         *,
         before: Link = FIRST,
         kind: int = REGISTER,
-        room: str = ROOM,
     ) -> Sibling:
         """One signed value; ABSENT for a removal."""
         dot = Dot(Stamp(stamp), self.origin)
         leaf = Leaf(key, GONE if value is ABSENT else kind, seen or {}, value)
-        (payload,), _ = prove(self.identity, self.salt, Place(room, SPACE, dot), before, [leaf])
+        (payload,), _ = prove(self.identity, self.salt, Place(self._room, self._space, dot), before, [leaf])
         return Sibling(dot, leaf.kind, payload)
