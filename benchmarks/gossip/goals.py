@@ -28,9 +28,6 @@ NAMES = tuple(_FIGURES)
 
 GOALS = {name: goal for name, goal in _FIGURES.items() if goal is not None}
 
-NOT_YET = dict.fromkeys(("signed_1_vs_plain_cpu", "signed_256_vs_plain_cpu"), 'verify="origin" is not written yet')
-"""Figures of what does not exist."""
-
 NEEDS = {"one_change_vs_v090": "v090"}
 """The peer without which a figure has no value."""
 

@@ -30,16 +30,18 @@ _DONE = "done"
 
 
 def written(contender: str, events: int, batch: int, seed: int) -> dict[str, float]:
-    """CPU seconds of so many events, each key once, at a store that is `linked` or `plain`.
+    """CPU seconds of so many events, each key once, at a store that is `linked`, `signed` or `plain`.
 
     Args:
-        contender: `linked` has one peer; `plain` has no peers and no network.
+        contender: `linked` has one peer, `signed` too and a room of proven rows; `plain` has no peer and no network.
         events: How many keys are written.
         batch: So many in a transaction; 1 for none.
         seed: Of the values.
     """
     rows = material.rows(events, seed)
-    return _linked(rows, batch, seed) if contender == "linked" else _plain(rows, batch)
+    if contender == "plain":
+        return _plain(rows, batch)
+    return _linked(rows, batch, seed, verify="origin" if contender == "signed" else "member")
 
 
 def flushed(count: int, scratch: str, seed: int) -> dict[str, float]:
@@ -47,9 +49,9 @@ def flushed(count: int, scratch: str, seed: int) -> dict[str, float]:
     return asyncio.run(_flushed(count, scratch, seed))
 
 
-def receiver(port: int, rows: int, seed: int, scratch: str) -> dict[str, float]:
+def receiver(port: int, rows: int, seed: int, scratch: str, verify: str) -> dict[str, float]:
     """The peer's process: take everything in until the last write is here, and compare."""
-    return asyncio.run(_receive(port, rows, seed, scratch))
+    return asyncio.run(_receive(port, rows, seed, scratch, verify))
 
 
 def _plain(rows: Mapping[str, str], batch: int) -> dict[str, float]:
@@ -63,13 +65,13 @@ def _plain(rows: Mapping[str, str], batch: int) -> dict[str, float]:
     return {"cpu_s": cpu_s}
 
 
-def _linked(rows: Mapping[str, str], batch: int, seed: int) -> dict[str, float]:
+def _linked(rows: Mapping[str, str], batch: int, seed: int, verify: str) -> dict[str, float]:
     port = free_port()
-    one = store("linked", port)
+    one = store("linked", port, verify=verify)
     one.start_background()
     with ThreadPoolExecutor(1) as pool:
         try:
-            work = {"port": port, "rows": len(rows), "seed": seed, "scratch": ""}
+            work = {"port": port, "rows": len(rows), "seed": seed, "scratch": "", "verify": verify}
             peer = pool.submit(workers.ours().run, receiver, **work)
             asyncio.run(until(lambda: bool(one.linked()), "the peer is linked", pause_s=0.01))
             time.sleep(0.5)  # what two stores say when they link is not the writes' cost
@@ -100,7 +102,7 @@ async def _flushed(count: int, scratch: str, seed: int) -> dict[str, float]:
     rows, port = material.rows(count, seed), free_port()
     with tempfile.TemporaryDirectory(dir=scratch) as directory:
         async with store("flushing", port, path=directory) as one:
-            work = {"port": port, "rows": count, "seed": seed, "scratch": scratch}
+            work = {"port": port, "rows": count, "seed": seed, "scratch": scratch, "verify": "member"}
             peer = asyncio.create_task(asyncio.to_thread(workers.ours().run, receiver, **work))
             await until(lambda: bool(one.linked()), "the peer is linked", pause_s=0.01)
             taken = []
@@ -119,10 +121,11 @@ async def _flushed(count: int, scratch: str, seed: int) -> dict[str, float]:
     }
 
 
-async def _receive(port: int, rows: int, seed: int, scratch: str) -> dict[str, float]:
+async def _receive(port: int, rows: int, seed: int, scratch: str, verify: str) -> dict[str, float]:
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(dir=scratch)) if scratch else None
-        one = await stack.enter_async_context(store("receiving", None, path=directory, peers=[(LOOPBACK, port)]))
+        where = {"path": directory, "peers": [(LOOPBACK, port)], "verify": verify}
+        one = await stack.enter_async_context(store("receiving", None, **where))
         began = time.process_time()
         await until(lambda: _DONE in one, "the last write is here", pause_s=0.02)
         cpu_s = time.process_time() - began

@@ -114,6 +114,24 @@ def writing(crew: Crew) -> Iterator[Figure]:
     )
 
 
+def signing(crew: Crew) -> Iterator[Figure]:
+    """What it costs the writer that every row proves who wrote it, with a peer that checks all of them."""
+    events = crew.scale.events // 8
+    detail: dict[str, object] = {
+        "baseline": "the same writes, not signed, at a store without peers and without a network",
+        "measure": "CPU of the writer's process until its peer said it has the last write",
+        "events": events,
+    }
+    for batch in (1, load.BATCH):
+        found = crew.rounds(("plain", "signed"), load.written, events=events, batch=batch)
+        yield Figure(
+            name=f"signed_{batch}_vs_plain_cpu",
+            unit="ratio",
+            samples=paired(column(found["signed"], "cpu_s"), column(found["plain"], "cpu_s")),
+            detail=detail | _cpu(f"batch_{batch}", found, events),
+        )
+
+
 def flushing(crew: Crew) -> Iterator[Figure]:
     """How long a writer waits until another machine's log has it."""
     work = {"count": crew.scale.flushes, "scratch": crew.scratch}
@@ -160,11 +178,11 @@ def _company(crew: Crew, stores: int, work: Mapping[str, float]) -> dict[str, ob
 
 
 def _cpu(name: str, found: Mapping[str, list[Mapping[str, float]]], events: int) -> dict[str, float]:
-    """Microseconds an event."""
-    linked = found["linked"]
+    """Microseconds an event, of a plain store and of one that has a peer."""
+    ((contender, linked),) = ((who, found[who]) for who in found if who != "plain")
     return {
         f"{name}_plain_us": 1e6 * median(found["plain"], "cpu_s") / events,
-        f"{name}_linked_us": 1e6 * median(linked, "cpu_s") / events,
+        f"{name}_{contender}_us": 1e6 * median(linked, "cpu_s") / events,
         f"{name}_receiver_us": 1e6 * median(linked, "receiver_cpu_s") / events,
         f"{name}_events_per_s": events / median(linked, "wall_s"),
     }

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from propagul.crdt import Batch, Payload, Replica, Sibling, Stamp, VersionVector
-    from propagul.link import Identity, NodeId
-    from propagul.store._batch_proof import Link
+    from propagul.link import Identity
+    from propagul.store._batch_proof import Link, Proof
 
 ALL: Final = ("",)
 """How all keys begin."""
@@ -125,8 +125,8 @@ class VerifiedRows(SealedRows):
             return block
         return _block((key, row) for key, row in kept if row.siblings)
 
-    def author_of(self, key: str, sibling: Sibling) -> NodeId | None:
-        """Who wrote this there; None if that is not proven, or not that member's to write."""
+    def proof_of(self, key: str, sibling: Sibling) -> Proof | None:
+        """What proves a value; None if nothing does, or it is not that author's to write."""
         proof = _batch_proof.read(sibling.payload)
         if proof is None or (sibling.kind == GONE) != isinstance(proof.value, Absent):
             return None
@@ -139,7 +139,7 @@ class VerifiedRows(SealedRows):
         if not self._chains.fits(sibling.dot.origin, proof.before, link):
             self._traffic.equivocations += 1
             _log.warning("store.two_histories namespace=%r member=%s", self._space, author)
-        return author
+        return proof
 
     def _complain(self, key: str) -> None:
         _log.warning("store.not_proven namespace=%r key=%r refused=%d", self._space, key[:80], self._refused)
@@ -165,13 +165,14 @@ class _Check:
     def row(self, key: str, row: Row) -> Row:
         """What of a row may stand here, with a context that its values prove; the row itself if that is all of it."""
         few = row.siblings if len(row.siblings) <= SIBLINGS_ADMITTED else ()
-        good = tuple([s for s in few if self._rows.author_of(key, s) is not None])
+        proofs = [(sibling, self._rows.proof_of(key, sibling)) for sibling in few]
+        good = [_Word(sibling, proof.seen) for sibling, proof in proofs if proof is not None]
         if not good or len(good) < len(row.siblings):
             self._rows.note_refused(key, wholly=not good)
             self._forged += sum(_batch_proof.read(s.payload) is not None for s in row.siblings) - len(good)
             if self._forged > FORGED_MAX:
                 raise PeerProtocolError("a block full of values that their authors have not signed")
-        proven = _row_of([_Word(s, _seen_in(s.payload)) for s in good])
+        proven = _row_of(good)
         return row if proven == row else proven
 
 
