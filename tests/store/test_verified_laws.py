@@ -1,246 +1,80 @@
-"""Laws of verified rows: what a row holds is a function of signed words, and honest members agree whatever others do.
-
-The oracle (`expected`) knows signed words as it made them, and no code of the join: it asks of every word whether some
-other one leads to it by what each says it has seen.
-"""
+"""Laws of verified rows: each is a function of signed words, and honest members agree whatever others do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import pytest
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.planted import Mutant, run_mutant, unharmed
+from tests.store.verified_simulator import play, play_honestly
 
-from propagul.crdt import ABSENT, REGISTER, Block, Dot, Floor, Join, Op, Origin, Packed, Stamp, VersionVector
-from propagul.crdt.row import Row, Sibling
-from propagul.errors import PeerProtocolError
-from propagul.link import Identity
-from propagul.store import _batch_proof
-from tests.store.owners import NOW_NS, Wall, hand, tell
-from tests.store.verified import Author, raw, verified_member
+SIMULATOR = "tests.store.verified_simulator"
+SCHEDULES = 40
+TIMEOUT_S = 60.0
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from propagul.crdt.payload import Found
-
-
-HONEST = [Identity.from_seed(bytes([n]) * 32) for n in range(3)]
-LIAR = Identity.from_seed(b"l" * 32)
-KEYS = ["a", "b", "c"]
-NOW = NOW_NS >> 10
-
-
-class Word(NamedTuple):
-    """A signed word as the oracle knows it."""
-
-    sibling: Sibling
-    seen: Mapping[Origin, Stamp]
-
-    def leads_to(self, other: Word) -> bool:
-        (stamp, origin), (mine, by) = other.sibling.dot, self.sibling.dot
-        return self.seen.get(origin, 0) >= stamp or (by == origin and mine > stamp)
-
-
-def expected(words: list[Word]) -> set[Sibling]:
-    """What a row of these words holds."""
-    greatest: dict[Dot, Word] = {}
-    for word in words:
-        held = greatest.get(word.sibling.dot)
-        if held is None or as_bytes(held) < as_bytes(word):
-            greatest[word.sibling.dot] = word
-    rest = list(greatest.values())
-    leads = {(a, b) for a in range(len(rest)) for b in range(len(rest)) if a != b and rest[a].leads_to(rest[b])}
-    while further := {(a, d) for a, b in leads for c, d in leads if b == c} - leads:
-        leads |= further
-    gone = {b for a, b in leads if (b, a) not in leads}
-    return {word.sibling for number, word in enumerate(rest) if number not in gone}
-
-
-def as_bytes(word: Word) -> bytes:
-    assert type(word.sibling.payload) is Packed
-    return bytes(word.sibling.payload)
-
-
-class Room:
-    """Three honest members, and one that signs and sends what it likes."""
-
-    def __init__(self, data: st.DataObject) -> None:
-        self._data = data
-        self._walls = [Wall() for _ in HONEST]
-        self.spaces = [verified_member(who, wall=wall) for who, wall in zip(HONEST, self._walls, strict=True)]
-        self.liars = [Author(LIAR), Author(LIAR), Author(LIAR)]
-        self.signed: dict[str, dict[tuple[Dot, object], Word]] = {key: {} for key in KEYS}
-        self.written = 0
-
-    def step(self) -> None:
-        """Something happens at one of them."""
-        self.written += 1
-        at = self._data.draw(st.integers(0, 2))
-        honest = (self._write, self._write, self._remove, self._transact, self._tell, self._tell, self._tell)
-        hostile = (self._lie, self._lie, self._equivocate, self._forge, self._withhold, self._claim, self._move_clock)
-        self._data.draw(st.sampled_from((*honest, *hostile)))(at)
-
-    def everybody_compares(self) -> None:
-        """Until nothing changes: everybody gives everybody all rows, as comparing does."""
-        for _ in range(10):
-            before = [raw(space) for space in self.spaces]
-            for receiver in self.spaces:
-                for sender in self.spaces:
-                    hand(receiver, Block([], list(raw(sender).items())))
-            if before == [raw(space) for space in self.spaces]:
-                return
-        raise AssertionError("ten comparisons of everybody with everybody did not end it")
-
-    def note(self, key: str, sibling: Sibling, seen: Mapping[Origin, Stamp]) -> Word:
-        word = Word(sibling, seen)
-        self.signed[key][sibling.dot, sibling.payload] = word
-        return word
-
-    def held(self) -> dict[str, list[Word]]:
-        """What honest members hold; fails if they hold what nobody has signed."""
-        found: dict[str, list[Word]] = {key: [] for key in KEYS}
-        for space in self.spaces:
-            for key, row in raw(space).items():
-                found[key] += [self.signed[key][sibling.dot, sibling.payload] for sibling in row.siblings]
-        return found
-
-    def _keys(self) -> str:
-        return self._data.draw(st.sampled_from(KEYS))
-
-    def _written(self, at: int, keys: list[str], before: dict[str, Row]) -> None:
-        for key in keys:
-            (sibling,) = raw(self.spaces[at])[key].siblings
-            seen = before.get(key, Row((), {})).context
-            self.note(key, sibling, {o: s for o, s in seen.items() if o != sibling.dot.origin})
-
-    def _write(self, at: int) -> None:
-        key, before = self._keys(), raw(self.spaces[at])
-        self.spaces[at].put(key, self.written)
-        self._written(at, [key], before)
-
-    def _remove(self, at: int) -> None:
-        key, before = self._keys(), raw(self.spaces[at])
-        if self.spaces[at].remove(key):
-            assert not self.spaces[at].row(key).siblings
-            self._written(at, [key], before)
-
-    def _transact(self, at: int) -> None:
-        before = raw(self.spaces[at])
-        self.spaces[at].write([lambda _: [Op(key, REGISTER, self.written) for key in KEYS]])
-        self._written(at, KEYS, before)
-
-    def _tell(self, at: int) -> None:
-        tell(self.spaces[at], self._data.draw(st.sampled_from(self.spaces)))
-
-    def _move_clock(self, at: int) -> None:
-        self._walls[at].now_ns += self._data.draw(st.sampled_from([-(10**12), 10**9, 4 * 10**12]))
-
-    def _known_dots(self) -> list[Dot]:
-        return [dot for words in self.signed.values() for dot, _ in words]
-
-    def _lie(self, at: int) -> None:
-        """A word whose author claims to have seen anything."""
-        key, author = self._keys(), self._data.draw(st.sampled_from(self.liars))
-        claims: dict[Origin, Stamp] = {}
-        others = [*self._known_dots(), *(Dot(Stamp(NOW + self.written), liar.origin) for liar in self.liars)]
-        for stamp, origin in self._data.draw(st.lists(st.sampled_from(others), max_size=3)):
-            if origin != author.origin:
-                claimed = Stamp(max(1, stamp + self._data.draw(st.sampled_from([-1, 0, 10**6]))))
-                claims[origin] = max(claimed, claims.get(origin, claimed))
-        value: Found = ABSENT if self._data.draw(st.booleans()) else self.written
-        when = NOW + self._data.draw(st.integers(0, 2 * self.written))
-        word = self.note(key, author.word(key, value, when, claims), claims)
-        hand(self.spaces[at], block_of(key, word))
-
-    def _equivocate(self, at: int) -> None:
-        """Two payloads of one dot, each to somebody else."""
-        key, author = self._keys(), self._data.draw(st.sampled_from(self.liars))
-        for receiver, value in ((at, "one"), ((at + 1) % 3, "other")):
-            word = self.note(key, author.word(key, value, NOW + self.written), {})
-            hand(self.spaces[receiver], block_of(key, word), [(author.origin, word.sibling.dot.stamp)])
-
-    def _forge(self, at: int) -> None:
-        """A word of somebody else's under another key or dot, with another value, or with a context that is made up."""
-        words = [(key, word) for key, held in self.signed.items() for word in held.values()]
-        if not words:
-            return
-        key, (sibling, seen) = self._data.draw(st.sampled_from(words))
-        (stamp, origin), kind, payload = sibling
-        match self._data.draw(st.sampled_from(["key", "stamp", "origin", "kind", "value", "context", "none"])):
-            case "key":
-                key = KEYS[(KEYS.index(key) + 1) % 3]
-            case "stamp":
-                stamp = Stamp(stamp + 1)
-            case "origin":
-                origin = self.liars[0].origin if origin != self.liars[0].origin else self.spaces[0].origin
-            case "kind":
-                kind = 3
-            case "value":
-                payload = "forged"
-            case "context":
-                seen = {**seen, self.spaces[at].origin: Stamp(NOW + 10**9)}
-            case "none":
-                hand(self.spaces[at], Block([], [(key, Row((), {self.spaces[at].origin: Stamp(NOW + 10**9)}))]))
-                return
-        hand(self.spaces[at], block_of(key, Word(Sibling(Dot(stamp, origin), kind, payload), seen)))
-
-    def _withhold(self, at: int) -> None:
-        """Somebody says that everything known is applied here, and sends nothing."""
-        hand(self.spaces[at], Block([], []), [(origin, stamp) for stamp, origin in self._known_dots()])
-
-    def _claim(self, at: int) -> None:
-        """Somebody says that everything was removed."""
-        vector = VersionVector([(origin, stamp) for stamp, origin in self._known_dots()])
-        try:
-            hand(self.spaces[at], Block([], []), join=Join(vector, Floor()))
-        except PeerProtocolError:
-            return
-        raise AssertionError("a snapshot join was taken")
+MUTANTS = [
+    Mutant("a word counts whoever signed it", "store/_batch_proof.py",
+           "(maxsize=4096)(verify)", "(maxsize=4096)(lambda *_: True)", 3),
+    Mutant("anybody writes with anybody's origin", "store/_batch_proof.py",
+           "origin_of(proof.author, proof.salt) != origin or", "", 0),
+    Mutant("a word counts under any key", "store/_batch_proof.py", "pack([key, kind])", "pack([kind])", 27),
+    Mutant("a word counts as any kind", "store/_batch_proof.py", "pack([key, kind])", "pack([key])", 8),
+    Mutant("what was seen is not signed", "store/_batch_proof.py",
+           "pack([key, kind]) + _body(seen, value)", "pack([key, kind]) + _body({}, value)", 3),
+    Mutant("a batch counts at any time", "store/_batch_proof.py",
+           "pack([room, space, stamp, origin,", "pack([room, space, origin,", 9),
+    Mutant("a context is believed", "store/_verified.py",
+           "return row if proven == row else proven",
+           "return row if len(good) == len(row.siblings) else proven", 3),
+    Mutant("a removal that nobody signed is believed", "store/_verified.py",
+           "return _block((key, row) for key, row in kept if row.siblings)",
+           "return _block((key, row if row.siblings else dict(came)[key]) for key, row in kept)", 0),
+    Mutant("what a vector covers is not taken", "store/_verified.py",
+           "    for word in _words(theirs):",
+           "    for word in [word for word in _words(theirs) if not _.covers(word.sibling.dot)]:", 2),
+    Mutant("of words that have seen each other none stays", "store/_verified.py",
+           "if over[n] <= reached[n] | {n}", "if not over[n]", 0),
+    Mutant("a word goes only by one that has seen it itself", "store/_verified.py",
+           "reached = [_reached(n, below) for n in range(len(words))]", "reached = below", 36),
+    Mutant("of two payloads of a dot the first stays", "store/_verified.py",
+           "if held is None or _in_memory(held.sibling.payload) < _in_memory(word.sibling.payload):",
+           "if held is None:", 2),
+    Mutant("a removal does not say what it has seen", "store/_verified.py",
+           "Leaf(op.key, GONE, seen, ABSENT)", "Leaf(op.key, GONE, {}, ABSENT)", 0),
+    Mutant("a word tells only of what it superseded itself", "store/_verified.py",
+           "for o, s in row.context.items() if o != origin}",
+           "for s, o in (sibling.dot for sibling in row.siblings) if o != origin}", 5),
+    Mutant("what several words have seen is forgotten", "store/_verified.py",
+           "[_Word(sibling, _seen_in(sibling.payload)) for sibling in row.siblings]",
+           "[_Word(sibling, {}) for sibling in row.siblings]", 0),
+    Mutant("a later word of one origin stands beside the earlier one", "store/_verified.py",
+           " or (mine.origin == origin and mine.stamp > stamp)", "", 4),
+    Mutant("as many words are the same words", "store/_verified.py",
+           "joined.siblings == ours.siblings", "len(joined.siblings) == len(ours.siblings)", 1),
+    Mutant("a snapshot join is taken", "store/_streams.py",
+           "if join is not None and self._space.sealed is not None and self._space.sealed.is_whole:", "if False:", 0),
+    Mutant("rows that nobody watches are joined as any others", "crdt/merge.py",
+           'apart is not None and "" in apart.prefixes', "False", 43),
+]  # fmt: skip
 
 
-def block_of(key: str, word: Word) -> Block:
-    (dot, _, _), seen = word
-    return Block([], [(key, Row((word.sibling,), {**seen, dot.origin: dot.stamp}))])
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.data())
-def test_honest_members_agree_on_what_the_signed_words_say(data: st.DataObject) -> None:
+def test_honest_members_agree_on_what_the_signed_words_say() -> None:
     """Whatever was written, removed and told in which order, and whatever a hostile member signed and sent."""
-    room = Room(data)
-    for _ in range(data.draw(st.integers(5, 30))):
-        room.step()
-    before = room.held()
-    room.everybody_compares()
-    after = [raw(space) for space in room.spaces]
-    assert after[1:] == after[:-1]
-    for key in KEYS:
-        row = after[0].get(key, Row((), {}))
-        assert expected([room.signed[key][s.dot, s.payload] for s in row.siblings]) == set(row.siblings), "no more goes"
-        assert {sibling.dot for sibling in row.siblings} <= {word.sibling.dot for word in before[key]}
-        assert bool(row.siblings) == bool(before[key]), "a row never loses all of its words"
-        for sibling in row.siblings:
-            proof = _batch_proof.read(sibling.payload)
-            assert proof is not None
-            assert proof.seen == room.signed[key][sibling.dot, sibling.payload].seen
+    for seed in range(150):
+        play(seed)
 
 
-@settings(max_examples=100, deadline=None)
-@given(data=st.data())
-def test_where_nobody_lies_the_row_is_what_no_word_had_seen(data: st.DataObject) -> None:
+def test_where_nobody_lies_a_row_is_what_no_word_had_seen() -> None:
     """Of all words ever signed, not only of those that are held; and rows are told by vectors alone."""
-    room = Room(data)
-    for _ in range(data.draw(st.integers(5, 30))):
-        room.written += 1
-        at = data.draw(st.integers(0, 2))
-        data.draw(st.sampled_from((room._write, room._write, room._remove, room._transact, room._tell, room._forge)))(
-            at
-        )
-    for receiver in room.spaces * 3:
-        for sender in room.spaces:
-            tell(receiver, sender)
-    after = [raw(space) for space in room.spaces]
-    assert after[1:] == after[:-1]
-    for key, words in room.signed.items():
-        assert set(after[0].get(key, Row((), {})).siblings) == expected(list(words.values()))
+    for seed in range(100):
+        play_honestly(seed)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
+def test_the_simulator_kills(mutant: Mutant) -> None:
+    last_line = run_mutant(mutant, SIMULATOR, mutant.seed, SCHEDULES, TIMEOUT_S)
+    assert last_line, f"survived {SCHEDULES} schedules from seed {mutant.seed} on"
+    assert last_line.startswith("replay: "), f"died of something else: {last_line}"
+
+
+def test_the_library_as_it_is_survives_the_same_procedure() -> None:
+    assert not run_mutant(unharmed("store/_verified.py", "is_whole = True"), SIMULATOR, 0, 3, TIMEOUT_S)

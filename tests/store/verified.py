@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from propagul.crdt import ABSENT, GONE, REGISTER, Dot, Replica, Sibling, Stamp
 from propagul.link.identity import public_bytes
-from propagul.store._batch_proof import FIRST, Leaf, Link, Place, fresh_salt, origin_of, prove
+from propagul.store import _batch_proof
+from propagul.store._batch_proof import FIRST, Leaf, Link, Place, origin_of, prove
 from propagul.store._namespace import Namespace
 from propagul.store._verified import VerifiedRows
 from tests.store.owners import ROOM, SPACE, Wall
@@ -42,7 +43,7 @@ class Author:
 
     def __init__(self, identity: Identity, room: str = ROOM, space: str = SPACE) -> None:
         self._room, self._space = room, space
-        self.identity, self.salt = identity, fresh_salt()
+        self.identity, self.salt = identity, _batch_proof.fresh_salt()
         self.origin = origin_of(public_bytes(identity.node), self.salt)
 
     def word(
