@@ -144,7 +144,7 @@ def test_a_closed_door_lets_nobody_in_and_its_port_is_free_again() -> None:
 class WithoutReaders(asyncio.SelectorEventLoop):
     """A loop that does not tell when a socket can be read, like the one of Windows."""
 
-    def add_reader(self, *_: object) -> None:  # type: ignore[override]
+    def add_reader(self, *_: object) -> None:
         raise NotImplementedError
 
 
