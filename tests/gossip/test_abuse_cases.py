@@ -190,7 +190,6 @@ def test_case_06_of_two_nodes_with_one_identity_who_dials_names_the_other_and_no
     run(scenario)
 
 
-@pytest.mark.xfail(strict=True, reason="the end that is dialled by its twin does not say so: refusals() is empty there")
 def test_case_06_the_node_that_is_dialled_by_its_twin_names_it_too() -> None:
     async def scenario() -> None:
         one, two = twins()
