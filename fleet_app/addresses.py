@@ -1,9 +1,9 @@
 """Where this machine can be reached, and how a person can reach it.
 
-A node that listens everywhere tells the others which addresses those are. Bridges of container and VM runtimes are
-left out: every box has the same ones, so an address there leads a peer to itself. Addresses of a VPN such as Tailscale
-or WireGuard are told to members, after those of the LAN, and never called out on the LAN. Only `interfaces` and
-`free_port_near` touch the system; the rest are functions of their arguments.
+A node that listens everywhere tells the others which addresses those are; which of them are of no use to others,
+`propagul._interfaces` knows. Addresses of a VPN such as Tailscale or WireGuard are told to members, after those of the
+LAN, and never called out on the LAN. Only `interfaces` and `free_port_near` touch the system; the rest are functions of
+their arguments.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import os
 import re
 import socket
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import psutil
 
 from fleet_app.errors import ConfigError
+from propagul._interfaces import Interface, bridge_ports, is_vpn, usable
 from propagul.link.base import Address
 
 if TYPE_CHECKING:
@@ -27,34 +27,6 @@ if TYPE_CHECKING:
 
 # The hosts that mean every address, and the IP versions a listener there takes; recognised here, bound elsewhere.
 _VERSIONS = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104
-
-# What runtimes of containers and virtual machines call their ends. `br-` alone would hide `br-lan`, which carries the
-# LAN on many routers; Docker's have 12 hexadecimal digits. A Hyper-V switch that the user made may carry the LAN, too.
-_VIRTUAL = re.compile(
-    r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}|nerdctl\d+|waydroid\d+|bridge1\d\d|vmenet\d+"
-    r"|(veth|virbr|vnet|lxc|lxdbr|incusbr|cni|cali|cilium|flannel|podman|kube-|vmnet|vboxnet).*"
-    r"|vEthernet \((WSL.*|Default Switch|nat|DockerNAT|HNS Internal NIC|Container NIC.*)\)"
-    r"|(VMware Network Adapter VMnet|VirtualBox Host-Only|Loopback Pseudo-Interface).*"
-)
-_VPN = re.compile(r"(tailscale|wg|wireguard|utun|tun|zt|zerotier|nebula).*", re.IGNORECASE)
-_OF_MACHINES = re.compile(r"(veth|vnet|tap|lxc|vmenet).*")
-_OVERLAYS = tuple(map(ipaddress.ip_network, ("100.64.0.0/10", "fd7a:115c:a1e0::/48")))  # Tailscale's, on any interface
-_SYSTEM_NAMES = Path("/sys/class/net")
-
-
-class Interface(NamedTuple):
-    """A network interface that is up.
-
-    Attributes:
-        name: What the system calls it.
-        addresses: Its IP addresses as text, IPv6 without zone.
-        ports: If it is a bridge and the system tells, which interfaces hang on it.
-    """
-
-    name: str
-    addresses: tuple[str, ...]
-    ports: tuple[str, ...] | None = None
-
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
@@ -113,18 +85,10 @@ def interfaces() -> list[Interface]:
     up = {name for name, stats in psutil.net_if_stats().items() if stats.isup}
     families = (socket.AF_INET, socket.AF_INET6)
     return [
-        Interface(name, tuple(a.address.partition("%")[0] for a in found if a.family in families), _bridge_ports(name))
+        Interface(name, tuple(a.address.partition("%")[0] for a in found if a.family in families), bridge_ports(name))
         for name, found in psutil.net_if_addrs().items()
         if name in up
     ]
-
-
-def _bridge_ports(name: str) -> tuple[str, ...] | None:
-    """Which interfaces hang on a bridge of Linux; None where there is none or the system does not tell."""
-    try:
-        return tuple(sorted(port.name for port in (_SYSTEM_NAMES / name / "brif").iterdir()))
-    except OSError:
-        return None
 
 
 def advertised(listen: Address, among: Iterable[Interface] | None = None) -> tuple[Address, ...]:
@@ -152,38 +116,14 @@ def on_lan(listen: Address, among: Iterable[Interface] | None = None) -> tuple[A
     if listen.host in _VERSIONS:
         hosts = _hosts(nics, listen, vpn=False)
     else:
-        hosts = [ip for nic in nics for ip in _usable(nic) if ip == listen.host and not is_vpn(nic, ip)]
+        hosts = [ip for nic in nics for ip in usable(nic) if ip == listen.host and not is_vpn(nic, ip)]
     return tuple(Address(host, listen.port) for host in dict.fromkeys(hosts))
-
-
-def is_vpn(nic: Interface, host: str) -> bool:
-    """Whether an IP address of an interface belongs to an overlay that only its members reach."""
-    return bool(_VPN.fullmatch(nic.name)) or any(ipaddress.ip_address(host) in overlay for overlay in _OVERLAYS)
-
-
-def is_virtual(nic: Interface) -> bool:
-    """Whether an interface leads to this machine's own containers or virtual machines only.
-
-    By its name, or because it is a bridge on which nothing hangs but ends of those.
-    """
-    only_machines = nic.ports is not None and all(map(_OF_MACHINES.fullmatch, nic.ports))
-    return only_machines or bool(_VIRTUAL.fullmatch(nic.name))
 
 
 def _hosts(nics: Iterable[Interface], listen: Address, *, vpn: bool) -> list[str]:
     """Usable addresses that a listener on every address takes, IPv4 first."""
-    found = [host for nic in nics for host in _usable(nic) if is_vpn(nic, host) == vpn]
+    found = [host for nic in nics for host in usable(nic) if is_vpn(nic, host) == vpn]
     return [host for version in _VERSIONS[listen.host] for host in found if _is_ip(host, version)]
-
-
-def _usable(nic: Interface) -> list[str]:
-    """Addresses of one interface that another machine could dial."""
-    if is_virtual(nic):
-        return []
-    parsed = (ipaddress.ip_address(text) for text in nic.addresses)
-    return [
-        str(ip) for ip in parsed if not (ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified)
-    ]
 
 
 def has_display(environ: Mapping[str, str] | None = None, platform: str = sys.platform) -> bool:

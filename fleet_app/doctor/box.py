@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fleet_app.addresses import Interface, interfaces, is_loopback, parse_address
+from fleet_app.addresses import interfaces, is_loopback, parse_address
 from fleet_app.admin import AdminClient, NodeFile, running_node
 from fleet_app.doctor.tools import firewall_findings
 from fleet_app.errors import ConfigError, FleetError
@@ -22,6 +22,7 @@ from fleet_app.presence import NodePresence  # noqa: TC001 - pydantic resolves t
 if TYPE_CHECKING:
     from fleet_app.config import Settings
     from fleet_app.doctor.findings import Finding
+    from propagul._interfaces import Interface
     from propagul.link import Address, Credentials
 
 _ADDRESSES_MAX = 16

@@ -102,6 +102,9 @@ class Source(Protocol):
     def covers(self, entries: Iterable[Entry]) -> bool:
         """Whether everything in `entries` is applied here."""
 
+    def origins(self) -> int:
+        """Of how many origins something is applied here."""
+
     def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> Outgoing:
         """Freeze what a peer lacks; see `Replica.cut`. `held` is the position of a stream of ours that broke off."""
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Entry, Floor, Origin, Stamp
     from propagul.gossip.events import Outgoing, Source
+    from propagul.gossip.quota import Quota
     from propagul.gossip.stage import Held
     from propagul.gossip.stream import Located
     from propagul.gossip.turns import Turn
@@ -59,6 +60,7 @@ class Exchange:
         number: Its number in our messages.
         source: Its rows.
         turn: Its place among those who are sent long streams.
+        quota: How many origins the peer may bring.
         held: What is here of a stream of the peer's that broke off.
 
     Attributes:
@@ -74,16 +76,18 @@ class Exchange:
 
     __slots__ = (
         "_announced", "_hello_vector", "_hint_at", "_holds", "_implied", "_intake", "_is_out", "_number", "_place",
-        "_pushed", "_same", "_source", "_taken", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted",
+        "_pushed", "_quota", "_same", "_source", "_taken", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted",
         "_unsure", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at", "space", "tell_at",
         "theirs",
     )  # fmt: skip
 
-    def __init__(self, space: str, number: int, source: Source, turn: Turn, held: Held | None = None) -> None:
+    def __init__(
+        self, space: str, number: int, source: Source, turn: Turn, quota: Quota, *, held: Held | None = None
+    ) -> None:
         self.space = space
         self._number = number
         self._source = source
-        self._turn = turn
+        self._turn, self._quota = turn, quota
         self._intake = Intake(source, held)
         self._holds, self._theirs_held = held.position if held else b"", b""
         self.theirs = VersionVector()
@@ -142,7 +146,12 @@ class Exchange:
         self.owes_digest = True
 
     def peer_told(self, digest: Digest) -> bool:
-        """Take in a digest: what they have and acknowledge; they may want rows. Return whether we want some."""
+        """Take in a digest: what they have and acknowledge; they may want rows. Return whether we want some.
+
+        Raises:
+            PeerProtocolError: It acknowledges what was never sent, or tells of more origins than a peer may bring.
+        """
+        self._quota.tell(digest.entries, self._unadopted, self._turn.now)
         if digest.same and self._hello_vector is not None:
             self.theirs = self._hello_vector
         self.theirs.join(digest.entries)
@@ -157,6 +166,7 @@ class Exchange:
         self.owes_delta = self.owes_delta or not digest.only_these  # a push asks for nothing
         if self.caught_up:
             self._unadopted.clear()  # or what comes by other links would pile up here
+            self._quota.caught_up()
         return not digest.rows_follow and self.lags
 
     def peer_sent(self, delta: Delta | Push) -> bool:
@@ -249,7 +259,9 @@ class Exchange:
         self._intake.begin_push({dot.origin: dot.stamp}, push.whole_block(dot))
 
     def _apply(self, stage: Stage) -> bool:
+        self._quota.admit(stage.adopt, self._turn.now, is_push=stage.is_push)
         news = stage.apply()
+        self._quota.adopted()
         self._intake.stage = None
         self._unacked = True
         for origin, stamp in stage.adopt.items():

@@ -39,6 +39,7 @@ from propagul.gossip.lanes import Lane, Lanes
 from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Pulse, Push, decode, encode
 from propagul.gossip.overlay import Overlay
 from propagul.gossip.peer import Peer
+from propagul.gossip.quota import Quotas
 from propagul.gossip.stage import HeldStreams
 from propagul.gossip.turns import Turn, Turns
 from propagul.link.local import is_local
@@ -99,7 +100,7 @@ class GossipNode:
         self._lanes = Lanes(jitter)
         self._lanes_at = NEVER
         self._asked_at: dict[str, float] = {}
-        self._turns, self._held = Turns(), HeldStreams()
+        self._turns, self._held, self._quotas = Turns(), HeldStreams(), Quotas()
         self.recovering = True
         self._sparse = False
 
@@ -223,11 +224,10 @@ class GossipNode:
             return [Drop(event.link, "already linked")]
         if twin is not None:
             self._forget(twin, now)
-        spaces = enumerate(self._spaces.items())
-        exchanges = {
-            name: Exchange(name, number, source, Turn(self._turns, event.link), self._held.take(name, event.peer))
-            for number, (name, source) in spaces
-        }
+        exchanges: dict[str, Exchange] = {}
+        for number, (name, source) in enumerate(self._spaces.items()):
+            turn, quota = Turn(self._turns, event.link), self._quotas.of(event.peer, name, source)
+            exchanges[name] = Exchange(name, number, source, turn, quota, held=self._held.take(name, event.peer))
         pulse_at = now + self._spread(self._config.pulse_interval_s)
         self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, now, pulse_at)
         self._lanes_at = min(self._lanes_at, now)

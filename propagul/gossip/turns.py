@@ -84,6 +84,11 @@ class Turn:
         """Whether it stands in the line and may not begin."""
         return self.began is None and self._turns._holds(self)  # noqa: SLF001 - one class in two halves
 
+    @property
+    def now(self) -> float:
+        """The time by the caller's clock."""
+        return self._turns.now
+
     def take(self) -> bool:
         """Stand in the line, and begin if that is possible at once; `Turns.called` says when it is, if not."""
         self._turns._admit(self)  # noqa: SLF001 - one class in two halves

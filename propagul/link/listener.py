@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from propagul.errors import LinkError, PropagulError
 from propagul.link.base import Address, Purpose
+from propagul.link.door import Door, sockets_at
 from propagul.link.reception import welcome
 from propagul.link.refusals import TOO_MANY, Doorstep, Visitor
-from propagul.link.stream import FrameStream
+from propagul.link.stream import FrameStream, address_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Mapping
 
     from propagul.link.base import Link
@@ -41,7 +43,7 @@ class TcpListener:
         self._closed, self._emptied = asyncio.Event(), asyncio.Event()
         self._emptied.set()
         self._group = asyncio.TaskGroup()
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._address = Address("", 0)
 
@@ -56,56 +58,65 @@ class TcpListener:
         Raises:
             LinkError: The port is taken or the address is not this machine's.
         """
-        loop = asyncio.get_running_loop()
-        started = asyncio.Event()
-        self._supervisor = loop.create_task(self._own_tasks(started), name=f"propagul listener {address}")
-        await started.wait()
         try:
-            self._server = await loop.create_server(lambda: FrameStream(self._enter), address.host, address.port)
-        except OSError as error:
-            self._closed.set()
+            listening = await sockets_at(address)
+        except (OSError, UnicodeError) as error:  # a name too long for DNS is a UnicodeError
             raise LinkError(_listen_sentence(address, error)) from error
-        bound = self._server.sockets[0].getsockname()
+        bound = listening[0].getsockname()
         self._address = Address(str(bound[0]), int(bound[1]))
+        self._door = Door(listening, self._enter)
+        started = asyncio.Event()
+        own_tasks = self._own_tasks(self._door, started)
+        self._supervisor = asyncio.get_running_loop().create_task(own_tasks, name=f"propagul listener {address}")
+        try:
+            await started.wait()
+        except BaseException:  # cancelled: nobody else would close it; it is raised again
+            self._door.close()
+            self._closed.set()
+            raise
 
     async def aclose(self) -> None:
         """Stop listening and abort connections that have no link yet; open links stay. Idempotent."""
         self._closed.set()
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
         for visitor in tuple(self._mine):
             visitor.connection.evicted = True
             visitor.connection.abort()
         await self._emptied.wait()
 
-    async def _own_tasks(self, started: asyncio.Event) -> None:
+    async def _own_tasks(self, door: Door, started: asyncio.Event) -> None:
         """Hold the group that every connection's task belongs to, until it is closed and the last link is."""
         async with self._group:
-            started.set()
             try:
+                door.open()
+                started.set()
                 await self._closed.wait()
-            finally:
-                self._closed.set()  # also when the loop ends before anybody closed us: no task can be made any more
+            finally:  # also when the loop ends before anybody closed us: no task can be made any more
+                self._closed.set()
+                door.close()
 
-    def _enter(self, stream: FrameStream) -> None:
+    def _enter(self, connection: socket.socket, place: object) -> None:
         """Give a fresh connection a place on the doorstep and a task, or turn it away."""
-        if self._closed.is_set():
-            stream.abort()
-            return
-        now = asyncio.get_running_loop().time()
-        visitor, evicted = self._doorstep.enter(stream, stream.remote.host, now)
+        stream = FrameStream(address_of(place))
+        visitor, evicted = self._doorstep.enter(stream, stream.remote.host, asyncio.get_running_loop().time())
         if evicted is not None:
             self._terms.count(TOO_MANY, evicted.connection.remote.host)
             evicted.connection.evicted = True
             evicted.connection.abort()
-        if evicted is not visitor:
-            self._mine.add(visitor)
-            self._emptied.clear()
-            self._group.create_task(self._serve(visitor), name="propagul link")
+        if evicted is visitor:
+            connection.close()
+            return
+        self._mine.add(visitor)
+        self._emptied.clear()
+        task = self._group.create_task(self._serve(visitor, connection), name="propagul link")
+        task.add_done_callback(lambda _: self._over(visitor, connection))
 
-    async def _serve(self, visitor: Visitor[FrameStream]) -> None:
+    async def _serve(self, visitor: Visitor[FrameStream], connection: socket.socket) -> None:
+        link = None
         try:
-            link = await welcome(self._terms, visitor.connection, self._accept)
+            if await _taken_over(connection, visitor.connection):
+                link = await welcome(self._terms, visitor.connection, self._accept)
         finally:
             self._leave(visitor)
         if link is None:
@@ -124,6 +135,12 @@ class TcpListener:
         finally:
             await link.aclose()
 
+    def _over(self, visitor: Visitor[FrameStream], connection: socket.socket) -> None:
+        """A connection's task has ended, perhaps without having begun: then the connection is still ours."""
+        if visitor in self._mine:
+            self._leave(visitor)
+            connection.close()
+
     def _leave(self, visitor: Visitor[FrameStream]) -> None:
         self._doorstep.leave(visitor)
         self._mine.discard(visitor)
@@ -131,7 +148,19 @@ class TcpListener:
             self._emptied.set()
 
 
-def _listen_sentence(address: Address, error: OSError) -> str:
+async def _taken_over(connection: socket.socket, stream: FrameStream) -> bool:
+    """Give a connection to its stream; whether it was not aborted, here or by the peer, meanwhile."""
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: stream, connection)
+    except OSError:  # macOS sets no option of a socket that was reset
+        connection.close()
+        return False
+    return not stream.lost
+
+
+def _listen_sentence(address: Address, error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return f"{address.host[:80]} is no name of a host"
     match error.errno:
         case errno.EADDRINUSE:
             return f"port {address.port} on {address.host} is taken by another program: choose another port"

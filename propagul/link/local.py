@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from propagul import _system
 from propagul.errors import ClosedError, IdentityError, LinkError, LocalProtocolError, PeerProtocolError, PropagulError
 from propagul.link.base import FIRST_FRAME_BYTES_MAX, FRAME_BYTES_MAX, Address, NodeId, Purpose
+from propagul.link.door import Door
 from propagul.link.framing import FrameDecoder, encode_frame
 from propagul.link.messages import PROTOCOL_VERSION, pack, unpack
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 _SHUTDOWN_S: Final = 2.0
-_PAUSE_S: Final = 1.0
 _READ_BYTES: Final = 64 * 1024
 _MAGIC, _OK = "propagul", "ok"
 
@@ -133,11 +133,7 @@ class LocalLink:
 
 
 class LocalListener:
-    """Implements `propagul.link.base.Listener`; made by `LocalTransport.listen`.
-
-    Accepts by itself: asyncio's server gives each connection a task of its own, and what that holds is nobody's if the
-    loop ends before it has run.
-    """
+    """Implements `propagul.link.base.Listener`; made by `LocalTransport.listen`."""
 
     def __init__(self, node: NodeId, path: Path, accept: Mapping[Purpose, Callable[[Link], Awaitable[None]]]) -> None:
         self.path = path
@@ -146,8 +142,7 @@ class LocalListener:
         self._half_open: set[LocalLink] = set()
         self._links: set[LocalLink] = set()
         self._group = asyncio.TaskGroup()
-        self._loop = asyncio.get_running_loop()
-        self._listening: socket.socket | None = None
+        self._door: Door | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
     @property
@@ -162,14 +157,13 @@ class LocalListener:
             LinkError: The system refused.
         """
         try:
-            self._listening = _system.private_socket(self.path)
+            door = self._door = Door([_system.private_socket(self.path)], self._enter)
         except OSError as error:
             raise LinkError(f"the socket {self.path} cannot be made: {error.strerror}") from error
         started = asyncio.Event()
-        self._supervisor = self._loop.create_task(self._own_tasks(started), name="propagul local links")
+        self._supervisor = asyncio.create_task(self._own_tasks(door, started), name="propagul local links")
         try:
             await started.wait()
-            self._await_knocks()
         except BaseException:
             await self.end()
             raise
@@ -189,39 +183,25 @@ class LocalListener:
         if self._supervisor is not None:
             await self._supervisor
 
-    async def _own_tasks(self, started: asyncio.Event) -> None:
+    async def _own_tasks(self, door: Door, started: asyncio.Event) -> None:
         """Hold the group that every link's task belongs to, until it is closed and the last link is."""
         async with self._group:
             try:
+                door.open()
                 started.set()
                 await self._closed.wait()
             finally:
                 self._stop_listening()
 
     def _stop_listening(self) -> None:
-        listening, self._listening = self._listening, None
-        if listening is not None:
-            self._loop.remove_reader(listening)
-            listening.close()
+        door, self._door = self._door, None
+        if door is not None:
+            door.close()
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
-    def _await_knocks(self) -> None:
-        if self._listening is not None:
-            self._loop.add_reader(self._listening, self._enter, self._listening)
-
-    def _enter(self, listening: socket.socket) -> None:
+    def _enter(self, connection: socket.socket, _: object) -> None:
         """Give a fresh connection a task, which it belongs to even if that never runs."""
-        try:
-            connection, _ = listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
-        except OSError as error:  # no descriptor is left: who knocks waits
-            _log.warning("link.not_accepted local error=%s", error.strerror)
-            self._loop.remove_reader(listening)
-            self._loop.call_later(_PAUSE_S, self._await_knocks)
-            return
-        connection.setblocking(False)
         task = self._group.create_task(self._serve(connection))
         task.add_done_callback(lambda _: connection.close())
 

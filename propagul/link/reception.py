@@ -46,17 +46,21 @@ class _TurnedAwayError(Exception):
     """One connection that becomes no link. An empty reason is not counted."""
 
 
+class _RefusedError(_TurnedAwayError):
+    """It was told why, which has to reach it."""
+
+
 async def welcome(terms: Terms, stream: FrameStream, purposes: Container[str]) -> TcpLink | None:
     """Turn a connection into a link for one of these purposes.
 
     None if it became none, which was counted, or if it was awaited and now belongs to who waited for it.
     """
-    link, awaited, reason = None, None, ""
+    link, awaited, reason, told = None, None, "", False
     try:
         async with asyncio.timeout(terms.timeout_s):
             link, awaited = await _handshake(terms, stream, purposes)
     except _TurnedAwayError as error:
-        reason = str(error)
+        reason, told = str(error), isinstance(error, _RefusedError)
     except TimeoutError:
         late = f"no handshake within {terms.timeout_s:g} s"
         reason = late if not stream.verdict.is_foreign else Cause.FOREIGN
@@ -67,10 +71,12 @@ async def welcome(terms: Terms, stream: FrameStream, purposes: Container[str]) -
     except Exception as error:  # noqa: BLE001 - supervisor: one stranger must not end the listener
         _log.error("link.welcome_failed error=%s", type(error).__name__)
     finally:
-        if link is None:
+        if link is None and not told:
             stream.abort()
     if reason and not stream.evicted:
         terms.count(reason, stream.remote.host)
+    if told:  # counted first: when the peer knows, so does whoever asks here, however slowly it leaves
+        await stream.aclose()
     if link is None or awaited is None:
         return link
     awaited.deliver(link)
@@ -123,8 +129,7 @@ async def _turn_away_excluded(terms: Terms, stream: FrameStream) -> None:
 
 async def _refuse(stream: FrameStream, refusal: bytes, reason: str) -> NoReturn:
     await stream.send(refusal)
-    await stream.aclose()
-    raise _TurnedAwayError(reason)
+    raise _RefusedError(reason)
 
 
 async def _first_frame(terms: Terms, stream: FrameStream) -> bytes:

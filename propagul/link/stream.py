@@ -19,7 +19,6 @@ from propagul.link.tls import SHUTDOWN_S, Cause, Verdict, cause_of, upgrade
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
 
 _READ_LOW_BYTES = FRAME_BYTES_MAX + HEADER_BYTES  # a frame that is not whole never keeps reading paused
 _READ_HIGH_BYTES = 2 * _READ_LOW_BYTES
@@ -33,16 +32,15 @@ class FrameStream(asyncio.Protocol):
     Attributes:
         evicted: Set by a listener that gave its place on the doorstep to another, or closes: the peer is not to blame.
         failure: What broke the connection, if not its orderly end. No exception, which would lead back to us.
-        remote: The other end's address, from when the connection was made.
+        remote: The other end's address; from when the connection was made, if it was not given.
         verdict: Whether we refused the peer's certificate.
     """
 
-    def __init__(self, on_open: Callable[[FrameStream], None] | None = None) -> None:
+    def __init__(self, remote: Address | None = None) -> None:
         self.failure: Cause | None = None
         self.evicted = False
-        self.remote = Address("", 0)
+        self.remote = remote or Address("", 0)
         self.verdict = Verdict()
-        self._on_open = on_open
         self._raw: asyncio.Transport | None = None
         self._tls: asyncio.Transport | None = None
         self._decoder = FrameDecoder(FIRST_FRAME_BYTES_MAX)
@@ -57,11 +55,12 @@ class FrameStream(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
         self._raw = transport
-        peer = transport.get_extra_info("peername") or ("", 0)
-        self.remote = Address(str(peer[0]).removeprefix("::ffff:"), int(peer[1]))
-        _tune(transport.get_extra_info("socket"))
-        if self._on_open is not None:
-            self._on_open(self)
+        if not self.remote.host:
+            self.remote = address_of(transport.get_extra_info("peername"))
+        if self._closing:
+            transport.abort()
+        else:
+            _tune(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         """Keep bytes for `receive`; pause when it does not keep up."""
@@ -197,11 +196,12 @@ class FrameStream(asyncio.Protocol):
             self.abort()
 
     def abort(self) -> None:
-        """Close at once. Idempotent."""
-        if not self._spent and self._raw is not None and not self._gone.is_set():
+        """Close at once, or as soon as the connection is made. Idempotent."""
+        if not self._spent and not self._gone.is_set():
             self._closing = True
             self._readable.set()
-            self._raw.abort()
+            if self._raw is not None:
+                self._raw.abort()
 
     @property
     def _transport(self) -> asyncio.Transport:
@@ -243,6 +243,15 @@ class FrameStream(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
+
+
+def address_of(place: object) -> Address:
+    """A socket's address as the loop tells it; an IPv4 one that came to an IPv6 socket is one of IPv4."""
+    match place:
+        case (host, int(port), *_):
+            return Address(str(host).removeprefix("::ffff:"), port)
+        case _:
+            return Address("", 0)
 
 
 def _tune(connection: socket.socket | None) -> None:

@@ -326,4 +326,10 @@ def _holder(path: Path) -> int | None:
 
 
 def _log_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".log", ".snap"))
+    """How long the files of a log are, whose process may remove some meanwhile."""
+    size = 0
+    for file in path.iterdir():
+        if file.suffix in (".log", ".snap"):
+            with contextlib.suppress(FileNotFoundError):
+                size += file.stat().st_size
+    return size

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
+from propagul._interfaces import dialable, interfaces
 from propagul.link import Address
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ ADDRESSES_MAX = 16
 def advertised(listening: Address, given: Sequence[tuple[str, int]] | None) -> tuple[Address, ...]:
     """What to advertise for a listener: what the user gave, else its host, else this machine's outgoing address.
 
-    A listener on `0.0.0.0` takes IPv4 only and one on `::` IPv6 only, so that is what is told of them.
+    Where no way leads out, the addresses of all interfaces that others could dial; loopback if there are none. A
+    listener on `0.0.0.0` takes IPv4 only and one on `::` IPv6 only, so that is what is told of them.
     """
     if given is not None:
         return tuple(Address(host, port or listening.port) for host, port in given)[:ADDRESSES_MAX]
@@ -28,8 +30,9 @@ def advertised(listening: Address, given: Sequence[tuple[str, int]] | None) -> t
         return (listening,)
     if not host.is_unspecified:
         return (listening,)
-    found = _outgoing(host.version) or ("127.0.0.1" if host.version == 4 else "::1")
-    return (Address(found, listening.port),)
+    outgoing, alone = _outgoing(host.version), "127.0.0.1" if host.version == 4 else "::1"
+    found = [outgoing] if outgoing else dialable(interfaces(), host.version)
+    return tuple(Address(one, listening.port) for one in (found or [alone])[:ADDRESSES_MAX])
 
 
 def _outgoing(version: int) -> str:

@@ -199,9 +199,10 @@ def _events_beside(path: Path) -> Iterator[tuple[Place, bytes]]:
     Raises:
         StoreError: Its writer compacted it meanwhile, or it was adopted: try again.
     """
-    number = max((int(snapshot.stem) for snapshot in path.glob("[0-9]" * 8 + ".snap")), default=None)
-    if number is not None:
-        yield from read_snapshot(snapshot_path(path, number))
-    yield from scan_directory(path, first=number or 1)
+    with refusals_of(f"{path} cannot be read beside its writer"):  # what was listed may be gone by the next call
+        number = max((int(snapshot.stem) for snapshot in path.glob("[0-9]" * 8 + ".snap")), default=None)
+        if number is not None:
+            yield from read_snapshot(snapshot_path(path, number))
+        yield from scan_directory(path, first=number or 1)
     if not path.is_dir():
         raise StoreError(f"{path} was adopted meanwhile")

@@ -7,7 +7,6 @@ import socket
 import pytest
 
 from fleet_app.addresses import (
-    Interface,
     advertised,
     free_port_near,
     has_display,
@@ -18,6 +17,7 @@ from fleet_app.addresses import (
     ssh_line,
 )
 from fleet_app.errors import ConfigError
+from propagul._interfaces import Interface
 from propagul.link.base import Address
 
 LOOPBACK = Interface("lo", ("127.0.0.1", "::1"))

@@ -42,7 +42,9 @@ from propagul.crdt.twins import KERNEL_VARIABLE
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
 from propagul.gossip import LinkKey, messages, stream
 from propagul.gossip.exchange import Exchange
+from propagul.gossip.quota import Quotas
 from propagul.gossip.turns import Turn, Turns
+from propagul.link import NodeId
 from propagul.log import fold
 from propagul.store._namespace import Namespace
 from tests.crdt import blocks as strategies
@@ -106,7 +108,7 @@ def take_events(event: bytes) -> object:
 def take_message(packed: bytes) -> object:
     """Rows that arrive over a link on which one push went before."""
     space = Namespace(SPACE, Replica(Origin(1)), threading.Lock(), None)
-    exchange = Exchange(SPACE, 0, space, Turn(Turns(), LinkKey(1)))
+    exchange = Exchange(SPACE, 0, space, Turn(Turns(), LinkKey(1)), Quotas().of(NodeId("n"), SPACE, space))
     exchange.peer_sent(PUSHES[0])
     message = messages.decode(packed)
     if isinstance(message, (messages.Delta, messages.Push)):

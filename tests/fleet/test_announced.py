@@ -99,3 +99,15 @@ def test_a_store_tells_of_no_address_that_only_the_same_cable_reaches(box: tuple
     assert json.loads(ours.run(sys.executable, "-c", STORES)) == [[LAN], ["::1"]]
     ours.run("ip", "-6", "addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
     assert json.loads(ours.run(sys.executable, "-c", STORES)) == [[LAN], ["fd00::1"]]
+
+
+def test_a_store_on_a_network_that_leads_nowhere_else_tells_of_all_that_others_could_dial(
+    box: tuple[Namespace, Namespace],
+) -> None:
+    ours, _ = box
+    ours.run("ip", "-6", "addr", "add", "fd00::1/64", "dev", "eth0", "nodad")
+    assert json.loads(ours.run(sys.executable, "-c", STORES)) == [[LAN, VPN], ["fd00::1"]]
+    ours.run("ip", "link", "set", "eth0", "down")
+    assert json.loads(ours.run(sys.executable, "-c", STORES)) == [[VPN], ["::1"]]
+    ours.run("ip", "link", "set", "tailscale0", "down")
+    assert json.loads(ours.run(sys.executable, "-c", STORES)) == [["127.0.0.1"], ["::1"]]

@@ -139,6 +139,9 @@ class SimSource:
     def covers(self, entries: Iterable[Entry]) -> bool:
         return self.space.covers(entries)
 
+    def origins(self) -> int:
+        return self.space.origins()
+
     def cut(self, *, after: int, known: VersionVector, told: int, held: bytes = b"") -> Outgoing:
         self.last_cut_known = set(self.known)
         return self.space.cut(after=after, known=known, told=told, held=held)

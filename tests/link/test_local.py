@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import os
 import socket
@@ -346,27 +345,3 @@ def test_a_listener_cancelled_while_it_opens_leaves_no_socket(private: Path, ste
     run(scenario)
     gc.collect()
     assert list(private.iterdir()) == []
-
-
-def test_without_a_descriptor_a_listener_waits_and_goes_on(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        async with listening(private / "b") as listener:
-            monkeypatch.setattr(local_module, "_PAUSE_S", 0.01)
-            listener._enter(_Full(listener._listening))  # type: ignore[arg-type]  # as much of a socket as is asked
-            await (await dial(private / "b")).aclose()
-
-    run(scenario)
-
-
-class _Full:
-    """A listening socket whose process has no descriptor left."""
-
-    def __init__(self, listening: socket.socket | None) -> None:
-        assert listening is not None
-        self._listening = listening
-
-    def fileno(self) -> int:
-        return self._listening.fileno()
-
-    def accept(self) -> None:
-        raise OSError(errno.EMFILE, "too many open files")

@@ -11,7 +11,7 @@ from propagul.errors import IdentityError, LinkError
 from propagul.link import Credentials, Identity, NodeId, Purpose, RoomAuthority, TcpTransport
 from propagul.link.messages import TWIN
 from propagul.link.twins import NODES_MAX, RETURNS, InstanceBook, runs_twice
-from tests.link.world import ROOM, SECRET, linked, listening, member, reasons, run, until
+from tests.link.world import ROOM, SECRET, linked, listening, member, reasons, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,7 @@ def test_a_dial_that_reaches_a_twin_is_named_on_both_sides() -> None:
                 IdentityError, match=r"a second machine .* fresh data directory, or delete identity\.key"
             ):
                 await ours.dial(listener.address, Purpose.GOSSIP)
-            await until(lambda: bool(reasons(theirs)))
-            assert TWIN in reasons(theirs)[0]
+            assert TWIN in reasons(theirs)[0], "there it is known no later than here"
             assert TWIN in reasons(ours)[0]
 
     run(scenario)

@@ -24,7 +24,7 @@ LOOPBACK = Address("127.0.0.1", 0)
 Handlers = dict[Purpose, "Callable[[Link], Awaitable[None]]"]
 
 
-def run(scenario: Callable[[], Awaitable[None]], *, within_s: float = 30.0) -> None:
+def run(scenario: Callable[[], Awaitable[None]], *, within_s: float = 60.0) -> None:
     """Run a scenario; it fails if the loop had anything to complain of, or a task outlives it."""
     complaints: list[dict[str, object]] = []
 
@@ -42,7 +42,7 @@ def run(scenario: Callable[[], Awaitable[None]], *, within_s: float = 30.0) -> N
     assert complaints == []
 
 
-async def until(condition: Callable[[], bool], deadline_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(deadline_s):
         while not condition():

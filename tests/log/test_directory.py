@@ -21,7 +21,7 @@ import pytest
 from propagul import _system
 from propagul.errors import ClosedError, StoreCorrupt, StoreError, StoreLocked
 from propagul.log import formats
-from propagul.log.directory import OtherLog, StateDirectory
+from propagul.log.directory import OtherLog, StateDirectory, _log_bytes
 from propagul.log.lock_file import LockFile
 from tests.log.processes import Nursery, at_once
 
@@ -765,3 +765,9 @@ def test_a_migration_that_fails_leaves_the_directory_as_it_was(tmp_path: Path, m
     monkeypatch.setitem(formats.MIGRATIONS, 1, add_one)
     with StateDirectory(path, "room"):
         assert not (path / "half").exists()
+
+
+def test_a_file_that_its_process_removes_while_logs_are_measured_counts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "00000001.log").write_bytes(bytes(100))
+    (tmp_path / "00000002.log").symlink_to("removed")
+    assert _log_bytes(tmp_path) == 100

@@ -149,7 +149,6 @@ def test_one_that_nobody_can_dial_is_linked_with_all_because_it_dials(whole: Roo
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="without a default route a store advertises 127.0.0.1: store._addresses")
 def test_members_of_a_network_that_leads_nowhere_else_find_each_other(tmp_path: Path) -> None:
     """Three machines on a switch, without a router; two of them know the third."""
     with Lab(["a", "b", "c"], is_routed=False) as lab, contextlib.ExitStack() as stack:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from propagul import AgentStateStore, GossipConfig
+from propagul.errors import StoreError
+from propagul.store._siblings import _events_beside
 from tests.log.processes import Nursery, at_once
 from tests.store.world import OTHER_SECRET, ROOM, SECRET, address, loopback, run
 
@@ -373,6 +375,31 @@ def test_twenty_logs_of_processes_that_are_gone_become_one(tmp_path: Path) -> No
         assert len(store.get_conflicts("contested")) == 20
         assert len(logs_in(tmp_path)) == 1
         store.close()
+
+
+VANISHING: list[Path] = []
+"""A directory that is removed in the moment in which it is about to be listed, as another process may remove it."""
+
+
+def remove_what_is_listed(event: str, details: tuple[object, ...]) -> None:
+    if event in ("os.scandir", "os.listdir") and VANISHING and str(details[0]) == str(VANISHING[0]):
+        shutil.rmtree(VANISHING.pop())
+
+
+def test_a_log_that_vanishes_in_the_moment_in_which_it_is_read_is_an_error_that_is_tried_again(tmp_path: Path) -> None:
+    sys.addaudithook(remove_what_is_listed)
+    writer, reader = reopened(tmp_path), reopened(tmp_path)
+    writer.set("k", 1)
+    assert writer._disk is not None
+    path = writer._disk.directory.log_path
+    shutil.copytree(path, tmp_path / "kept")
+    VANISHING.append(path)
+    with pytest.raises(StoreError, match=r"cannot be read beside its writer|was adopted meanwhile"):
+        list(_events_beside(path))
+    assert not path.exists()
+    (tmp_path / "kept").rename(path)
+    writer.close()
+    reader.close()
 
 
 def test_two_processes_that_adopt_at_once_lose_nothing_and_double_nothing(nursery: Nursery, tmp_path: Path) -> None:
