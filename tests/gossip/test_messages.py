@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from propagul.crdt import Block, Dot, Op, Origin, Replica, Row, Stamp, codec
 from propagul.errors import PeerProtocolError
 from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Settled, Wrote, messages
+from propagul.gossip.directions import Direction
 from propagul.gossip.lanes import Lane
 from propagul.gossip.messages import Delta, Digest, Hello, Message, Pulse, Push
 from propagul.gossip.turns import AT_ONCE, Turn
@@ -94,6 +95,10 @@ def test_small_messages_are_small(message: Message, size: int) -> None:
         [0, 1, "box", False, {"": bytes(15)}],
         [0, 1, "box", 0, {"": bytes(16)}],
         [0, 1, "b" * 257, False, {}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", {"": "up"}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", {"": -1}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", {"room": 1}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", [1]],
         [1, 0],
         [1, "", 0],
         [1, 0, -1],
@@ -137,7 +142,15 @@ def test_a_longer_message_is_a_newer_versions() -> None:
         (Hello(version=2, label="n", recovering=False, digests={}, urgent=True), [0, 2, "n", False, {}, True]),
         (
             Hello(version=2, label="n", recovering=False, digests={}, rules="owned=nodes/"),
-            [0, 2, "n", False, {}, False, "owned=nodes/", 1],
+            [0, 2, "n", False, {}, False, "owned=nodes/", {}, 1],
+        ),
+        (
+            Hello(version=2, label="n", recovering=False, digests={"": bytes(16)}, directions={"": Direction.UP}),
+            [0, 2, "n", False, {"": bytes(16)}, False, "", {"": 1}],
+        ),
+        (
+            Hello(version=2, label="n", recovering=False, digests={"": bytes(16)}),
+            [0, 2, "n", False, {"": bytes(16)}, False, "", {"": 77}, "more"],
         ),
     ):
         assert messages.decode(msgpack.packb(fields)) == message
