@@ -305,7 +305,7 @@ class Mesh:
                 link.abort()  # another address of somebody we are linked with
             elif link is not None:
                 since = self._clock.monotonic()
-                lonely = self.node.overlay.is_urgent(self._links(alike=link.peer))
+                lonely = self.node.overlay.is_urgent(len(self.node.passing_on()))
                 await self.carry(link, urgent=target.urgent or lonely)
                 if self._clock.monotonic() - since > self._config.redial_s_max:
                     delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
@@ -317,7 +317,7 @@ class Mesh:
         if target.node is None or target.node in linked or target.transport is not None or target.urgent:
             return target.node in linked
         enough = self._config.active_max - 1 if self.node.sparse else self._config.peers_max
-        return sum(not is_local(node) for node in linked) >= enough
+        return len(self.node.passing_on()) >= enough
 
     async def _dial(self, target: Target) -> Link | None:
         """Try each address once; note why none answered."""

@@ -24,8 +24,9 @@ from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
 from propagul.store._keys import RoomKeys
 from propagul.store._map import StateMap
-from propagul.store._network import Network, Parts
+from propagul.store._network import Network
 from propagul.store._ownership import Ownership, apart_in
+from propagul.store._parts import Parts
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
@@ -73,6 +74,7 @@ class AgentStateStore(RoomKeys, StateMap):
         pins: Whom to link with: None for all, node ids, or `first-use`: who first answered at an address named here.
         owned: Prefixes such as `nodes/` under which a member writes beneath its own identity only, in state and
             presence. The same for the whole room; the directory keeps it for None.
+        leaf: Be linked with the given peers only, the hubs: they get this store's presence, and it gets nobody's.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
@@ -109,6 +111,7 @@ class AgentStateStore(RoomKeys, StateMap):
         memory_bytes: int = MEMORY_BYTES,
         pins: str | Collection[str] | None = None,
         owned: Sequence[str] | None = None,
+        leaf: bool = False,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
@@ -118,7 +121,7 @@ class AgentStateStore(RoomKeys, StateMap):
         self._peers = [Address(*peer) for peer in peers]
         self._port, self._advertise, where = port, advertise, None if path is None else Path(path)
         (level := Durability.parse(durability)).check(has_path=where is not None)
-        self._durability, self._lock = level, threading.Lock()
+        self._durability, self._lock, self._is_leaf = level, threading.Lock(), leaf
         keep, time_ns = Keep(retention, memory_bytes), self._clock.time_ns
         self._disk = None if where is None else Disk(where, room, self._lock, time_ns, keep, alone=alone)
         self._is_shared = self._disk is not None and transport is None and not alone
@@ -147,7 +150,7 @@ class AgentStateStore(RoomKeys, StateMap):
         self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=now, limits=limits)
         self.presence.on_write(lambda: self._push(PRESENCE))
         if self._ring is not None:
-            self._ring.on_write = lambda: self._push(ROOM)
+            self._ring.on_write, self._ring.sees_all = lambda: self._push(ROOM), not leaf
         tell_children(self)
 
     # --- the network: in the event loop --------------------------------------------------------------------------
@@ -300,7 +303,7 @@ class AgentStateStore(RoomKeys, StateMap):
         return () if self._network is None else self._network.addresses
 
     def members(self) -> list[Member]:
-        """Other stores of the room heard of recently."""
+        """Other stores of the room heard of recently; of a leaf, those it is linked with."""
         return self._network.members() if self._network else []
 
     def linked(self) -> frozenset[NodeId]:
@@ -328,6 +331,7 @@ class AgentStateStore(RoomKeys, StateMap):
     def _parts(self) -> Parts:
         return Parts(
             label=self.label,
+            leaf=self._is_leaf,
             spaces=self._spaces,
             presence=self.presence,
             transport=self._transport,
