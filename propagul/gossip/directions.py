@@ -41,13 +41,14 @@ class Course:
         takes: Whether the peer does.
     """
 
-    __slots__ = ("_named", "gives", "ours", "takes")
+    __slots__ = ("_had", "_named", "gives", "ours", "takes")
 
     def __init__(self, ours: Direction) -> None:
         self.ours = ours
         self.gives = self.takes = True
         self.meet(Direction.MESH)
         self._named: dict[Origin, Stamp] = {}
+        self._had: list[Entry] = []
 
     def meet(self, theirs: Direction) -> None:
         """The peer has said what it wants."""
@@ -65,14 +66,25 @@ class Course:
             self._named.update((o, s) for o, s in entries if self._named.get(o, 0) < s)
 
     def owes_answer(self, source: Source, *, first: bool) -> bool:
-        """Whether a telling of the peer's that is complete, its `first` or another, is to be answered."""
-        return not self.gives and (bool(self.answers(source)) or (first and self.takes))
+        """Whether a telling of the peer's that is complete, its `first` or another, is to be answered.
+
+        The first also where something older is here than what it names, or all of it would come again.
+        """
+        if self.gives:
+            return False
+        if first:
+            vector = source.hello()[1]
+            here = [(origin, vector.stamp_of(origin)) for origin in self._named]
+            self._had = [(origin, stamp) for origin, stamp in here if 0 < stamp < self._named[origin]]
+        return bool(self.answers(source)) or (first and self.takes)
 
     def answers(self, source: Source) -> list[Entry]:
-        """Those that are applied here."""
-        return [entry for entry in self._named.items() if source.covers([entry])]
+        """What is applied here of what the peer has told."""
+        return self._had + [entry for entry in self._named.items() if source.covers([entry])]
 
     def answered(self, entries: Iterable[Entry]) -> None:
         """The peer has been told so."""
-        for origin, _ in entries:
-            self._named.pop(origin, None)
+        self._had = []
+        for origin, stamp in entries:
+            if self._named.get(origin) == stamp:
+                del self._named[origin]

@@ -113,8 +113,6 @@ class Exchange:
     def served(self) -> int:
         """Up to where in our arrival order the peer has everything."""
         arrival = self._source.arrival  # first: what is written after this is among the entries
-        if not self.course.gives:
-            return arrival
         entries, _ = self._untold()
         if self.heard and self.theirs.covers_all((*self._unsure.items(), *entries)):
             self._place = arrival

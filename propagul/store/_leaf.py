@@ -46,10 +46,8 @@ class LinkedRoll(Roll):
         super().enrol({**row, LEAF: True}, linked, again=again)
 
     def look(self, linked: Collection[NodeId]) -> None:
-        """Whoever was not linked a moment ago may have forgotten us, and is told everything again."""
-        came, self.members, self.reached = set(linked) - self.reached, self.read(), set(linked)
-        if came and self.is_member:
-            self._presence.repeat()
+        """Who is linked is here. Nobody's presence is known that could be vouched for."""
+        self.members, self.reached = self.read(), set(linked)
 
     def heard_within(self, age_s_max: float, linked: Collection[NodeId]) -> list[Member]:  # noqa: ARG002 - all are
         """Who is linked. Any thread."""

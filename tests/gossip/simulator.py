@@ -11,6 +11,7 @@ replays with `python -m tests.gossip.simulator SEED`.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import random
@@ -472,7 +473,8 @@ class Simulation:
     def heal(self) -> None:
         """Link the survivors in a random tree (never all pairs), redial what drops, and let time pass.
 
-        Who has a direction is linked with one or two of those who have none, as it passes not everything on.
+        Who has a direction is linked with one or two of those who have none, as it passes not everything on, and some
+        with each other.
 
         Raises:
             AssertionError: They are not equal a minute later.
@@ -482,7 +484,9 @@ class Simulation:
         alive = [number for number in sorted(self.nodes) if number not in self.directions] or sorted(self.nodes)
         self.rng.shuffle(alive)
         pairs = [[alive[self.rng.randrange(index)], number] for index, number in enumerate(alive[1:], start=1)]
-        for leaf in sorted(self.nodes.keys() - set(alive)):
+        leaves = sorted(self.nodes.keys() - set(alive))
+        pairs += [list(pair) for pair in itertools.pairwise(leaves)]
+        for leaf in leaves:
             pairs += [[hub, leaf] for hub in self.rng.sample(alive, min(len(alive), self.rng.choice([1, 2])))]
         for pair in pairs:
             for _ in range(self.rng.choice([1, 1, 3])):
@@ -568,16 +572,26 @@ class Simulation:
             assert all(r == rows[0] for r in rows), f"rows of {space!r} differ after healing"
 
 
+@contextlib.contextmanager
+def smallness(seed: int) -> Iterator[None]:
+    """Frames, blocks and slices so small that a few rows need many of them."""
+    eager = (0, 3, 1000)[seed % 3]
+    with contextlib.ExitStack() as patched:
+        for patch in (
+            mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48, ENTRIES_PER_DIGEST=2),
+            mock.patch.multiple("propagul.store._streams", STAGE_BYTES=100, _SLICE_ROWS=2, EAGER_ROWS_MAX=eager),
+            mock.patch("propagul.store._namespace._SLICE_ROWS", 1),
+            mock.patch.multiple("propagul.crdt.codec", BLOCK_BYTES=64),
+            mock.patch("propagul.crdt.cut.Cut.few", 2),
+            mock.patch.multiple("propagul.gossip.turns", AT_ONCE=(1, 4)[seed % 2], TURN_S=(1e6, 2.0)[seed // 2 % 2]),
+        ):
+            patched.enter_context(patch)
+        yield
+
+
 def simulate(seed: int, steps: int = 50) -> None:
     """Run one schedule; raises AssertionError with a line that replays it."""
-    small = mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48, ENTRIES_PER_DIGEST=2)
-    eager = (0, 3, 1000)[seed % 3]
-    slices = mock.patch.multiple("propagul.store._streams", STAGE_BYTES=100, _SLICE_ROWS=2, EAGER_ROWS_MAX=eager)
-    settling = mock.patch("propagul.store._namespace._SLICE_ROWS", 1)
-    blocks = mock.patch.multiple("propagul.crdt.codec", BLOCK_BYTES=64)
-    few = mock.patch("propagul.crdt.cut.Cut.few", 2)
-    turns = mock.patch.multiple("propagul.gossip.turns", AT_ONCE=(1, 4)[seed % 2], TURN_S=(1e6, 2.0)[seed // 2 % 2])
-    with small, slices, settling, blocks, few, turns:
+    with smallness(seed):
         try:
             simulation = Simulation(seed)
             for _ in range(steps):

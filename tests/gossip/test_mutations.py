@@ -179,6 +179,34 @@ MUTANTS = [
         "who waited for a turn is not called", "gossip/node.py",
         "return [*effects, *map(Ready, self._turns.called())]", "return effects", 0,
     ),
+    Mutant(
+        "who wants nothing is sent rows", "gossip/directions.py",
+        "and theirs is not Direction.UP", "", 1,
+    ),
+    Mutant(
+        "who sends nothing sends rows", "gossip/directions.py",
+        "self.gives = self.ours is not Direction.DOWN and", "self.gives =", 1,
+    ),
+    Mutant(
+        "who sends no rows tells of them", "gossip/exchange.py",
+        "return self.course.answers(self._source), self._told", "pass", 5,
+    ),
+    Mutant(
+        "what was told is not answered", "gossip/directions.py",
+        "bool(self.answers(source)) or (first and self.takes)", "first and self.takes", 44,
+    ),
+    Mutant(
+        "the first telling is not answered", "gossip/directions.py",
+        "bool(self.answers(source)) or (first and self.takes)", "bool(self.answers(source))", 1,
+    ),
+    Mutant(
+        "an answer names what is not here yet", "gossip/directions.py",
+        "if source.covers([entry])]", "]", 1,
+    ),
+    Mutant(
+        "of two that send nothing each waits for the other", "gossip/directions.py",
+        "return self.gives or not self.takes", "return self.gives", 12,
+    ),
 ]  # fmt: skip
 
 
