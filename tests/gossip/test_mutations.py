@@ -89,8 +89,7 @@ MUTANTS = [
     ),
     Mutant(
         "what was told and not sent is forgotten", "gossip/exchange.py",
-        "            self._unsure.update(entries)\n            yield from self._tell(entries)",
-        "            yield from self._tell(entries)", 0,
+        "            self._unsure.update(entries if self.course.gives else ())\n", "", 0,
     ),
     Mutant(
         "a push stands for more than one origin", "gossip/exchange.py",
@@ -181,31 +180,31 @@ MUTANTS = [
     ),
     Mutant(
         "who wants nothing is sent rows", "gossip/directions.py",
-        "and theirs is not Direction.UP", "", 1,
+        "and theirs is not Direction.UP", "", 400,
     ),
     Mutant(
         "who sends nothing sends rows", "gossip/directions.py",
-        "self.gives = self.ours is not Direction.DOWN and", "self.gives =", 1,
+        "self.gives = self.ours is not Direction.DOWN and", "self.gives =", RARE,
     ),
     Mutant(
         "who sends no rows tells of them", "gossip/exchange.py",
-        "return self.course.answers(self._source), self._told", "pass", 5,
+        "return self.course.answers(self._source), self._told", "pass", 400,
     ),
     Mutant(
         "what was told is not answered", "gossip/directions.py",
-        "bool(self.answers(source)) or (first and self.takes)", "first and self.takes", 44,
+        "bool(self.answers(source)) or (first and self.takes)", "first and self.takes", 414,
     ),
     Mutant(
         "the first telling is not answered", "gossip/directions.py",
-        "bool(self.answers(source)) or (first and self.takes)", "bool(self.answers(source))", 1,
+        "bool(self.answers(source)) or (first and self.takes)", "bool(self.answers(source))", RARE,
     ),
     Mutant(
         "an answer names what is not here yet", "gossip/directions.py",
-        "if source.covers([entry])]", "]", 1,
+        "if source.covers([entry])]", "]", 400,
     ),
     Mutant(
         "of two that send nothing each waits for the other", "gossip/directions.py",
-        "return self.gives or not self.takes", "return self.gives", 12,
+        "return self.gives or not self.takes", "return self.gives", RARE,
     ),
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from propagul.crdt import Replica
+from propagul.gossip import Direction
 from tests.gossip.simulator import Simulation, simulate
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ def test_the_adversary_does_everything_it_is_said_to_do() -> None:
                 simulation.step()
         seen["lost nodes"] += began_with - len(simulation.nodes)
     assert all(count > 5 for count in seen.values()), seen
+
+
+def test_in_some_schedules_nodes_have_directions() -> None:
+    schedules = [Simulation(seed) for seed in range(SEEDS)]
+    ways = [way for schedule in schedules for ways in schedule.directions.values() for way in ways.values()]
+    assert sum(bool(schedule.directions) for schedule in schedules) == 100
+    assert min(ways.count(Direction.UP), ways.count(Direction.DOWN)) > 50
 
 
 def test_a_failing_seed_prints_the_line_that_replays_it() -> None:
