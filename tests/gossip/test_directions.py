@@ -190,13 +190,15 @@ class Hub:
         self.node.be_sparse(True, 0.0)
         self.links = 0
 
-    def greeted_by(self, directions: Mapping[str, Direction], *, urgent: bool = False) -> list[Drop]:
+    def greeted_by(
+        self, directions: Mapping[str, Direction], *, urgent: bool = False, dialed: bool = False
+    ) -> list[Drop]:
         self.links += 1
         link = LinkKey(self.links)
         hello = Hello(
             version=1, label="", recovering=False, digests={"": bytes(16)}, urgent=urgent, directions=directions
         )
-        self.node.handle(LinkUp(link, NodeId(f"n{link}"), dialed=False), 0.0)
+        self.node.handle(LinkUp(link, NodeId(f"n{link}"), dialed=dialed), 0.0)
         effects = self.node.handle(Received(link, messages.encode(hello)), 0.0)
         return [effect for effect in effects if isinstance(effect, Drop)]
 
@@ -211,3 +213,5 @@ def test_in_a_sparse_room_leaves_take_nobodys_place_and_are_not_turned_away() ->
     given_up = [drop.link for _ in range(20) for drop in hub.greeted_by({}, urgent=True)]
     assert len(given_up) == 20
     assert not set(given_up) & {*range(1, 10), 15, 16}, "a leaf's link is given up for nobody"
+    assert not [drop for _ in range(3) for drop in hub.greeted_by({}, dialed=True)]
+    assert hub.greeted_by({"": UP}, urgent=True) == hub.greeted_by({"": UP}) == [], "though it has too many others"

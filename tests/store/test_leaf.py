@@ -415,3 +415,22 @@ def test_a_leaf_does_not_end_the_former_secret_by_itself(tmp_path: Path) -> None
             await leaf.stop()
 
     run(scenario)
+
+
+def test_a_leaf_follows_when_the_secret_is_changed_at_its_hub() -> None:
+    async def scenario() -> None:
+        async with loopback("hub") as hub:
+            leaf = AgentStateStore(ROOM, "leaf", None, "127.0.0.1", secret=SECRET, config=FAST, leaf=True)
+            await leaf.start(peers=[address(hub)])
+            await until(lambda: labels(hub) == {"leaf"})
+            hub.rotate_secret("another-horse-battery-staple-7")
+            await until(lambda: hub.rotation is None and leaf.rotation is None)
+            assert leaf._credentials is not None
+            assert hub._credentials is not None
+            assert set(leaf._credentials.ring.trusted) == set(hub._credentials.ring.trusted)
+            hub.set("after", 1)
+            await until(lambda: leaf.get("after") == 1)
+            assert leaf.stats.links_opened == 1
+            await leaf.stop()
+
+    run(scenario)
