@@ -72,7 +72,7 @@ class Course:
         """
         if self.gives:
             return False
-        if first:
+        if first and self._named:
             vector = source.hello()[1]
             here = [(origin, vector.stamp_of(origin)) for origin in self._named]
             self._had = [(origin, stamp) for origin, stamp in here if 0 < stamp < self._named[origin]]

@@ -144,7 +144,7 @@ def test_among_members_that_know_of_no_directions_everything_goes_everywhere() -
         return {}
 
     with mock.patch("propagul.gossip.messages._directions", forget):
-        for seed in range(12):
+        for seed in range(6):
             with smallness(seed):
                 simulation = Simulation(seed, nodes=4, directions={1: {"": UP}, 2: {"room": UP}})
                 for _ in range(40):

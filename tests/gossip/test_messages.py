@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -124,6 +125,21 @@ def test_small_messages_are_small(message: Message, size: int) -> None:
 def test_what_is_no_message_is_refused(fields: Sequence[object]) -> None:
     with pytest.raises(PeerProtocolError):
         messages.decode(msgpack.packb(fields))
+
+
+def test_a_hello_that_says_a_direction_twice_is_refused() -> None:
+    said = b"\x98\x00\x01\xa3box\xc2\x81\xa1r\xc4\x10" + bytes(16) + b"\xc2\xa0"
+    assert messages.decode(said + b"\x81\xa1r\x01") is not None
+    with pytest.raises(PeerProtocolError, match="each direction once"):
+        messages.decode(said + b"\x82\xa1r\x01\xa1r\x01")
+
+
+def test_a_hello_that_wants_nothing_special_is_the_bytes_it_was() -> None:
+    assert messages.encode(HELLO) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}])
+    assert messages.encode(replace(HELLO, urgent=True)) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}, True])
+    up = replace(HELLO, directions={"": Direction.UP})
+    assert messages.encode(up) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}, False, "", {"": 1}])
+    assert messages.decode(messages.encode(up)) == up
 
 
 def test_a_hello_that_names_a_namespace_twice_is_refused() -> None:

@@ -101,7 +101,7 @@ def test_an_idle_leaf_is_spared_the_telemetry_of_the_room_and_hears_of_its_state
     async def scenario(island: Island) -> None:
         stores = await room_of(island, 8)
         leaf, other = await leaf_of(island, "n0", "n1"), stores[7]
-        await island.clock.advance(20)
+        await island.clock.advance(10)
 
         async def telemetry(rounds: int) -> None:
             for number in range(rounds):
@@ -156,12 +156,12 @@ def test_a_leaf_with_two_hubs_is_linked_with_both_and_bears_the_loss_of_one() ->
         await island.clock.advance(5)
         assert leaf.linked() == {stores[0].node, stores[1].node}
         await island.finish(stores[0].stop())
-        for number in range(30):
+        for number in range(15):
             leaf.presence.set("at/leaf", number)
             stores[3].set("k", number)
             await island.clock.advance(1)
             assert all("leaf" in labels(store) and said(store) == {"at/leaf"} for store in stores[1:])
-        assert leaf.get("k") == 29
+        assert leaf.get("k") == 14
         assert leaf.linked() == {stores[1].node}
 
     on_island(scenario)
