@@ -4,6 +4,7 @@ The store's driver feeds it with links and time; the simulator feeds it with nei
 """
 
 from propagul.gossip.config import GossipConfig as GossipConfig
+from propagul.gossip.directions import Direction as Direction
 from propagul.gossip.events import Drop as Drop
 from propagul.gossip.events import Effect as Effect
 from propagul.gossip.events import Event as Event

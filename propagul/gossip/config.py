@@ -46,6 +46,12 @@ class GossipConfig:
     peers_max: int = 12
     active_max: int = 6
 
+    def telling_delay_s(self, *, sparse: bool, patient: bool) -> float:
+        """How long to wait before telling others of news, where it is `sparse` or not; presence is `patient`."""
+        if sparse:
+            return self.sparse_announce_delay_s
+        return self.presence_announce_delay_s if patient else self.announce_delay_s
+
     @classmethod
     def lan(cls) -> GossipConfig:
         """Machines in one house: the defaults."""

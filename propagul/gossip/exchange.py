@@ -21,6 +21,10 @@ A full delta that its link broke off *goes on* over the next one: the receiver h
 in its first telling; the sender makes a new cut, of today's vector, and leaves out of it the rows that are there and
 have not changed since. Blocks and rest are the stream of that cut, and are applied as one; where the rest names a row
 again, that is the row. Whether the sender can do so or must begin anew, a full delta answers.
+
+Where rows go one way only (`propagul.gossip.directions`) the four facts hold as they stand: each is of one sender and
+what it was told. Who sends nothing names nothing but what it was told and has. So the other's `theirs` may be less than
+the truth, which costs bytes at most, and reaches all that the other has, which is all that it can send.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from propagul.crdt import Dot, VersionVector
 from propagul.crdt.dot import STAMP_MAX
 from propagul.errors import PeerProtocolError
 from propagul.gossip.events import InThread
-from propagul.gossip.messages import CHUNK_BYTES, ENTRIES_PER_DIGEST, Delta, Digest, Push, encode
+from propagul.gossip.messages import CHUNK_BYTES, Delta, Digest, Push, encode
 from propagul.gossip.stage import Intake, Stage
 from propagul.gossip.stream import chunks, located, look_ahead
 
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from propagul.crdt import Entry, Floor, Origin, Stamp
+    from propagul.gossip.directions import Course, Direction
     from propagul.gossip.events import Outgoing, Source
     from propagul.gossip.quota import Quota
     from propagul.gossip.stage import Held
@@ -61,9 +66,12 @@ class Exchange:
         source: Its rows.
         turn: Its place among those who are sent long streams.
         quota: How many origins the peer may bring.
+        course: Which way rows go.
         held: What is here of a stream of the peer's that broke off.
 
     Attributes:
+        course: As given.
+        taken: The entry of the newest push of the peer's.
         theirs: What the peer said it has applied. Never more than the truth.
         heard: Whether the peer's first telling is complete; nothing is sent before.
         owes_digest: A digest is due to the peer.
@@ -76,17 +84,16 @@ class Exchange:
 
     __slots__ = (
         "_announced", "_hello_vector", "_hint_at", "_holds", "_implied", "_intake", "_is_out", "_number", "_place",
-        "_pushed", "_quota", "_same", "_source", "_taken", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted",
-        "_unsure", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at", "space", "tell_at",
-        "theirs",
+        "_pushed", "_quota", "_same", "_source", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted", "_unsure",
+        "course", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at", "space", "taken",
+        "tell_at", "theirs",
     )  # fmt: skip
 
     def __init__(
-        self, space: str, number: int, source: Source, turn: Turn, quota: Quota, *, held: Held | None = None
+        self, space: str, number: int, source: Source, turn: Turn, *, quota: Quota, course: Course, held: Held | None
     ) -> None:
-        self.space = space
-        self._number = number
-        self._source = source
+        self.space, self.course = space, course
+        self._number, self._source = number, source
         self._turn, self._quota = turn, quota
         self._intake = Intake(source, held)
         self._holds, self._theirs_held = held.position if held else b"", b""
@@ -98,7 +105,7 @@ class Exchange:
         self._told = self._place = 0
         self._is_out = self._unacked = False
         self._pushed: Dot | None = None
-        self._taken: Dot | None = None
+        self.taken: Dot | None = None
         self._implied: list[Entry] = []
         self._unsure: dict[Origin, Stamp] = {}
         self._hint_at = NEVER
@@ -124,11 +131,6 @@ class Exchange:
         return self.heard and self._intake.stage is None and not self.caught_up
 
     @property
-    def pushed(self) -> Dot | None:
-        """The entry of the newest push of the peer's."""
-        return self._taken
-
-    @property
     def owes_anything(self) -> bool:
         """Whether `outgoing` may have frames."""
         return self.owes_digest or self.owes_ack or self.owes_delta or self.owes_push
@@ -138,12 +140,13 @@ class Exchange:
         digest, self._hello_vector, _ = self._source.hello()
         return digest
 
-    def peer_said_hello(self, digest: bytes) -> None:
-        """Compare digests; our first telling is due."""
+    def peer_said_hello(self, digest: bytes, theirs: Direction) -> None:
+        """Compare digests; our first telling is due, or will be the answer to the peer's."""
+        self.course.meet(theirs)
         ours, _, mark = self._source.hello()
         if ours == digest:
             self._same, self._told = True, mark
-        self.owes_digest = True
+        self.owes_digest = self.course.tells_first
 
     def peer_told(self, digest: Digest) -> bool:
         """Take in a digest: what they have and acknowledge; they may want rows. Return whether we want some.
@@ -156,10 +159,12 @@ class Exchange:
             self.theirs = self._hello_vector
         self.theirs.join(digest.entries)
         self._unadopted.update((o, s) for o, s in digest.entries if self._unadopted.get(o, 0) < s)
+        self.course.named(digest.entries)
         if digest.applied:
             self._delta_applied()
         if digest.more:
             return False
+        self.owes_digest = self.owes_digest or self.course.owes_answer(self._source, first=not self.heard)
         self._announced = digest
         self._theirs_held = digest.held or self._theirs_held
         self.heard, self._hello_vector = True, None
@@ -219,12 +224,15 @@ class Exchange:
 
     def outgoing(self) -> Iterator[bytes | InThread]:
         """The frames that are due. Cut now, encoded as they are taken."""
-        if self.heard and not self._is_out and not self._source.is_busy and not self._turn.is_waiting:
+        if not self.course.gives:
+            self.owes_delta = self.owes_push = False
+        elif self.heard and not self._is_out and not self._source.is_busy and not self._turn.is_waiting:
             yield from self._rows_due()
         if self.owes_digest or self.owes_ack:
             self.owes_digest = self.owes_ack = False
             entries, self._told = self._untold()
-            self._unsure.update(entries)
+            self._unsure.update(entries if self.course.gives else ())
+            self.course.answered(entries)
             yield from self._tell(entries)
 
     def _delta_applied(self) -> None:
@@ -239,12 +247,7 @@ class Exchange:
         stage = self._intake.stage
         if stage is None:
             announced, self._announced = self._announced, None
-            if announced is not None and announced.only_these:
-                stage = self._intake.begin(dict(announced.entries))
-            else:
-                there = self.theirs.copy() if announced is not None and announced.join else None
-                goes_on = announced is not None and announced.goes_on
-                stage = self._intake.begin_full(dict(self._unadopted), there, goes_on=goes_on)
+            stage = self._intake.begin_announced(announced, told=self._unadopted, theirs=self.theirs)
         elif stage.is_complete:
             raise PeerProtocolError("a delta before the one before it was acknowledged")
         stage.take(delta)
@@ -254,7 +257,7 @@ class Exchange:
             raise PeerProtocolError("a push in the middle of a delta")
         if push.applied:
             self._delta_applied()
-        dot = self._taken = push.dot(self._taken)
+        dot = self.taken = push.dot(self.taken)
         self.theirs.advance(dot.origin, dot.stamp)
         self._intake.begin_push({dot.origin: dot.stamp}, push.whole_block(dot))
 
@@ -356,13 +359,15 @@ class Exchange:
             yield piece if isinstance(piece, InThread) else encode(Delta(space=self._number, **piece._asdict()))
 
     def _untold(self) -> tuple[list[Entry], int]:
-        """How our vector changed since the peer was told, and the mark now."""
+        """How our vector changed since the peer was told, or what answers it, and the mark now."""
+        if not self.course.gives:
+            return self.course.answers(self._source), self._told
         entries, mark = self._source.told_since(self._told)
         return self._unsaid(entries), mark
 
     def _unsaid(self, entries: list[Entry]) -> list[Entry]:
         """Those entries that no push has said, ours by itself and the peer's by its acknowledgement."""
-        said = [(dot.origin, dot.stamp) for dot in (self._taken, self._pushed) if dot is not None]
+        said = [(dot.origin, dot.stamp) for dot in (self.taken, self._pushed) if dot is not None]
         return [entry for entry in entries if entry not in said]
 
     def _applied(self) -> bool:
@@ -370,29 +375,10 @@ class Exchange:
         applied, self._unacked = self._unacked, False
         return applied
 
-    def _tell(
-        self,
-        entries: list[Entry],
-        *,
-        rows_follow: bool = False,
-        only_these: bool = False,
-        join: bool = False,
-        goes_on: bool = False,
-    ) -> Iterator[bytes]:
-        same, self._same = self._same, False
-        for start in range(0, max(len(entries), 1), ENTRIES_PER_DIGEST):
-            held, self._holds = self._holds, b""
-            yield encode(
-                Digest(
-                    space=self._number,
-                    applied=self._applied(),
-                    same=same and start == 0,
-                    more=start + ENTRIES_PER_DIGEST < len(entries),
-                    rows_follow=rows_follow,
-                    only_these=only_these,
-                    join=join,
-                    goes_on=goes_on,
-                    entries=tuple(entries[start : start + ENTRIES_PER_DIGEST]),
-                    held=held,
-                )
-            )
+    def _tell(self, entries: list[Entry], **flags: bool) -> Iterator[bytes]:
+        """A telling with these flags of `Digest`."""
+        (same, self._same), (held, self._holds) = (self._same, False), (self._holds, b"")
+        told = Digest(
+            space=self._number, applied=self._applied(), same=same, entries=tuple(entries), held=held, **flags
+        )
+        yield from map(encode, told.pieces())

@@ -7,7 +7,8 @@ direct probe (SWIM: Das, Gupta, Motivala 2002) or a heartbeat of everybody to ev
 of the whole, here the neighbours watch each other, as in a link-state routing protocol (Rosen 1980).
 
 A row is its owner's newest word (its stamp is what SWIM calls the incarnation), and who is out of reach is only
-suspected until `presence_ttl_s` has passed: it refutes that by a link to anybody.
+suspected until `presence_ttl_s` has passed: it refutes that by a link to anybody. A leaf is reached, and leads to
+nobody: it passes no presence on, so what lies behind it is not heard of.
 """
 
 from __future__ import annotations
@@ -28,18 +29,21 @@ def short(node: NodeId) -> str:
     return node[:SHORT_ID]
 
 
-def reachable(linked: Collection[NodeId], named: Mapping[NodeId, Collection[str]]) -> set[NodeId]:
+def reachable(
+    linked: Collection[NodeId], named: Mapping[NodeId, Collection[str]], leaves: Collection[NodeId] = ()
+) -> set[NodeId]:
     """Whom the links lead to.
 
     Args:
         linked: Whom we are linked with.
         named: For each member the short names of those that it says it is linked with.
+        leaves: Those of them that pass nothing on.
     """
     whose = {short(node): node for node in named}
     found, border = set(linked), list(linked)
     while border:
         node = border.pop()
-        for name in named.get(node, ()):
+        for name in () if node in leaves else named.get(node, ()):
             other = whose.get(name)
             if other is not None and other not in found and short(node) in named[other]:
                 found.add(other)

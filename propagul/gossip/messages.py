@@ -3,7 +3,7 @@
 Each is one msgpack list in one frame: a small number for its kind, then its fields in order. A longer list is a newer
 version's: known fields are read, the rest ignored. Anything else is a `PeerProtocolError`.
 
-    hello  = [0, version, label, recovering, {namespace: digest}, urgent?, rules?]
+    hello  = [0, version, label, recovering, {namespace: digest}, urgent?, rules?, {namespace: direction}?]
     digest = [1, space, flags, entries?, held?]
     delta  = [2, space, last, chunk, position?]
     push   = [3, space, flags, stamp, block, origin?]
@@ -16,13 +16,14 @@ the one before says how far its stamp lies beyond that one's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
 import msgpack
 
 from propagul.crdt import Dot, codec, wire
 from propagul.errors import PeerProtocolError
+from propagul.gossip.directions import Direction
 from propagul.gossip.lanes import Lane
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Hello:
             all later messages of the sender.
         urgent: The sender has hardly any other link: whoever has too many makes room for it.
         rules: By what the sender decides which rows to admit. Members must agree, or they never hold the same.
+        directions: What the sender wants of the namespaces that it does not just share. An unknown direction is none,
+            so that whoever adds one goes on to live with members that do not know it.
     """
 
     version: int
@@ -65,6 +68,7 @@ class Hello:
     digests: Mapping[str, bytes]
     urgent: bool = False
     rules: str = ""
+    directions: Mapping[str, Direction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,20 @@ class Digest:
     goes_on: bool = False
     entries: tuple[Entry, ...] = ()
     held: bytes = b""
+
+    def pieces(self) -> Iterator[Digest]:
+        """The same telling in digests that fit a frame each."""
+        last = max(len(self.entries) - 1, 0) // ENTRIES_PER_DIGEST
+        for number in range(last + 1):
+            start, is_first = number * ENTRIES_PER_DIGEST, not number
+            yield replace(
+                self,
+                applied=self.applied and is_first,
+                same=self.same and is_first,
+                more=number < last,
+                entries=self.entries[start : start + ENTRIES_PER_DIGEST],
+                held=self.held if is_first else b"",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +203,7 @@ def encode(message: Message) -> bytes:
     match message:
         case Hello():
             fields: list[object] = [0, message.version, message.label, message.recovering, dict(message.digests)]
-            fields += [message.urgent, message.rules] if message.rules else [message.urgent] * message.urgent
+            fields += _optional(message)
         case Digest():
             fields = [1, message.space, _flags_of(message), *_told(message)]
         case Delta():
@@ -201,6 +219,14 @@ def encode(message: Message) -> bytes:
         case _:
             assert_never(message)
     return cast("bytes", msgpack.packb(fields))
+
+
+def _optional(hello: Hello) -> list[object]:
+    """The last fields of a hello, as far as the last one that says something."""
+    fields: list[object] = [hello.urgent, hello.rules, {s: int(d) for s, d in hello.directions.items()}]
+    while fields and not fields[-1]:
+        fields.pop()
+    return fields
 
 
 def _flags_of(digest: Digest) -> int:
@@ -254,7 +280,24 @@ def _hello(reader: wire.Reader, fields: int) -> Hello:
         raise PeerProtocolError("a hello names each namespace once, with a digest of 16 bytes")
     urgent = fields > 5 and _typed(reader.scalar(), bool)
     rules = _text(reader.scalar()) if fields > 6 else ""
-    return Hello(version=version, label=label, recovering=recovering, digests=digests, urgent=urgent, rules=rules)
+    directions = _directions(reader, digests) if fields > 7 else {}
+    return Hello(
+        version=version,
+        label=label,
+        recovering=recovering,
+        digests=digests,
+        urgent=urgent,
+        rules=rules,
+        directions=directions,
+    )
+
+
+def _directions(reader: wire.Reader, digests: Mapping[str, bytes]) -> dict[str, Direction]:
+    spaces = reader.pairs(_SPACES_MAX)
+    said = {_text(reader.scalar()): _count(reader.scalar()) for _ in range(spaces)}
+    if len(said) != spaces or not said.keys() <= digests.keys():
+        raise PeerProtocolError("a hello says each direction once, and of namespaces that it names")
+    return {space: Direction(way) for space, way in said.items() if 0 < way < len(Direction)}
 
 
 def _digest(reader: wire.Reader, fields: int) -> Digest:
@@ -292,7 +335,7 @@ def _pulse(reader: wire.Reader, _: int) -> Pulse:
 
 
 _READERS: tuple[tuple[int, int, Callable[[wire.Reader, int], Message]], ...] = (
-    (5, 7, _hello),
+    (5, 8, _hello),
     (3, 5, _digest),
     (4, 5, _delta),
     (5, 6, _push),

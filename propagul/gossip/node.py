@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
+from propagul.gossip.directions import Course, Direction
 from propagul.gossip.events import (
     Drop,
     Effect,
@@ -36,7 +37,7 @@ from propagul.gossip.events import (
 )
 from propagul.gossip.exchange import NEVER, Exchange
 from propagul.gossip.lanes import Lane, Lanes
-from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Pulse, Push, decode, encode
+from propagul.gossip.messages import Delta, Digest, Hello, Pulse, Push, decode, encode
 from propagul.gossip.overlay import Overlay
 from propagul.gossip.peer import Peer
 from propagul.gossip.quota import Quotas
@@ -71,6 +72,8 @@ class GossipNode:
         patient: Namespaces whose news may wait for `presence_announce_delay_s` in a full mesh.
         jitter: Spreads timers so that nodes do not act in step.
         rules: By what rows are admitted here; members with other rules are told apart at their hello.
+        directions: What this node wants of those namespaces that it does not just share, towards other members; the
+            processes of one directory share all.
 
     Attributes:
         recovering: We have not yet caught up with anybody since we opened.
@@ -87,6 +90,7 @@ class GossipNode:
         *,
         patient: Collection[str] = (),
         rules: str = "",
+        directions: Mapping[str, Direction] | None = None,
     ) -> None:
         self._me = me
         self._label = label
@@ -94,6 +98,7 @@ class GossipNode:
         self._config = config
         self._patient = patient
         self._rules = rules
+        self._directions = directions or {}
         self._jitter = jitter
         self._peers: dict[LinkKey, Peer] = {}
         self.overlay = Overlay(config.active_max, jitter)
@@ -174,6 +179,14 @@ class GossipNode:
         """Peers with an open link."""
         return {peer.node: link for link, peer in self._peers.items()}
 
+    def passing_on(self) -> set[NodeId]:
+        """Those of them that the overlay is made of; see `Peer.passes_on`."""
+        return {peer.node for peer in self._peers.values() if peer.passes_on}
+
+    def given(self, space: str) -> set[NodeId]:
+        """Those of them that are sent the rows of a namespace."""
+        return {peer.node for peer in self._peers.values() if peer.exchanges[space].course.gives}
+
     def hello_of(self, node: NodeId) -> Hello | None:
         """What a linked peer said first; None before it spoke."""
         return next((peer.hello for peer in self._peers.values() if peer.node == node), None)
@@ -199,16 +212,7 @@ class GossipNode:
     def _frames(self, peer: Peer) -> Iterator[bytes | InThread]:
         if not peer.hello_sent:
             peer.hello_sent = True
-            yield encode(
-                Hello(
-                    version=VERSION,
-                    label=self._label,
-                    recovering=self.recovering,
-                    digests={space: exchange.hello() for space, exchange in peer.exchanges.items()},
-                    urgent=peer.urgent,
-                    rules=self._rules,
-                )
-            )
+            yield encode(peer.our_hello(self._label, self._rules, recovering=self.recovering))
         if peer.owes_pulse:
             peer.owes_pulse = False
             yield encode(Pulse(lane=peer.lane))
@@ -224,10 +228,7 @@ class GossipNode:
             return [Drop(event.link, "already linked")]
         if twin is not None:
             self._forget(twin, now)
-        exchanges: dict[str, Exchange] = {}
-        for number, (name, source) in enumerate(self._spaces.items()):
-            turn, quota = Turn(self._turns, event.link), self._quotas.of(event.peer, name, source)
-            exchanges[name] = Exchange(name, number, source, turn, quota, held=self._held.take(name, event.peer))
+        exchanges = {name: self._exchange(number, name, event) for number, name in enumerate(self._spaces)}
         pulse_at = now + self._spread(self._config.pulse_interval_s)
         self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, now, pulse_at)
         self._lanes_at = min(self._lanes_at, now)
@@ -235,6 +236,12 @@ class GossipNode:
         if twin is not None:
             effects.append(Drop(twin, "replaced by another link to the same node"))
         return effects
+
+    def _exchange(self, number: int, name: str, event: LinkUp) -> Exchange:
+        course = Course(Direction.MESH if is_local(event.peer) else self._directions.get(name, Direction.MESH))
+        source, turn, held = self._spaces[name], Turn(self._turns, event.link), self._held.take(name, event.peer)
+        quota = self._quotas.of(event.peer, name, source)
+        return Exchange(name, number, source, turn, quota=quota, course=course, held=held)
 
     def _forget(self, link: LinkKey, now: float, *, is_sound: bool = True) -> None:
         """The link is gone. What came of a stream over a sound one is kept for a while."""
@@ -284,8 +291,8 @@ class GossipNode:
         else:
             if exchange.peer_sent(message):
                 effects = self._pass_on(exchange.space, now, heard_on=link)
-            if isinstance(message, Push) and exchange.pushed is not None:
-                self._lanes.heard(link, [(exchange.pushed.origin, exchange.pushed.stamp)], now)
+            if isinstance(message, Push) and exchange.taken is not None:
+                self._lanes.heard(link, [(exchange.taken.origin, exchange.taken.stamp)], now)
         return [*effects, Ready(link)] if exchange.owes_anything else effects
 
     def _greeted(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
@@ -295,18 +302,14 @@ class GossipNode:
             raise PeerProtocolError(
                 f"it admits rows by other rules than this store, which has: {self._rules or 'none'}"
             )
-        peer.hello = hello
-        peer.numbered = [peer.exchanges.get(space) for space in hello.digests]
-        for space in list(peer.exchanges):
-            if space in hello.digests:
-                peer.exchanges[space].peer_said_hello(hello.digests[space])
+        peer.said_hello(hello)
         return [Ready(link), *self._room_for(link, peer, hello, now)]
 
     def _room_for(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
         """Where links are few: turn a newcomer away if we have enough, or give up another for one who has none."""
-        if not self._sparse or peer.dialed or is_local(peer.node):
+        if not self._sparse or peer.dialed or not peer.passes_on:
             return []
-        links = {key: held.up_at for key, held in self._peers.items() if not is_local(held.node)}
+        links = {key: held.up_at for key, held in self._peers.items() if held.passes_on}
         given_up = self.overlay.give_up(links, link, now, urgent=hello.urgent)
         if given_up is not None:
             self._forget(given_up, now)
@@ -351,10 +354,7 @@ class GossipNode:
         return at_once
 
     def _announce_delay_s(self, space: str) -> float:
-        if self._sparse:
-            return self._config.sparse_announce_delay_s
-        patient, eager = self._config.presence_announce_delay_s, self._config.announce_delay_s
-        return patient if space in self._patient else eager
+        return self._config.telling_delay_s(sparse=self._sparse, patient=space in self._patient)
 
     def _plan_to_ask(self, exchange: Exchange, now: float) -> None:
         """Ask for what a peer told of, unless it comes by itself; one neighbour after the other, not all at once."""

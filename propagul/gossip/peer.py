@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from propagul.errors import PeerProtocolError
+from propagul.gossip.directions import Direction
 from propagul.gossip.lanes import Lane
+from propagul.gossip.messages import VERSION, Hello
+from propagul.link.local import is_local
 
 if TYPE_CHECKING:
     from propagul.gossip.events import LinkUp
     from propagul.gossip.exchange import Exchange
-    from propagul.gossip.messages import Hello
     from propagul.link.base import NodeId
 
 
@@ -46,6 +48,32 @@ class Peer:
         if newcomer.dialed == self.dialed:
             return True
         return newcomer.dialed == (me < newcomer.peer)
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether this link is part of the overlay: other processes of our directory and leaves are beside it."""
+        return not is_local(self.node) and (self.hello is None or not self.hello.directions)
+
+    def our_hello(self, label: str, rules: str, *, recovering: bool) -> Hello:
+        """What we say first. The vectors of this instant are kept until the peer's first telling."""
+        ours = {space: exchange.course.ours for space, exchange in self.exchanges.items()}
+        return Hello(
+            version=VERSION,
+            label=label,
+            recovering=recovering,
+            digests={space: exchange.hello() for space, exchange in self.exchanges.items()},
+            urgent=self.urgent,
+            rules=rules,
+            directions={space: way for space, way in ours.items() if way is not Direction.MESH},
+        )
+
+    def said_hello(self, hello: Hello) -> None:
+        """The peer has spoken first."""
+        self.hello = hello
+        self.numbered = [self.exchanges.get(space) for space in hello.digests]
+        for space, exchange in self.exchanges.items():
+            if space in hello.digests:
+                exchange.peer_said_hello(hello.digests[space], hello.directions.get(space, Direction.MESH))
 
     def addressed(self, space: int) -> Exchange | None:
         """The exchange of a number of the peer's; None if that namespace is none of ours.

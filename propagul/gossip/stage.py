@@ -12,7 +12,7 @@ from propagul.gossip.stream import Assembler, decode_floor
 if TYPE_CHECKING:
     from propagul.crdt import Floor, Origin, Stamp, VersionVector
     from propagul.gossip.events import Incoming, Source
-    from propagul.gossip.messages import Delta
+    from propagul.gossip.messages import Delta, Digest
     from propagul.link.base import NodeId
 
 HELD_S: Final = 60.0
@@ -100,6 +100,18 @@ class Intake:
         """A delta has come in one message."""
         self.stage = Stage(adopt, None, self._source.incoming(), [None], is_complete=True, is_push=True)
         self.stage.incoming.add(block)
+
+    def begin_announced(self, announced: Digest | None, told: dict[Origin, Stamp], theirs: VersionVector) -> Stage:
+        """A delta of several messages begins: it backs what it was announced with, or all that was told.
+
+        Raises:
+            PeerProtocolError: As `begin_full`.
+        """
+        if announced is None:
+            return self.begin_full(dict(told), None, goes_on=False)
+        if announced.only_these:
+            return self.begin(dict(announced.entries))
+        return self.begin_full(dict(told), theirs.copy() if announced.join else None, goes_on=announced.goes_on)
 
     def begin_full(self, adopt: dict[Origin, Stamp], there: VersionVector | None, *, goes_on: bool) -> Stage:
         """A full delta begins: it goes on with what is held, or that is of no use any more.

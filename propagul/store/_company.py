@@ -2,7 +2,7 @@
 
 Looked after at every presence interval. In a room of up to `peers_max` others everybody is dialled, also for a while
 after it fell silent; in a larger one the overlay chooses, and what was chosen is given up again when it has no place.
-After a restart, who was there before is dialled first.
+After a restart, who was there before is dialled first. Leaves are dialled by nobody and take nobody's place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from propagul.link.local import is_local
+from propagul.store._remembered import MEMBERS, Remembered
+from propagul.store._roll import Roll
+from propagul.store._spaces import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from propagul.link import Address, NodeId
     from propagul.store._clock import Clock
     from propagul.store._mesh import Mesh
-    from propagul.store._remembered import Remembered
-    from propagul.store._roll import Roll
+    from propagul.store._parts import Parts
     from propagul.store._targets import Target
 
 _REMEMBER_S: Final = 3600.0
@@ -45,23 +46,32 @@ class Company:
         self._told: OrderedDict[NodeId, tuple[Address, ...]] = OrderedDict(remembered.read())
         self._crossing: list[Target] = []
 
+    def last_given(self) -> list[Address]:
+        """Whom to take for given if the user names nobody: nobody, for members are found."""
+        return []
+
+    def troubles(self) -> list[str]:
+        """What is wrong with the company that was given, in words."""
+        return []
+
     def begin(self) -> None:
         """Dial who was there when this store last ran, as many as a small room has."""
-        self._forget_revoked()
+        self._forget_unwanted()
         for node in list(self._told)[: self._mesh.peers_max]:
             self._want(node, self._told[node])
 
     def tend(self) -> None:
         """Dial who is missing and let go of who is not wanted any more."""
-        self._forget_revoked()
-        told = {node: said.addresses for node, said in self._roll.members.items() if said.addresses}
+        self._forget_unwanted()
+        members = self._roll.members.items()
+        told = {node: said.addresses for node, said in members if said.addresses and not said.is_leaf}
         for node, addresses in told.items():
             self._told[node] = addresses
             self._told.move_to_end(node)
         self._remembered.keep(told)
         while len(self._told) > max(_REMEMBER_MAX, 2 * len(told)):
             self._told.popitem(last=False)
-        linked = {node for node in self._mesh.node.linked() if not is_local(node)}
+        linked = self._mesh.node.passing_on()
         for node in linked & self._known.keys():
             self._known[node].told_at = self._clock.monotonic()
         if self._mesh.node.sparse:
@@ -69,11 +79,14 @@ class Company:
         else:
             self._tend_all(told)
 
-    def _forget_revoked(self) -> None:
-        for node in [node for node in self._known if self._roll.is_revoked(node)]:
+    def _forget_unwanted(self) -> None:
+        for node in filter(self._is_unwanted, list(self._known)):
             self._mesh.release(self._known.pop(node).target)
-        for node in [node for node in self._told if self._roll.is_revoked(node)]:
+        for node in filter(self._is_unwanted, list(self._told)):
             del self._told[node]
+
+    def _is_unwanted(self, node: NodeId) -> bool:
+        return self._roll.is_revoked(node) or self._roll.is_leaf(node)
 
     def _tend_all(self, told: Mapping[NodeId, tuple[Address, ...]]) -> None:
         for node, addresses in told.items():
@@ -122,3 +135,9 @@ class Company:
         longest = sorted(self._known, key=lambda node: self._known[node].told_at)
         over = len(longest) - _REMEMBER_MAX
         return [n for i, n in enumerate(longest) if i < over or now - self._known[n].told_at > _REMEMBER_S]
+
+
+def company(parts: Parts, mesh: Mesh) -> tuple[Roll, Company]:
+    """The roll of a member, and whom it keeps links with."""
+    roll = Roll(parts.presence, parts.transport.node, parts.proofs.is_revoked)
+    return roll, Company(mesh, roll, parts.clock, Remembered(parts.spaces[OWN], parts.clock, MEMBERS))

@@ -11,7 +11,7 @@ import functools
 import itertools
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
 from propagul.gossip import (
@@ -44,8 +44,8 @@ _AFTER_YOU_S = 0.5
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
-_CROWD = 4
-"""So many times `peers_max` links are borne until the overlay has spread them."""
+CROWD: Final = 4
+"""So many times `peers_max` links are borne until the overlay has spread them; a hub has its leaves within it."""
 
 _log = logging.getLogger("propagul.store")
 
@@ -206,7 +206,7 @@ class Mesh:
 
     def _is_full(self, newcomer: Link) -> bool:
         """Whether there is no place for one more of its kind: processes of our directory and members count apart."""
-        most = _PROCESSES_MAX if is_local(newcomer.peer) else _CROWD * self._config.peers_max
+        most = _PROCESSES_MAX if is_local(newcomer.peer) else CROWD * self._config.peers_max
         return self._links(alike=newcomer.peer) >= most
 
     def _links(self, alike: NodeId) -> int:
@@ -305,7 +305,7 @@ class Mesh:
                 link.abort()  # another address of somebody we are linked with
             elif link is not None:
                 since = self._clock.monotonic()
-                lonely = self.node.overlay.is_urgent(self._links(alike=link.peer))
+                lonely = self.node.overlay.is_urgent(len(self.node.passing_on()))
                 await self.carry(link, urgent=target.urgent or lonely)
                 if self._clock.monotonic() - since > self._config.redial_s_max:
                     delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
@@ -317,7 +317,7 @@ class Mesh:
         if target.node is None or target.node in linked or target.transport is not None or target.urgent:
             return target.node in linked
         enough = self._config.active_max - 1 if self.node.sparse else self._config.peers_max
-        return sum(not is_local(node) for node in linked) >= enough
+        return len(self.node.passing_on()) >= enough
 
     async def _dial(self, target: Target) -> Link | None:
         """Try each address once; note why none answered."""

@@ -10,38 +10,30 @@ import contextlib
 import functools
 import operator
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from propagul.errors import LinkError, NotReplicated, SyncTimeout
 from propagul.gossip import GossipNode
 from propagul.link import Address, NodeId, Purpose
 from propagul.link.local import is_local
+from propagul.store import _leaf
 from propagul.store._addresses import advertised
-from propagul.store._company import Company
+from propagul.store._company import company
 from propagul.store._invites import let_join
 from propagul.store._mesh import Mesh
 from propagul.store._ownership import MEMBERS
-from propagul.store._remembered import Remembered
 from propagul.store._report import PeerSync, SyncReport
-from propagul.store._roll import Roll
-from propagul.store._spaces import GOSSIPED, OWN, PRESENCE, STATE
+from propagul.store._spaces import GOSSIPED, PRESENCE, STATE
 from propagul.store._tunnels import Tunnels, carrying_bytes
 from propagul.store._twins import TwinWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from propagul.crdt import Change, Dot
-    from propagul.gossip import GossipConfig
-    from propagul.link import ByteLink, Credentials, Link, Listener, Transport
-    from propagul.store._clock import Clock
-    from propagul.store._invites import InviteBook
-    from propagul.store._namespace import Namespace
-    from propagul.store._presence import Presence
-    from propagul.store._pressure import Pressure
-    from propagul.store._processes import Processes
-    from propagul.store._proofs import Proofs
+    from propagul.link import ByteLink, Link, Listener
+    from propagul.store._parts import Parts
     from propagul.store._report import Member
     from propagul.store._targets import Target
 
@@ -49,24 +41,6 @@ _GOODBYE_S = 2.0
 _ASK_AGAIN_S = 0.2
 _ENROL_S = 0.25
 _LINKS_S = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a network is built around; owned by the store and alive before and after it."""
-
-    label: str
-    spaces: Mapping[str, Namespace]
-    presence: Presence
-    transport: Transport
-    config: GossipConfig
-    clock: Clock
-    credentials: Credentials | None
-    invites: InviteBook | None
-    proofs: Proofs
-    processes: Processes | None
-    pressure: Pressure
-    tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
 
 
 class Network:
@@ -83,10 +57,18 @@ class Network:
         sealed = parts.spaces[STATE].sealed
         rules = "" if sealed is None else sealed.rules
         told = {name: parts.spaces[name] for name in GOSSIPED}
-        self._node = GossipNode(called, parts.label, told, parts.config, jitter, patient=(PRESENCE,), rules=rules)
+        self._node = GossipNode(
+            called,
+            parts.label,
+            told,
+            parts.config,
+            jitter,
+            patient=(PRESENCE,),
+            rules=rules,
+            directions=_leaf.DIRECTIONS if parts.leaf else {},
+        )
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
-        self.roll = Roll(parts.presence, self._me, parts.proofs.is_revoked)
-        self._company = Company(self.mesh, self.roll, parts.clock, Remembered(parts.spaces[OWN], parts.clock))
+        self.roll, self._company = (_leaf.company if parts.leaf else company)(parts, self.mesh)
         self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
         at_home = self.loop.call_soon_threadsafe
         self._twins = TwinWatch(MEMBERS + self._me, parts.clock, parts.config, at_home, self._answer_twin)
@@ -147,7 +129,7 @@ class Network:
         Raises:
             SyncTimeout: Fewer than `require_peers` had handed over their state in time.
         """
-        before = self._rows_received()
+        before, peers = self._rows_received(), peers or self._company.last_given()
         self._peers = {address: self.mesh.keep([address]) if self._at_door else None for address in peers}
         if self._processes is not None and not self._at_door:
             self._processes.begin()
@@ -229,7 +211,8 @@ class Network:
         """
         linked = self.linked()
         apart = [t for t in self.mesh.targets if t.trouble and t.node not in linked and t.transport is None]
-        return [target.trouble for target in apart if target.refused or not linked] + self._local_troubles()
+        troubles = [target.trouble for target in apart if target.refused or not linked]
+        return troubles + self._company.troubles() + self._local_troubles()
 
     async def open_tunnel(self, node: NodeId) -> ByteLink:
         """A tunnel to a member; see `Tunnels.open`.
@@ -336,9 +319,9 @@ class Network:
             await self._parts.clock.wait(asyncio.Event(), _ENROL_S)
 
     def _look(self) -> None:
-        linked = self.linked()
-        self.roll.look(linked)
-        self.mesh.be_sparse(len(self.roll.reached | linked) > self._parts.config.peers_max)
+        self.roll.look(self.linked())
+        together = self._node.passing_on().union(self.roll.passing_on())
+        self.mesh.be_sparse(len(together) > self._parts.config.peers_max)
 
     def _chores(self) -> None:
         self._twins.look()
@@ -393,7 +376,7 @@ class Network:
         return self._parts.spaces[STATE].traffic.remote_rows
 
     def _goodbye_heard(self) -> bool:
-        return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self._node.linked().keys()
+        return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self._node.given(PRESENCE)
 
 
 async def _answer_nothing(_: Link) -> None:

@@ -1,4 +1,4 @@
-"""Where the members of the room were last heard of, in this store's own log: whom to dial after a restart."""
+"""Where the members of the room, or the peers of a leaf, were last, in this store's own log: whom to dial again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 MEMBERS_MAX: Final = 64
 """Members remembered; any of them leads to all others."""
 
-_KEY: Final = "peers"
+MEMBERS: Final = "peers"
+"""Under this: members."""
+
+HUBS: Final = "hubs"
+"""Under this: who was given to a leaf, each by its address."""
+
 _KEEP_S: Final = 30.0
 """Written at most this often: who comes and goes must not wear out a disk."""
 
@@ -27,16 +32,16 @@ _KEEP_S: Final = 30.0
 class Remembered:
     """One row of a namespace that is never replicated."""
 
-    def __init__(self, space: Namespace, clock: Clock) -> None:
-        self._space, self._clock = space, clock
+    def __init__(self, space: Namespace, clock: Clock, key: str) -> None:
+        self._space, self._clock, self._key = space, clock, key
         self._kept = self.read()
         self._kept_at = float("-inf")
 
     def read(self) -> dict[NodeId, tuple[Address, ...]]:
         """Members and where they listened; what is none is left out."""
-        winner = self._space.row(_KEY).winner
+        winner = self._space.row(self._key).winner
         try:
-            row = None if winner is None else _values.thaw(_KEY, winner.payload)
+            row = None if winner is None else _values.thaw(self._key, winner.payload)
         except StoreError:
             return {}
         told = (
@@ -55,6 +60,6 @@ class Remembered:
         row: dict[str, object] = {node: [[a.host, a.port] for a in addresses] for node, addresses in some.items()}
         self._kept, self._kept_at = some, now
         try:
-            self._space.put(_KEY, _values.freeze(_KEY, row, _values.Limits()))
+            self._space.put(self._key, _values.freeze(self._key, row, _values.Limits()))
         except StoreError:
             self._kept = {}

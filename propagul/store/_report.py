@@ -59,6 +59,7 @@ class Member:
         addresses: Where it says it listens.
         linked: Whether a link is open between it and this store.
         heard_s: Seconds since its last sign of life arrived here, direct or relayed.
+        leaf: Whether it is a leaf: it is linked with its hubs only, and hears of no presence.
     """
 
     node: NodeId
@@ -66,3 +67,4 @@ class Member:
     addresses: tuple[str, ...]
     linked: bool
     heard_s: float
+    leaf: bool = False

@@ -78,6 +78,7 @@ class Ring:
     Attributes:
         on_news: Called, with the store's lock held, when deeds came from elsewhere: somebody should call `tend` soon.
         on_write: Called when deeds were written here.
+        sees_all: Whether every member announces itself here; nobody does to a leaf, so it never knows who is missing.
 
     Raises:
         IdentityError: The store was opened with a secret that is the room's no more.
@@ -93,6 +94,7 @@ class Ring:
         self._unread = True
         self.on_news: Callable[[], None] = lambda: None
         self.on_write: Callable[[], None] = lambda: None
+        self.sees_all = True
         anchors = frozenset({*self._base.lineage.tags, *self._base.trusted})
         space.traffic.admit = functools.partial(admitted, anchors=anchors)
         space.listen(self._note)
@@ -145,7 +147,7 @@ class Ring:
             rotation = self.rotation
             if rotation is not None and rotation.is_ours:
                 late = self._time_ns() >= rotation.until_s * 10**9
-                if late or not rotation.missing:
+                if late or (self.sees_all and not rotation.missing):
                     self.finish()
 
     def revoke(self, node: NodeId) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from propagul.link import Address
     from propagul.store._presence import Presence
 
+LEAF: Final = "leaf"
+"""Where a leaf's row says that it is one."""
+
 _LINKS_MAX: Final = 64
 _LABEL_CHARS_MAX: Final = 64
 _LOST_MAX: Final = 4096
@@ -43,6 +46,7 @@ class Enrolled:
         links: With whom it is linked, by their short names.
         certificate: What it shows to prove that it is a member, unverified; empty if it announces none.
         dot: Which write of whom this is.
+        is_leaf: Whether it is linked with those only that it was given, and passes no presence on.
     """
 
     label: str
@@ -50,6 +54,7 @@ class Enrolled:
     links: frozenset[str]
     certificate: bytes
     dot: Dot
+    is_leaf: bool = False
 
 
 class Roll:
@@ -97,7 +102,8 @@ class Roll:
             del self._lost[node]
         if self._is_back(linked):
             self._presence.repeat()
-        reached = reachable(linked, {node: said.links for node, said in self.members.items()})
+        leaves = [node for node, said in self.members.items() if said.is_leaf]
+        reached = reachable(linked, {node: said.links for node, said in self.members.items()}, leaves)
         self.reached = reached & self.members.keys()
         origins = {node: said.dot.origin for node, said in self.members.items()}
         self._presence.vouch([origins[node] for node in self.reached], origins.values())
@@ -109,6 +115,14 @@ class Roll:
         for node in (*back, *self.members):
             self._lost.pop(node, None)
         return bool(back)
+
+    def passing_on(self) -> set[NodeId]:
+        """Who can be reached and is no leaf."""
+        return {node for node in self.reached if not self.is_leaf(node)}
+
+    def is_leaf(self, node: NodeId) -> bool:
+        """Whether a member said that it is one."""
+        return node in self.members and self.members[node].is_leaf
 
     def find(self, node: NodeId) -> Enrolled | None:
         """One member's row as it is now. Any thread."""
@@ -126,6 +140,7 @@ class Roll:
                 addresses=tuple(map(str, said.addresses)),
                 linked=node in linked,
                 heard_s=heard_s,
+                leaf=said.is_leaf,
             )
             for node, said, heard_s in found
             if heard_s <= age_s_max
@@ -169,4 +184,5 @@ def _enrolled(key: str, dot: Dot, payload: Payload) -> Enrolled | None:
         links=frozenset(names),
         certificate=certificate if type(certificate) is bytes else b"",
         dot=dot,
+        is_leaf=row.get(LEAF) is True,
     )

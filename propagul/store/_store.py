@@ -24,8 +24,9 @@ from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
 from propagul.store._keys import RoomKeys
 from propagul.store._map import StateMap
-from propagul.store._network import Network, Parts
+from propagul.store._network import Network
 from propagul.store._ownership import Ownership, reading_in
+from propagul.store._parts import Parts
 from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
@@ -62,8 +63,7 @@ class AgentStateStore(RoomKeys, StateMap):
         config: Timing of gossip.
         credentials: Instead of a secret: an identity with its certificate, as an invited node has.
         advertise: Addresses under which others reach this store; found out if not given.
-        transport: Instead of TCP: see `propagul.testing`.
-        clock: Instead of the machine's: see `propagul.testing`.
+        transport, clock: Instead of TCP and of the machine's: see `propagul.testing`.
         alone: Keep other processes out of the directory; without it they share it.
         durability: What a write that has returned survives: `os` the end of the process, `group` a power cut (one sync
             for all who wait), `each` a power cut (synced before it is visible), `peers:n` the loss of this machine.
@@ -73,15 +73,15 @@ class AgentStateStore(RoomKeys, StateMap):
         pins: Whom to link with: None for all, node ids, or `first-use`: who first answered at an address named here.
         owned: Prefixes such as `nodes/` under which a member writes beneath its own identity only, in state and
             presence. The same for the whole room; the directory keeps it for None.
-        verify: `member`: who passes a row on vouches for it. `origin`: every row of the state proves who wrote it, and
-            is checked before it is visible. The same for the whole room; the directory keeps it for None.
+        verify: `member`: who passes a row on vouches for it; `origin`: each row of the state proves who wrote it. The
+            same for the whole room; the directory keeps it for None.
+        leaf: Be linked with the given peers only, the hubs: they get this store's presence, and it gets nobody's.
 
     Raises:
         StoreLocked, StoreCorrupt, StoreError: The directory cannot be opened.
         IdentityError: No secret and not loopback, or an unusable secret or key.
         LimitExceeded: `node_id` is longer than 256 characters.
-        ValueError: `memory_bytes` is below 1 MiB, an owned prefix is none, or `verify` is another word.
-        LocalProtocolError: The directory's rows do not fit `verify`.
+        ValueError, LocalProtocolError: `memory_bytes`, an owned prefix or `verify` is none, or not the directory's.
     """
 
     _network: Network | None = None
@@ -113,6 +113,7 @@ class AgentStateStore(RoomKeys, StateMap):
         pins: str | Collection[str] | None = None,
         owned: Sequence[str] | None = None,
         verify: str | None = None,
+        leaf: bool = False,
     ) -> None:
         self.room, self.label = room, str(node_id)
         if len(self.label) > LABEL_CHARS_MAX:
@@ -122,7 +123,7 @@ class AgentStateStore(RoomKeys, StateMap):
         self._peers = [Address(*peer) for peer in peers]
         self._port, self._advertise, where = port, advertise, None if path is None else Path(path)
         (level := Durability.parse(durability)).check(has_path=where is not None)
-        self._durability, self._lock = level, threading.Lock()
+        self._durability, self._lock, self._is_leaf = level, threading.Lock(), leaf
         keep, time_ns = Keep(retention, memory_bytes), self._clock.time_ns
         self._disk = None if where is None else Disk(where, room, self._lock, time_ns, keep, alone=alone)
         self._is_shared = self._disk is not None and transport is None and not alone
@@ -151,7 +152,7 @@ class AgentStateStore(RoomKeys, StateMap):
         self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=now, limits=limits)
         self.presence.on_write(lambda: self._push(PRESENCE))
         if self._ring is not None:
-            self._ring.on_write = lambda: self._push(ROOM)
+            self._ring.on_write, self._ring.sees_all = lambda: self._push(ROOM), not leaf
         tell_children(self)
 
     # --- the network: in the event loop --------------------------------------------------------------------------
@@ -304,7 +305,7 @@ class AgentStateStore(RoomKeys, StateMap):
         return () if self._network is None else self._network.addresses
 
     def members(self) -> list[Member]:
-        """Other stores of the room heard of recently."""
+        """Other stores of the room heard of recently; of a leaf, those it is linked with."""
         return self._network.members() if self._network else []
 
     def linked(self) -> frozenset[NodeId]:
@@ -332,6 +333,7 @@ class AgentStateStore(RoomKeys, StateMap):
     def _parts(self) -> Parts:
         return Parts(
             label=self.label,
+            leaf=self._is_leaf,
             spaces=self._spaces,
             presence=self.presence,
             transport=self._transport,

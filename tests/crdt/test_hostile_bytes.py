@@ -41,6 +41,7 @@ from propagul.crdt import (
 from propagul.crdt.twins import KERNEL_VARIABLE
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
 from propagul.gossip import LinkKey, messages, stream
+from propagul.gossip.directions import Course, Direction
 from propagul.gossip.exchange import Exchange
 from propagul.gossip.quota import Quotas
 from propagul.gossip.turns import Turn, Turns
@@ -108,7 +109,9 @@ def take_events(event: bytes) -> object:
 def take_message(packed: bytes) -> object:
     """Rows that arrive over a link on which one push went before."""
     space = Namespace(SPACE, Replica(Origin(1)), threading.Lock(), None)
-    exchange = Exchange(SPACE, 0, space, Turn(Turns(), LinkKey(1)), Quotas().of(NodeId("n"), SPACE, space))
+    quota = Quotas().of(NodeId("n"), SPACE, space)
+    course, turn = Course(Direction.MESH), Turn(Turns(), LinkKey(1))
+    exchange = Exchange(SPACE, 0, space, turn, quota=quota, course=course, held=None)
     exchange.peer_sent(PUSHES[0])
     message = messages.decode(packed)
     if isinstance(message, (messages.Delta, messages.Push)):

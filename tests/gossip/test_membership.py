@@ -28,8 +28,9 @@ def room(links: Iterable[tuple[int, int]], members: Iterable[int] = ()) -> dict[
     return named
 
 
-def reached(linked: Iterable[int], named: Mapping[NodeId, set[str]]) -> set[int]:
-    return {int(found[:SHORT_ID]) for found in reachable([node(number) for number in linked], named)}
+def reached(linked: Iterable[int], named: Mapping[NodeId, set[str]], leaves: Iterable[int] = ()) -> set[int]:
+    found = reachable([node(number) for number in linked], named, [node(number) for number in leaves])
+    return {int(name[:SHORT_ID]) for name in found}
 
 
 def test_a_chain_of_links_leads_to_its_end() -> None:
@@ -75,6 +76,13 @@ def test_islands_see_themselves_alone() -> None:
 def test_one_bridge_joins_two_islands() -> None:
     named = room([(1, 2), (2, 3), (11, 12), (3, 11)])
     assert reached([1], named) == {1, 2, 3, 11, 12}
+
+
+def test_a_leaf_is_reached_and_leads_to_nobody() -> None:
+    named = room([(1, 2), (2, 3), (3, 4), (1, 5)])
+    assert reached([1], named, leaves=[2]) == {1, 2, 5}
+    assert reached([2], named, leaves=[2]) == {2}, "not even where we are linked with it"
+    assert reached([1, 4], named, leaves=[2]) == {1, 2, 3, 4, 5}, "who is reached by another way is reached"
 
 
 def test_names_are_long_enough_for_a_million_members() -> None:

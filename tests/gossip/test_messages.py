@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from propagul.crdt import Block, Dot, Op, Origin, Replica, Row, Stamp, codec
 from propagul.errors import PeerProtocolError
 from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Settled, Wrote, messages
+from propagul.gossip.directions import Direction
 from propagul.gossip.lanes import Lane
 from propagul.gossip.messages import Delta, Digest, Hello, Message, Pulse, Push
 from propagul.gossip.turns import AT_ONCE, Turn
@@ -94,6 +96,10 @@ def test_small_messages_are_small(message: Message, size: int) -> None:
         [0, 1, "box", False, {"": bytes(15)}],
         [0, 1, "box", 0, {"": bytes(16)}],
         [0, 1, "b" * 257, False, {}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", {"": "up"}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", {"": -1}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", {"room": 1}],
+        [0, 1, "box", False, {"": bytes(16)}, False, "", [1]],
         [1, 0],
         [1, "", 0],
         [1, 0, -1],
@@ -121,6 +127,21 @@ def test_what_is_no_message_is_refused(fields: Sequence[object]) -> None:
         messages.decode(msgpack.packb(fields))
 
 
+def test_a_hello_that_says_a_direction_twice_is_refused() -> None:
+    said = b"\x98\x00\x01\xa3box\xc2\x81\xa1r\xc4\x10" + bytes(16) + b"\xc2\xa0"
+    assert messages.decode(said + b"\x81\xa1r\x01") is not None
+    with pytest.raises(PeerProtocolError, match="each direction once"):
+        messages.decode(said + b"\x82\xa1r\x01\xa1r\x01")
+
+
+def test_a_hello_that_wants_nothing_special_is_the_bytes_it_was() -> None:
+    assert messages.encode(HELLO) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}])
+    assert messages.encode(replace(HELLO, urgent=True)) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}, True])
+    up = replace(HELLO, directions={"": Direction.UP})
+    assert messages.encode(up) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}, False, "", {"": 1}])
+    assert messages.decode(messages.encode(up)) == up
+
+
 def test_a_hello_that_names_a_namespace_twice_is_refused() -> None:
     twice = b"\x95\x00\x01\xa3box\xc2\x82" + (b"\xa1r\xc4\x10" + bytes(16)) * 2
     with pytest.raises(PeerProtocolError, match="once"):
@@ -137,7 +158,15 @@ def test_a_longer_message_is_a_newer_versions() -> None:
         (Hello(version=2, label="n", recovering=False, digests={}, urgent=True), [0, 2, "n", False, {}, True]),
         (
             Hello(version=2, label="n", recovering=False, digests={}, rules="owned=nodes/"),
-            [0, 2, "n", False, {}, False, "owned=nodes/", 1],
+            [0, 2, "n", False, {}, False, "owned=nodes/", {}, 1],
+        ),
+        (
+            Hello(version=2, label="n", recovering=False, digests={"": bytes(16)}, directions={"": Direction.UP}),
+            [0, 2, "n", False, {"": bytes(16)}, False, "", {"": 1}],
+        ),
+        (
+            Hello(version=2, label="n", recovering=False, digests={"": bytes(16)}),
+            [0, 2, "n", False, {"": bytes(16)}, False, "", {"": 77}, "more"],
         ),
     ):
         assert messages.decode(msgpack.packb(fields)) == message

@@ -67,8 +67,8 @@ MUTANTS = [
         "self.theirs = self._hello_vector", "self.theirs = self._source.hello()[1]", 6,
     ),
     Mutant(
-        "a push is taken for all that was told", "gossip/exchange.py",
-        "self._intake.begin(dict(announced.entries))", "self._intake.begin(dict(self._unadopted))", 0,
+        "a push is taken for all that was told", "gossip/stage.py",
+        "self.begin(dict(announced.entries))", "self.begin(dict(told))", 0,
     ),
     Mutant(
         "a push of one message is taken for all that was told", "gossip/exchange.py",
@@ -96,8 +96,7 @@ MUTANTS = [
     ),
     Mutant(
         "what was told and not sent is forgotten", "gossip/exchange.py",
-        "            self._unsure.update(entries)\n            yield from self._tell(entries)",
-        "            yield from self._tell(entries)", 0,
+        "            self._unsure.update(entries if self.course.gives else ())\n", "", 0,
     ),
     Mutant(
         "a push stands for more than one origin", "gossip/exchange.py",
@@ -160,9 +159,9 @@ MUTANTS = [
         "told, join, Lacks(None if join else known), below", "told, join, Lacks(known), below", JOIN,
     ),
     Mutant(
-        "what goes on is adopted by the vector of the old cut", "gossip/exchange.py",
-        "stage = self._intake.begin_full(dict(self._unadopted), there, goes_on=goes_on)",
-        "stage = self._intake.begin_full({} if goes_on else dict(self._unadopted), there, goes_on=goes_on)", 150,
+        "what goes on is adopted by the vector of the old cut", "gossip/stage.py",
+        "self.begin_full(dict(told), theirs.copy() if announced.join else None, goes_on",
+        "self.begin_full({} if announced.goes_on else told, theirs.copy() if announced.join else None, goes_on", 150,
     ),
     Mutant(
         "what goes on as a join keeps the old cut's vector", "gossip/exchange.py",
@@ -189,6 +188,34 @@ MUTANTS = [
     Mutant(
         "another link begins a new account", "gossip/quota.py",
         "self._accounts.pop((node, space), None) or _Account()", "_Account()", AGAIN,
+    ),
+    Mutant(
+        "who wants nothing is sent rows", "gossip/directions.py",
+        "and theirs is not Direction.UP", "", 400,
+    ),
+    Mutant(
+        "who sends nothing sends rows", "gossip/directions.py",
+        "self.gives = self.ours is not Direction.DOWN and", "self.gives =", 404,
+    ),
+    Mutant(
+        "who sends no rows tells of them", "gossip/exchange.py",
+        "return self.course.answers(self._source), self._told", "pass", 400,
+    ),
+    Mutant(
+        "what was told is not answered", "gossip/directions.py",
+        "bool(self.answers(source)) or (first and self.takes)", "first and self.takes", 414,
+    ),
+    Mutant(
+        "the first telling is not answered", "gossip/directions.py",
+        "bool(self.answers(source)) or (first and self.takes)", "bool(self.answers(source))", 404,
+    ),
+    Mutant(
+        "an answer names what is not here yet", "gossip/directions.py",
+        "if source.covers([entry])]", "]", 400,
+    ),
+    Mutant(
+        "of two that send nothing each waits for the other", "gossip/directions.py",
+        "return self.gives or not self.takes", "return self.gives", 404,
     ),
 ]  # fmt: skip
 

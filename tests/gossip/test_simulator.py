@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from propagul.crdt import Replica
+from propagul.gossip import Direction
 from tests.gossip.simulator import Simulation, simulate
 
 if TYPE_CHECKING:
@@ -53,11 +54,19 @@ def test_the_adversary_does_everything_it_is_said_to_do() -> None:
         simulation.obey, simulation.cut_wire = obey, note_cut  # type: ignore[method-assign,assignment]
         simulation.boot = note_boot  # type: ignore[method-assign]
         began_with = len(simulation.nodes)
-        with mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48, ENTRIES_PER_DIGEST=2):
+        chunks = mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48)
+        with chunks, mock.patch.multiple("propagul.gossip.messages", ENTRIES_PER_DIGEST=2):
             for _ in range(50):
                 simulation.step()
         seen["lost nodes"] += began_with - len(simulation.nodes)
     assert all(count > 5 for count in seen.values()), seen
+
+
+def test_in_some_schedules_nodes_have_directions() -> None:
+    schedules = [Simulation(seed) for seed in range(SEEDS)]
+    ways = [way for schedule in schedules for ways in schedule.directions.values() for way in ways.values()]
+    assert sum(bool(schedule.directions) for schedule in schedules) == 100
+    assert min(ways.count(Direction.UP), ways.count(Direction.DOWN)) > 50
 
 
 def test_a_failing_seed_prints_the_line_that_replays_it() -> None:

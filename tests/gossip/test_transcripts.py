@@ -15,13 +15,25 @@ from typing import TYPE_CHECKING, assert_never
 import pytest
 
 from propagul.crdt import Origin, Replica
-from propagul.gossip import GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Ready, Received, Tick, Wrote, messages
+from propagul.gossip import (
+    Direction,
+    GossipConfig,
+    GossipNode,
+    LinkDown,
+    LinkKey,
+    LinkUp,
+    Ready,
+    Received,
+    Tick,
+    Wrote,
+    messages,
+)
 from propagul.link.base import NodeId
 from propagul.store._namespace import Namespace
 from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from propagul.crdt import Entry
     from propagul.gossip import Effect, Event
@@ -35,7 +47,7 @@ DELAY_S = 0.001
 class Table:
     """A few nodes that speak over links of a millisecond, and somebody who writes down every frame."""
 
-    def __init__(self, names: str) -> None:
+    def __init__(self, names: str, directions: Mapping[str, Direction] | None = None) -> None:
         self.now = 0.0
         self.lines: list[str] = []
         self.spaces = {
@@ -43,7 +55,14 @@ class Table:
             for number, name in enumerate(names, 1)
         }
         self.nodes = {
-            name: GossipNode(NodeId(name), f"node {name}", {"": space}, GossipConfig(), random.Random(1))
+            name: GossipNode(
+                NodeId(name),
+                f"node {name}",
+                {"": space},
+                GossipConfig(),
+                random.Random(1),
+                directions={"": directions[name]} if directions and name in directions else {},
+            )
             for name, space in self.spaces.items()
         }
         self._links: dict[tuple[str, str], LinkKey] = {}
@@ -119,7 +138,8 @@ def told(frame: bytes) -> str:
             return "a kind of message that is not known"
         case messages.Hello():
             spaces = " ".join(f"{name!r}={digest.hex()[:8]}" for name, digest in sorted(message.digests.items()))
-            flags = flagged(recovering=message.recovering, urgent=message.urgent)
+            ways = {f"{space!r} {way.name.lower()}": True for space, way in message.directions.items()}
+            flags = flagged(recovering=message.recovering, urgent=message.urgent, **ways)
             return f"hello   version {message.version} {message.label!r} {spaces}{flags}"
         case messages.Digest():
             flags = flagged(
@@ -193,8 +213,28 @@ def partition() -> list[str]:
     return table.lines
 
 
+def leaf() -> list[str]:
+    table = Table("hol", {"l": Direction.UP})
+    table.link("h", "o")
+    table.write("o", "k1", b"of o")
+    table.write("l", "k2", b"of l")
+    table.run(3.0)
+    table.say("l wants nothing of this namespace and links with h, its hub")
+    table.link("l", "h")
+    table.run(3.0)
+    table.write("o", "k1", b"nothing to l")
+    table.write("l", "k2", b"to all others")
+    table.run(3.0)
+    table.unlink("l", "h")
+    table.write("l", "k3", b"meanwhile")
+    table.say("h says what it has of l, so that l need not send that again")
+    table.link("l", "h")
+    table.run(3.0)
+    return table.lines
+
+
 TRANSCRIPTS: dict[str, Callable[[], list[str]]] = {
-    "handshake": handshake, "cold-join": cold_join, "partition": partition,
+    "handshake": handshake, "cold-join": cold_join, "partition": partition, "leaf": leaf,
 }  # fmt: skip
 
 

@@ -75,10 +75,19 @@ class Island:
         self.network = MemoryNetwork(self.clock)
         self.stores: list[AgentStateStore] = []
 
-    def make(self, name: str, *, label: str | None = None, path: Path | None = None) -> AgentStateStore:
+    def make(
+        self,
+        name: str,
+        *,
+        label: str | None = None,
+        path: Path | None = None,
+        leaf: bool = False,
+        config: GossipConfig | None = None,
+    ) -> AgentStateStore:
         """A store that is not started yet."""
+        transport = self.network.transport(name)
         store = AgentStateStore(
-            ROOM, label or name, transport=self.network.transport(name), clock=self.clock, path=path
+            ROOM, label or name, transport=transport, clock=self.clock, path=path, leaf=leaf, config=config
         )
         self.stores.append(store)
         return store
