@@ -104,8 +104,7 @@ class Exchange:
     def served(self) -> int:
         """Up to where in our arrival order the peer has everything."""
         arrival = self._source.arrival  # first: what is written after this is among the entries
-        entries, _ = self._untold()
-        if self.heard and self.theirs.covers_all((*self._unsure.items(), *entries)):
+        if self.heard and self._has_all:
             self._place = arrival
         return self._place
 
@@ -291,7 +290,13 @@ class Exchange:
 
     @property
     def _must_answer(self) -> bool:
-        return bool(self._theirs_held) or self._turn.began is not None
+        """Whether a delta is due although no row may be: entries that no row is left of are adopted with it."""
+        return bool(self._theirs_held) or self._turn.began is not None or not self._has_all
+
+    @property
+    def _has_all(self) -> bool:
+        """Whether the peer surely has all that we have."""
+        return self.theirs.covers_all((*self._unsure.items(), *self._untold()[0]))
 
     def _may_begin(self, begin: list[Located]) -> bool:
         return sum(len(block) for block, _ in begin) <= CHUNK_BYTES or self._turn.take()

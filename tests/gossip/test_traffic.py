@@ -6,7 +6,9 @@ import random
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from propagul.crdt import Origin
+import pytest
+
+from propagul.crdt import Origin, Stamp
 from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Wrote, messages
 from propagul.gossip.lanes import Lane
 from propagul.link.base import NodeId
@@ -137,6 +139,25 @@ def test_where_links_are_few_a_chain_passes_rows_on_at_once() -> None:
     chain.run(20.0)
     chain.write(0, "", "k0", b"news")
     assert until(chain, chain.is_equal, 1.0) <= 0.006  # four links of a millisecond
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_entry_that_no_row_is_left_of_is_passed_on_like_any_news(sparse: bool) -> None:  # noqa: FBT001 - pytest passes it
+    """A member may claim what nobody wrote, or write what is refused: vectors must be equal all the same."""
+    chain = sparse_lan(4) if sparse else lan(4)
+    for number in range(3):
+        chain.connect(number, number + 1)
+    chain.run(20.0)
+    chain.write(1, "", "k0", b"before")
+    chain.run(40.0)
+    claim = chain.sources[0][""].space.incoming()
+    assert claim.apply([(Origin(7), Stamp(9))], None)
+    chain.obey(0, chain.nodes[0].learned("", chain.now))
+    chain.arm(0)
+    chain.run(60.0)
+    vectors = [chain.sources[number][""].hello()[1] for number in range(4)]
+    assert [vector.stamp_of(Origin(7)) for vector in vectors] == [9] * 4
+    assert all(chain.nodes[number].caught_up_with(NodeId(f"n{number - 1}")) for number in range(1, 4))
 
 
 def test_where_links_are_many_a_node_has_rows_pushed_by_two_and_hears_of_them_from_the_others() -> None:
