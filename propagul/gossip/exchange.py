@@ -119,6 +119,11 @@ class Exchange:
         return self.heard and self._intake.stage is None and not self.caught_up
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether neither side has anything on its way or owes anything, as far as we know."""
+        return self.caught_up and not (self.lags or self.owes_anything or self._is_out or self._source.is_busy)
+
+    @property
     def pushed(self) -> Dot | None:
         """The entry of the newest push of the peer's."""
         return self._taken

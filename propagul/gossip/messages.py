@@ -1,13 +1,17 @@
-"""The five messages of gossip and their bytes.
+"""The seven messages of gossip and their bytes.
 
 Each is one msgpack list in one frame: a small number for its kind, then its fields in order. A longer list is a newer
 version's: known fields are read, the rest ignored. Anything else is a `PeerProtocolError`.
 
-    hello  = [0, version, label, recovering, {namespace: digest}, urgent?, rules?]
-    digest = [1, space, flags, entries?, held?]
-    delta  = [2, space, last, chunk, position?]
-    push   = [3, space, flags, stamp, block, origin?]
-    pulse  = [4, lane]
+    hello   = [0, version, label, recovering, {namespace: digest}, urgent?, rules?]
+    digest  = [1, space, flags, entries?, held?]
+    delta   = [2, space, last, chunk, position?]
+    push    = [3, space, flags, stamp, block, origin?]
+    pulse   = [4, lane]
+    compare = [5, space, vector, sums]
+    mend    = [6, space, last, chunk]
+
+The last two are said only where rows prove themselves; a version that does not know them passes over them.
 
 What a link knows is not said again: a namespace is the number at which its sender's hello names it; which delta is
 acknowledged, and what was adopted with a push, is implied, for at most one is out on a link; a push of the origin of
@@ -38,6 +42,12 @@ CHUNK_BYTES = 60 * 1024
 ENTRIES_PER_DIGEST = 3000
 """Vector entries in one digest frame: about 54 kB at most."""
 
+SUMS = 256
+"""So many buckets of keys have a sum each."""
+
+SUM_BYTES = 8
+
+_VECTOR_BYTES = 16
 _TEXT_MAX = 256
 _POSITION_BYTES_MAX = 64
 _SPACES_MAX = 64
@@ -176,7 +186,37 @@ class Push:
         return self.block + codec.ending(dot) if self.short else self.block
 
 
-Message = Hello | Digest | Delta | Push | Pulse
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """What the rows of the sender come to, and by which vector.
+
+    Attributes:
+        space: The namespace, as its sender's hello numbers it.
+        vector: Its digest.
+        sums: The sums of all buckets, one after the other; or what these come to, of the length of one.
+    """
+
+    space: int
+    vector: bytes
+    sums: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mend:
+    """A piece of a stream of rows that prove themselves. It says nothing of vectors and is not acknowledged.
+
+    Attributes:
+        space: The namespace, as its sender's hello numbers it.
+        last: The stream ends with this chunk.
+        chunk: Bytes of encoded rows; a row may be cut anywhere.
+    """
+
+    space: int
+    last: bool
+    chunk: bytes
+
+
+Message = Hello | Digest | Delta | Push | Pulse | Compare | Mend
 _T = TypeVar("_T")
 
 
@@ -198,6 +238,10 @@ def encode(message: Message) -> bytes:
                 fields.append(message.origin)
         case Pulse():
             fields = [4, int(message.lane)]
+        case Compare():
+            fields = [5, message.space, message.vector, message.sums]
+        case Mend():
+            fields = [6, message.space, message.last, message.chunk]
         case _:
             assert_never(message)
     return cast("bytes", msgpack.packb(fields))
@@ -250,7 +294,7 @@ def _hello(reader: wire.Reader, fields: int) -> Hello:
     version, label, recovering = _count(reader.scalar()), _text(reader.scalar()), _typed(reader.scalar(), bool)
     spaces = reader.pairs(_SPACES_MAX)
     digests = {_text(reader.scalar()): _typed(reader.scalar(), bytes) for _ in range(spaces)}
-    if len(digests) != spaces or any(len(digest) != 16 for digest in digests.values()):
+    if len(digests) != spaces or any(len(digest) != _VECTOR_BYTES for digest in digests.values()):
         raise PeerProtocolError("a hello names each namespace once, with a digest of 16 bytes")
     urgent = fields > 5 and _typed(reader.scalar(), bool)
     rules = _text(reader.scalar()) if fields > 6 else ""
@@ -291,12 +335,26 @@ def _pulse(reader: wire.Reader, _: int) -> Pulse:
     return Pulse(lane=Lane(lane) if lane < len(Lane) else Lane.TELL)
 
 
+def _compare(reader: wire.Reader, _: int) -> Compare:
+    space = _count(reader.scalar())
+    vector, sums = _typed(reader.scalar(), bytes), _typed(reader.scalar(), bytes)
+    if len(vector) != _VECTOR_BYTES or len(sums) not in (SUM_BYTES, SUMS * SUM_BYTES):
+        raise PeerProtocolError(f"a comparison has the digest of a vector, and one sum or {SUMS}")
+    return Compare(space=space, vector=vector, sums=sums)
+
+
+def _mend(reader: wire.Reader, _: int) -> Mend:
+    return Mend(space=_count(reader.scalar()), last=_typed(reader.scalar(), bool), chunk=_typed(reader.scalar(), bytes))
+
+
 _READERS: tuple[tuple[int, int, Callable[[wire.Reader, int], Message]], ...] = (
     (5, 7, _hello),
     (3, 5, _digest),
     (4, 5, _delta),
     (5, 6, _push),
     (2, 2, _pulse),
+    (4, 4, _compare),
+    (4, 4, _mend),
 )
 """For each kind of message: how many fields it has at least and at most, and what reads them."""
 

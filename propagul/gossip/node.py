@@ -1,6 +1,6 @@
 """A gossip node without I/O: events in, effects out, frames on request.
 
-Theory of operation. A node has one `Exchange` a namespace a link. Four things make it speak:
+Theory of operation. A node has one `Exchange` a namespace a link. Five things make it speak:
 
 - a new link: HELLO, then one DIGEST a namespace (the whole vector, or "same as your hello");
 - a local write: a PUSH of this origin's own rows at once on every link that has nothing unacknowledged; the
@@ -8,6 +8,7 @@ Theory of operation. A node has one `Exchange` a namespace a link. Four things m
 - news from one link, in the lane in which each other peer wants it: the rows themselves, or a DIGEST after
   `announce_delay_s`, on which whoever lacks something asks one neighbour after the other with its own DIGEST. In a full
   mesh everybody hears the author, and all lanes are for telling; in a sparse overlay each node chooses its lanes;
+- an interval: where rows prove themselves, a COMPARE (`propagul.gossip.compare`);
 - idleness: a PULSE now and then, which proves that the link lives and says again which lane is wanted. Links deliver
   in order or break, so nothing needs to be asked for that nobody told of.
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
+from propagul.gossip.compare import Comparison
 from propagul.gossip.events import (
     Drop,
     Effect,
@@ -36,7 +38,7 @@ from propagul.gossip.events import (
 )
 from propagul.gossip.exchange import NEVER, Exchange
 from propagul.gossip.lanes import Lane, Lanes
-from propagul.gossip.messages import VERSION, Delta, Digest, Hello, Pulse, Push, decode, encode
+from propagul.gossip.messages import Compare, Delta, Digest, Hello, Mend, Pulse, Push, decode, encode
 from propagul.gossip.overlay import Overlay
 from propagul.gossip.peer import Peer
 from propagul.gossip.stage import HeldStreams
@@ -164,9 +166,7 @@ class GossipNode:
         """When `Tick` is due, by the clock of `now`; None while there is no link."""
         due = [self._lanes_at, self._turns.next_lapse()] if self._peers else []
         due += [at] if (at := self._held.next_expiry()) < NEVER else []
-        for peer in self._peers.values():
-            due += [peer.pulse_at, peer.heard_at + self._config.silence_s_max]
-            due += [min(exchange.tell_at, exchange.relay_at) for exchange in peer.exchanges.values()]
+        due += [peer.next_due(self._config.silence_s_max) for peer in self._peers.values()]
         return min(due, default=None)
 
     def linked(self) -> dict[NodeId, LinkKey]:
@@ -179,10 +179,7 @@ class GossipNode:
 
     def caught_up_with(self, node: NodeId) -> bool:
         """Whether everything that linked peer said it has is applied here."""
-        return any(
-            peer.node == node and peer.hello is not None and all(e.caught_up for e in peer.exchanges.values())
-            for peer in self._peers.values()
-        )
+        return any(peer.node == node and peer.caught_up for peer in self._peers.values())
 
     def served(self) -> dict[str, int]:
         """For each namespace, up to which place of ours every linked peer has everything; -1 if nobody is linked."""
@@ -198,22 +195,12 @@ class GossipNode:
     def _frames(self, peer: Peer) -> Iterator[bytes | InThread]:
         if not peer.hello_sent:
             peer.hello_sent = True
-            yield encode(
-                Hello(
-                    version=VERSION,
-                    label=self._label,
-                    recovering=self.recovering,
-                    digests={space: exchange.hello() for space, exchange in peer.exchanges.items()},
-                    urgent=peer.urgent,
-                    rules=self._rules,
-                )
-            )
+            yield encode(peer.greeting(self._label, self._rules, recovering=self.recovering))
         if peer.owes_pulse:
             peer.owes_pulse = False
             yield encode(Pulse(lane=peer.lane))
             peer.spoke = False  # or every other pulse would be saved
-        for exchange in peer.exchanges.values():
-            yield from exchange.outgoing()
+        yield from peer.outgoing()
 
     def _link_up(self, event: LinkUp, now: float) -> list[Effect]:
         if event.peer == self._me:
@@ -223,13 +210,18 @@ class GossipNode:
             return [Drop(event.link, "already linked")]
         if twin is not None:
             self._forget(twin, now)
-        spaces = enumerate(self._spaces.items())
         exchanges = {
             name: Exchange(name, number, source, Turn(self._turns, event.link), self._held.take(name, event.peer))
-            for number, (name, source) in spaces
+            for number, (name, source) in enumerate(self._spaces.items())
         }
-        pulse_at = now + self._spread(self._config.pulse_interval_s)
-        self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, now, pulse_at)
+        interval_s = self._config.compare_interval_s
+        comparisons = {
+            name: Comparison(name, number, source, rows, interval_s=interval_s, jitter=self._jitter, now=now)
+            for number, (name, source) in enumerate(self._spaces.items())
+            if (rows := source.provable) is not None
+        }
+        who, pulse_at = (event.peer, event.dialed, event.urgent), now + self._spread(self._config.pulse_interval_s)
+        self._peers[event.link] = Peer(*who, exchanges, now, now, pulse_at, comparisons)
         self._lanes_at = min(self._lanes_at, now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
@@ -272,6 +264,8 @@ class GossipNode:
             case Digest() | Delta() | Push():
                 exchange = peer.addressed(message.space)
                 return [] if exchange is None else self._exchanged(link, exchange, message, now)
+            case Compare() | Mend():
+                return self._compared(link, peer, message, now)
             case _:
                 assert_never(message)
 
@@ -288,18 +282,24 @@ class GossipNode:
                 self._lanes.heard(link, [(exchange.pushed.origin, exchange.pushed.stamp)], now)
         return [*effects, Ready(link)] if exchange.owes_anything else effects
 
+    def _compared(self, link: LinkKey, peer: Peer, message: Compare | Mend, now: float) -> list[Effect]:
+        comparison = peer.compared(message.space)
+        if comparison is None:
+            return []
+        if isinstance(message, Compare):
+            comparison.peer_counted(message, now)
+        elif comparison.peer_mended(message):
+            for other in self._peers.values():
+                if other is not peer:
+                    other.comparisons[comparison.space].soon(now)
+        return [Ready(link)] if comparison.owes_anything else []
+
     def _greeted(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
-        if peer.hello is not None:
-            raise PeerProtocolError("a second hello")
         if hello.rules != self._rules:
             raise PeerProtocolError(
                 f"it admits rows by other rules than this store, which has: {self._rules or 'none'}"
             )
-        peer.hello = hello
-        peer.numbered = [peer.exchanges.get(space) for space in hello.digests]
-        for space in list(peer.exchanges):
-            if space in hello.digests:
-                peer.exchanges[space].peer_said_hello(hello.digests[space])
+        peer.said_hello(hello)
         return [Ready(link), *self._room_for(link, peer, hello, now)]
 
     def _room_for(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from propagul.errors import PeerProtocolError
 from propagul.gossip.lanes import Lane
+from propagul.gossip.messages import VERSION, Hello
 
 if TYPE_CHECKING:
-    from propagul.gossip.events import LinkUp
+    from collections.abc import Iterator
+
+    from propagul.gossip.compare import Comparison
+    from propagul.gossip.events import InThread, LinkUp
     from propagul.gossip.exchange import Exchange
-    from propagul.gossip.messages import Hello
     from propagul.link.base import NodeId
 
 
@@ -20,6 +23,7 @@ class Peer:
     """One open link and who is at its end.
 
     Attributes:
+        comparisons: Of the namespaces whose rows prove themselves.
         numbered: The exchanges by the peer's numbers; None where it has a namespace that we have not.
         lane: How we want to hear of news from it.
         wanted: How it wants to hear of news from us.
@@ -33,6 +37,7 @@ class Peer:
     up_at: float
     heard_at: float
     pulse_at: float
+    comparisons: dict[str, Comparison]
     hello_sent: bool = False
     hello: Hello | None = None
     numbered: list[Exchange | None] = field(default_factory=list)
@@ -47,6 +52,36 @@ class Peer:
             return True
         return newcomer.dialed == (me < newcomer.peer)
 
+    def greeting(self, label: str, rules: str, *, recovering: bool) -> Hello:
+        """Our first message; the vectors of that instant are kept until the peer's first tellings."""
+        return Hello(
+            version=VERSION,
+            label=label,
+            recovering=recovering,
+            digests={space: exchange.hello() for space, exchange in self.exchanges.items()},
+            urgent=self.urgent,
+            rules=rules,
+        )
+
+    def said_hello(self, hello: Hello) -> None:
+        """The peer has spoken: our first tellings are due.
+
+        Raises:
+            PeerProtocolError: It has said that before.
+        """
+        if self.hello is not None:
+            raise PeerProtocolError("a second hello")
+        self.hello = hello
+        self.numbered = [self.exchanges.get(space) for space in hello.digests]
+        for space, exchange in self.exchanges.items():
+            if space in hello.digests:
+                exchange.peer_said_hello(hello.digests[space])
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that it said it has is applied here."""
+        return self.hello is not None and all(exchange.caught_up for exchange in self.exchanges.values())
+
     def addressed(self, space: int) -> Exchange | None:
         """The exchange of a number of the peer's; None if that namespace is none of ours.
 
@@ -59,12 +94,37 @@ class Peer:
             raise PeerProtocolError("a namespace that its sender's hello did not name")
         return self.numbered[space]
 
+    def compared(self, space: int) -> Comparison | None:
+        """The comparison of a number of the peer's; None if its rows prove nothing here, or it is none of ours.
+
+        Raises:
+            PeerProtocolError: As `addressed`.
+        """
+        exchange = self.addressed(space)
+        return None if exchange is None else self.comparisons.get(exchange.space)
+
+    def outgoing(self) -> Iterator[bytes | InThread]:
+        """The frames that are due of all namespaces."""
+        for exchange in self.exchanges.values():
+            yield from exchange.outgoing()
+        for comparison in self.comparisons.values():
+            yield from comparison.outgoing()
+
+    def next_due(self, silence_s_max: float) -> float:
+        """When something is due, or the peer has been silent for too long."""
+        timers = [min(exchange.tell_at, exchange.relay_at) for exchange in self.exchanges.values()]
+        timers += [comparison.at for comparison in self.comparisons.values()]
+        return min(self.pulse_at, self.heard_at + silence_s_max, *timers)
+
     def due(self, now: float, next_pulse_at: float) -> bool:
         """Let what is due by now be owed; return whether that is anything."""
         if self.pulse_at <= now:
             self.owes_pulse, self.spoke = self.owes_pulse or not self.spoke, False
             self.pulse_at = next_pulse_at
+        for space, comparison in self.comparisons.items():
+            comparison.due(now, is_quiet=self.exchanges[space].is_quiet)
         if self.hello is None:
             return self.owes_pulse
         owing = [exchange.due(now) for exchange in self.exchanges.values()]
+        owing += [comparison.owes_anything for comparison in self.comparisons.values()]
         return self.owes_pulse or any(owing)

@@ -92,8 +92,8 @@ class Namespace:
         self.journal = journal
         self.traffic = Traffic() if owned is None else owned.guard(Traffic())
         self._life = fresh_origin()
-        self._replica = replica
-        self.table = replica.table
+        self._replica, self.table = replica, replica.table
+        self.provable: None = None
         self._wall_ns = wall_ns
         self._own: dict[Origin, Stamp] = dict(own or {})
         log_floor = None if journal is None else functools.partial(journal.append_floor, name)

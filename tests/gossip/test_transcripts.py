@@ -111,7 +111,7 @@ class Table:
             self._flying.append((self.now + DELAY_S, name, there, frame))
 
 
-def told(frame: bytes) -> str:
+def told(frame: bytes) -> str:  # noqa: PLR0911 - one a kind
     """One frame in words."""
     message = messages.decode(frame)
     match message:
@@ -135,6 +135,10 @@ def told(frame: bytes) -> str:
             return f"push    of {message.space}{flags} {origin} {len(message.block)} bytes of rows"
         case messages.Pulse():
             return f"pulse   lane {message.lane.name.lower()}"
+        case messages.Compare():
+            return f"compare of {message.space} {len(message.sums)} bytes of sums"
+        case messages.Mend():
+            return f"mend    of {message.space}{flagged(last=message.last)} {len(message.chunk)} bytes of rows"
         case _:
             assert_never(message)
 
