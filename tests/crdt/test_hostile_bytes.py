@@ -152,6 +152,8 @@ GOOD: dict[str, list[bytes]] = {
         messages.encode(messages.Delta(space=1, last=False, chunk=b"chunk", position=b"position")),
         messages.encode(messages.Delta(space=1, last=True, chunk=b"chunk")),
         *map(messages.encode, PUSHES),
+        messages.encode(messages.Compare(space=1, vector=bytes(16), sums=bytes(messages.SUM_BYTES))),
+        messages.encode(messages.Mend(space=1, last=True, chunk=b"chunk")),
     ],
     "rows": [
         messages.encode(PUSHES[1]),

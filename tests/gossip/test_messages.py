@@ -15,7 +15,7 @@ from propagul.crdt import Block, Dot, Op, Origin, Replica, Row, Stamp, codec
 from propagul.errors import PeerProtocolError
 from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Settled, Wrote, messages
 from propagul.gossip.lanes import Lane
-from propagul.gossip.messages import Delta, Digest, Hello, Message, Pulse, Push
+from propagul.gossip.messages import SUM_BYTES, SUMS, Compare, Delta, Digest, Hello, Mend, Message, Pulse, Push
 from propagul.gossip.turns import AT_ONCE, Turn
 from propagul.link.base import NodeId
 from propagul.store._namespace import Namespace
@@ -69,9 +69,26 @@ def test_a_push_says_what_its_receiver_does_not_know(dot: Dot, before: Dot | Non
         assert push.applied is applied
 
 
+@examples(60)
+@given(
+    st.builds(
+        Compare,
+        space=st.integers(0, 63),
+        vector=st.binary(min_size=16, max_size=16),
+        sums=st.sampled_from([bytes(SUM_BYTES), bytes(range(SUMS)) * SUM_BYTES]),
+    )
+    | st.builds(Mend, space=st.integers(0, 63), last=st.booleans(), chunk=st.binary(max_size=300))
+)
+def test_sums_and_rows_that_prove_themselves_come_back_from_their_bytes(message: Message) -> None:
+    assert messages.decode(messages.encode(message)) == message
+
+
 @pytest.mark.parametrize(
     ("message", "size"),
     [
+        (Compare(space=0, vector=bytes(16), sums=bytes(SUM_BYTES)), 31),
+        (Compare(space=0, vector=bytes(16), sums=bytes(SUMS * SUM_BYTES)), 2072),
+        (Mend(space=0, last=True, chunk=b""), 6),
         (Digest(space=0), 4),
         (Digest(space=5, applied=True), 4),
         (Delta(space=0, last=True, chunk=b""), 6),
@@ -113,6 +130,21 @@ def test_small_messages_are_small(message: Message, size: int) -> None:
         [3, 0, 0, 9, b"", 0],
         [3, 0, 0, 9, b"", 2.0],
         [3, 0, 0, 9, b"", None],
+        [5, 0, bytes(16)],
+        [5, -1, bytes(16), bytes(8)],
+        [5, 0, bytes(15), bytes(8)],
+        [5, 0, bytes(17), bytes(8)],
+        [5, 0, bytes(16), b""],
+        [5, 0, bytes(16), bytes(16)],
+        [5, 0, bytes(16), bytes(2040)],
+        [5, 0, bytes(16), bytes(2056)],
+        [5, 0, "v" * 16, bytes(8)],
+        [5, 0, bytes(16), "s" * 8],
+        [6, 0, True],
+        [6, "", True, b""],
+        [6, 0, 1, b""],
+        [6, 0, True, "text"],
+        [6, 0, True, None],
     ],
     ids=str,
 )
@@ -134,6 +166,8 @@ def test_a_longer_message_is_a_newer_versions() -> None:
         (Push(space=2, applied=True, stamp=9, block=b"b", short=False, origin=Origin(7)), [3, 2, 1, 9, b"b", 7, 8]),
         (Pulse(lane=Lane.PUSH), [4, 1, "more"]),
         (Pulse(lane=Lane.TELL), [4, 77]),
+        (Compare(space=2, vector=bytes(16), sums=bytes(8)), [5, 2, bytes(16), bytes(8), "more"]),
+        (Mend(space=2, last=False, chunk=b"c"), [6, 2, False, b"c", 1, [2]]),
         (Hello(version=2, label="n", recovering=False, digests={}, urgent=True), [0, 2, "n", False, {}, True]),
         (
             Hello(version=2, label="n", recovering=False, digests={}, rules="owned=nodes/"),
