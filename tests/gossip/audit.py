@@ -32,6 +32,8 @@ class Audit(Simulation):
 
     def __init__(self, seed: int, *, nodes: int | None = None, lan: bool = False) -> None:
         super().__init__(seed, nodes=nodes, lan=lan, spaces=("",))
+        for number in range(1, 0 if lan else len(self.nodes)):
+            self.connect(number, LIAR)
 
     def boot(self, number: int, logs: Logs) -> None:
         origin, rng = Origin(self.rng.getrandbits(60)), random.Random(self.rng.random())
@@ -58,12 +60,14 @@ class Audit(Simulation):
 
     def step(self) -> None:
         super().step()
-        if LIAR in self.nodes and self.rng.random() < 0.3:
-            source = self.proven(LIAR)
-            if isinstance(source, Liar) and not source.log.is_full:
-                source.claim()
-                self.obey(LIAR, self.nodes[LIAR].learned("", self.now))
-                self.arm(LIAR)
+        source = self.proven(LIAR) if LIAR in self.nodes else None
+        chance = self.rng.random()
+        if isinstance(source, Liar) and chance < 0.2 and not source.log.is_full:
+            source.claim()
+            self.obey(LIAR, self.nodes[LIAR].learned("", self.now))
+            self.arm(LIAR)
+        elif source is not None and chance < 0.5:
+            self.write(LIAR, "", self.rng.choice(self.keys), b"l%d" % next(self.values))
 
     def honest(self) -> list[Proven]:
         return [self.proven(number) for number in self.nodes if number != LIAR or self.lan]

@@ -39,7 +39,7 @@ from tests.gossip.taking import taken
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SEEDS, BLOCK = 60, 15
+SEEDS, BLOCK = 24, 12
 LINK, NUMBER = LinkKey(1), 0
 FIRST_S = INTERVAL_S / 10 * 1.2 + 0.1
 """When the first comparison has surely begun."""

@@ -2,8 +2,9 @@
 
 A mutant is a text patch. The seed stored with it kills it today; where a change to the simulator moves its random
 choices, the schedules behind it still have a chance. A survivor means that the simulator has gone blind to a bug it
-once saw; a patch that no longer applies must be written anew. Bugs of rows, vectors and floors are planted in
-`tests/state`. `python -m tests.gossip.test_mutations` finds the seeds.
+once saw; a patch that no longer applies must be written anew. Bugs of comparing are for the simulator with a liar in it
+(`audit`); bugs of rows, vectors and floors are planted in `tests/state`. `python -m tests.gossip.test_mutations` finds
+the seeds.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ SCHEDULES_LONG, TIMEOUT_LONG_S = 3000, 1200
 
 
 class Mutant(NamedTuple):
-    """A planted bug and the first seed that kills it."""
+    """A planted bug, the first seed that kills it, and the simulator in which it does."""
 
     name: str
     file: str
     old: str
     new: str
     seed: int
+    simulator: str = "simulator"
 
 
 MUTANTS = [
@@ -179,6 +181,44 @@ MUTANTS = [
         "who waited for a turn is not called", "gossip/node.py",
         "return [*effects, *map(Ready, self._turns.called())]", "return effects", 0,
     ),
+    Mutant(
+        "entries that no row is left of are not passed on", "gossip/exchange.py",
+        "is not None or not self._has_all", "is not None", RARE, "audit",
+    ),
+    Mutant(
+        "nobody begins to compare", "gossip/compare.py",
+        "self._begins = is_quiet", "self._begins = False", 0, "audit",
+    ),
+    Mutant(
+        "who is shown another total is silent", "gossip/compare.py",
+        "theirs.sums not in (sums, _total(sums))", "theirs.sums not in (sums, theirs.sums[:8])", RARE, "audit",
+    ),
+    Mutant(
+        "who is shown sums sends no rows", "gossip/compare.py",
+        "        if not self._has_shown:\n            differing", "        if False:\n            differing",
+        0, "audit",
+    ),
+    Mutant(
+        "who is shown sums sends rows and wants none", "gossip/compare.py",
+        "len(theirs.sums) == SUM_BYTES or not self._has_shown:", "len(theirs.sums) == SUM_BYTES:", RARE, "audit",
+    ),
+    Mutant(
+        "the last bucket is not compared", "gossip/compare.py",
+        "for bucket in range(SUMS) if", "for bucket in range(SUMS - 1) if", 0, "audit",
+    ),
+    Mutant(
+        "rows come as any stream does, by the vector", "gossip/compare.py",
+        "if block and self._rows.mend(block):",
+        "if block and ((stream := self._source.incoming()).add(block) or stream.apply([], None)):", 0, "audit",
+    ),
+    Mutant(
+        "the rest of a block is lost between two pieces", "gossip/compare.py",
+        "        if not mend.last:\n", "        self._assembler = Assembler()\n        if not mend.last:\n", 0, "audit",
+    ),
+    Mutant(
+        "sums that were shown once are never shown again", "gossip/compare.py",
+        "self._has_shown = len(theirs.sums) == SUM_BYTES", "self._has_shown = True", RARE, "audit",
+    ),
 ]  # fmt: skip
 
 
@@ -193,7 +233,7 @@ def run_mutant(mutant: Mutant, first: int, schedules: int, timeout_s: float = TI
         text = patched.read_text()
         assert text.count(mutant.old) == 1, f"the patch no longer applies to {mutant.file}: {mutant.old!r}"
         patched.write_text(text.replace(mutant.old, mutant.new))
-        command = [sys.executable, "-m", "tests.gossip.simulator", str(first), str(schedules)]
+        command = [sys.executable, "-m", f"tests.gossip.{mutant.simulator}", str(first), str(schedules)]
         environment = {**os.environ, "PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
         child = subprocess.run(
             command, cwd=copy, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
