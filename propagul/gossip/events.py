@@ -96,7 +96,7 @@ class Provable(Protocol):
         """
 
     def count(self) -> None:
-        """Count them. Takes long: in any thread.
+        """Count them, unless that was done meanwhile. Takes long: in any thread, and in several at once.
 
         Raises:
             StoreError: They could not be read.

@@ -104,11 +104,16 @@ class Peer:
         return None if exchange is None else self.comparisons.get(exchange.space)
 
     def outgoing(self) -> Iterator[bytes | InThread]:
-        """The frames that are due of all namespaces."""
+        """The frames that are due of all namespaces. What vectors tell of waits for no comparison."""
+        yield from self._exchanged()
+        for comparison in self.comparisons.values():
+            for frame in comparison.outgoing():
+                yield frame
+                yield from self._exchanged()
+
+    def _exchanged(self) -> Iterator[bytes | InThread]:
         for exchange in self.exchanges.values():
             yield from exchange.outgoing()
-        for comparison in self.comparisons.values():
-            yield from comparison.outgoing()
 
     def next_due(self, silence_s_max: float) -> float:
         """When something is due, or the peer has been silent for too long."""

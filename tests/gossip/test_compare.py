@@ -271,6 +271,23 @@ def test_nothing_is_counted_while_rows_of_a_stream_wait_to_be_joined() -> None:
     assert ends.sends() == [shown(ends)]
 
 
+def test_news_does_not_wait_for_the_end_of_what_is_mended() -> None:
+    ends = Ends()
+    for number in range(3):
+        ends.source.write(f"long{number}", "v" * 50_000)
+    ends.node.handle(Wrote(""), ends.now)
+    ends.sends()
+    ends.gets(Digest(space=0, applied=True, entries=tuple(ends.source.vector)))
+    assert ends.sends() == []
+    ends.gets(Compare(space=0, vector=ends.source.hello()[0], sums=ALL))
+    frames, said = taken(ends.node.outgoing(LINK)), list[Message | None]()
+    said += [messages.decode(next(frames)), messages.decode(next(frames))]
+    ends.source.write("news", "short")
+    ends.node.handle(Wrote(""), ends.now)
+    said += map(messages.decode, frames)
+    assert [type(message) for message in said] == [Compare, Mend, Push, Mend, Mend]
+
+
 def test_a_link_with_something_on_its_way_is_compared_a_little_later() -> None:
     ends = Ends()
     ends.source.write("k2", "pushed")
