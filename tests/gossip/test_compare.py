@@ -26,7 +26,7 @@ from propagul.gossip import (
     Wrote,
     messages,
 )
-from propagul.gossip.compare import HEARD_AT_ONCE, Comparison
+from propagul.gossip.compare import HEARD_AT_ONCE, SOON_S, Comparison
 from propagul.gossip.messages import SUM_BYTES, SUMS, Compare, Delta, Digest, Hello, Mend, Message, Pulse, Push
 from propagul.link import FRAME_BYTES_MAX
 from propagul.link.base import NodeId
@@ -238,6 +238,13 @@ def test_who_began_shows_its_sums_when_it_is_shown_others() -> None:
     assert ends.compares(ALL) == [shown(ends), rows(ends)]
 
 
+def test_sums_that_the_peer_made_nothing_of_are_shown_again_the_next_time() -> None:
+    ends = Ends()
+    assert ends.compares(ANY) == [shown(ends)]
+    assert len(ends.passes(1.2 * INTERVAL_S)) == 1
+    assert ends.compares(ALL) == [shown(ends), rows(ends)]
+
+
 def test_where_vectors_differ_nothing_is_said() -> None:
     ends = Ends()
     assert ends.compares(ANY, bytes(16)) == ends.compares(ALL, bytes(16)) == []
@@ -372,14 +379,41 @@ def test_where_rows_prove_nothing_no_comparison_is_made_and_none_is_answered() -
     assert ends.source.counted == 0
 
 
+def alone() -> Comparison:
+    source = Proven(Origin(1), MemoryLog())
+    return Comparison("", 0, source, source, interval_s=INTERVAL_S, jitter=random.Random(1), now=0.0)
+
+
+def test_a_comparison_is_brought_forward_to_a_second_from_now_and_never_put_off_by_that() -> None:
+    for _ in range(20):
+        comparison = alone()
+        comparison.due(INTERVAL_S, is_quiet=True)
+        comparison.soon(INTERVAL_S)
+        at = comparison.at
+        assert 0.8 * SOON_S <= at - INTERVAL_S <= 1.2 * SOON_S
+        comparison.soon(INTERVAL_S + 0.7)
+        assert comparison.at == at
+
+
+def test_the_end_of_a_stream_says_whether_any_of_it_was_new() -> None:
+    comparison = alone()
+    vector = Proven(Origin(1), MemoryLog()).hello()[0]
+    chunk = b"\x00" + item(packed([(of(1, "a"), signed(of(1, "a"), "v"))]))
+    for is_news in (True, False):
+        comparison.peer_counted(Compare(space=0, vector=vector, sums=ANY), 0.0)
+        list(taken(comparison.outgoing()))
+        assert not comparison.peer_mended(Mend(space=0, last=False, chunk=chunk))
+        assert comparison.peer_mended(Mend(space=0, last=True, chunk=b"")) is is_news
+
+
 @examples(40)
 @given(st.lists(st.floats(0, 3 * INTERVAL_S), max_size=30))
 def test_a_comparison_is_due_again_within_an_interval_or_so_whatever_comes(pauses: list[float]) -> None:
-    source, now = Proven(Origin(1), MemoryLog()), 0.0
-    comparison = Comparison("", 0, source, source, interval_s=INTERVAL_S, jitter=random.Random(1), now=now)
+    comparison, now = alone(), 0.0
+    vector = Proven(Origin(1), MemoryLog()).hello()[0]
     for number, pause_s in enumerate(pauses):
         now += pause_s
         comparison.due(now, is_quiet=number % 3 > 0)
         comparison.soon(now) if number % 5 == 0 else None
-        comparison.peer_counted(Compare(space=0, vector=source.hello()[0], sums=ANY), now)
+        comparison.peer_counted(Compare(space=0, vector=vector, sums=ANY), now)
         assert now < comparison.at <= now + 1.2 * INTERVAL_S
