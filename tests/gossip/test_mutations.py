@@ -157,7 +157,7 @@ MUTANTS = [
     Mutant(
         "what goes on is adopted by the vector of the old cut", "gossip/exchange.py",
         "stage = self._intake.begin_full(dict(self._unadopted), there, goes_on=goes_on)",
-        "stage = self._intake.begin_full({} if goes_on else dict(self._unadopted), there, goes_on=goes_on)", 150,
+        "stage = self._intake.begin_full({} if goes_on else dict(self._unadopted), there, goes_on=goes_on)", 495,
     ),
     Mutant(
         "what goes on as a join keeps the old cut's vector", "gossip/exchange.py",
