@@ -38,8 +38,7 @@ SOON_S: Final = 1.0
 """Rows that were mended on one link are compared on the others this much later, or a tenth of the interval."""
 
 HEARD_AT_ONCE: Final = 4
-"""So many comparisons of a peer's are looked at in a row, and then one each half interval. A whole one, begun by the
-peer, takes two; what is left over lets mended rows through that come by several ways."""
+"""So many comparisons of a peer's are looked at in a row, and then one each half interval; a whole one takes two."""
 
 
 class Comparison:

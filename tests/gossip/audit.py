@@ -40,6 +40,7 @@ class Audit(Simulation):
         log = logs.get("", MemoryLog())
         is_liar = number == LIAR and not self.lan
         source = Liar(origin, log, rng) if is_liar else Proven(origin, log)
+        source.restless = 0.0 if self.lan else 0.2
         self.sources[number] = {"": source}  # type: ignore[dict-item]
         base = GossipConfig() if self.config is not IDLE_NEVER else IDLE_NEVER
         me, config = NodeId(f"n{number}"), replace(base, compare_interval_s=INTERVAL_S)

@@ -70,6 +70,7 @@ class Proven:
         last_cut_known: Nothing; the oracle of these rows needs no history.
         incoming_known: Likewise.
         counted: How often it was counted.
+        restless: How probably rows change while they are counted, as far as a comparison can tell.
     """
 
     is_busy = False
@@ -85,6 +86,7 @@ class Proven:
         self.last_cut_known: set[int] = set()
         self.incoming_known: set[int] = set()
         self.counted = 0
+        self.restless = 0.0
         self._numbers: dict[Name, int] = {}
         self._sums: tuple[int, bytes] = -1, b""
         self.arrival = 0
@@ -165,7 +167,8 @@ class Proven:
         sums = [0] * SUMS
         for name, payload in self.rows.items():
             sums[bucket_of(name.key)] += zlib.crc32(repr((name, payload)).encode())
-        self._sums = self.arrival, b"".join(number.to_bytes(SUM_BYTES, "big") for number in sums)
+        counted_at = -1 if self.counted * 0.37 % 1 < self.restless else self.arrival
+        self._sums = counted_at, b"".join(number.to_bytes(SUM_BYTES, "big") for number in sums)
 
     def rows_in(self, buckets: Collection[int]) -> Iterator[bytes | InThread]:
         for name in [name for name in self.rows if bucket_of(name.key) in buckets]:
