@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from propagul.gossip.stream import Located
 
 SOON_S: Final = 1.0
-"""Rows that were mended on one link are compared on the others this much later, or a tenth of the interval."""
+"""What was mended on one link is compared on the others this much later; a tenth of the interval if that is less."""
 
 HEARD_AT_ONCE: Final = 4
 """So many comparisons of a peer's are looked at in a row, and then one each half interval; a whole one takes two."""
