@@ -34,9 +34,10 @@ test-all: setup lint ## every test with its long loops: 200 kills, searches over
 	@PROPAGUL_LONG_TESTS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
 	@PROPAGUL_KERNEL=off $(RUN) -m pytest -n $(WORKERS) --dist loadgroup tests/crdt tests/log tests/state tests/store
 
-sim: setup ## both simulators over SEEDS schedules from FROM on; a failure prints the line that replays it
+sim: setup ## the simulators over SEEDS schedules from FROM on; a failure prints the line that replays it
 	@$(RUN) -m tests.state.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.simulator $(FROM) $(SEEDS)
+	@$(RUN) -m tests.gossip.audit $(FROM) $(SEEDS)
 
 fuzz: setup ## hostile bytes for every decoder, for SECONDS by seeds from FROM on, then for SECONDS where coverage leads
 	@$(RUN) -m tests.fuzz $(FROM) $(SECONDS)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from propagul.crdt import Origin, Packed, Stamp, codec, wire
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreCorrupt
-from propagul.gossip import stream
+from propagul.gossip import decoding, messages, stream
+from propagul.gossip.compare import Comparison
 from propagul.link import (
     FRAME_BYTES_MAX,
     Address,
@@ -40,6 +41,9 @@ from propagul.store import _addresses, _asks, _paths, _query, _values
 from propagul.store._types import _counter
 from propagul.store._types._counter import Cell
 from tests.crdt import test_hostile_bytes as replica
+from tests.gossip import proven
+from tests.gossip.simulator import MemoryLog
+from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -185,6 +189,21 @@ def question(*packed: bytes) -> object:
     return asyncio.run(_query.answer_logged(cast("Link", Said(*packed)), logged))
 
 
+def comparison(frame: bytes) -> object:
+    """Sums, or rows that prove themselves, of a peer that has been shown our sums."""
+    rows = proven.Proven(Origin(1), MemoryLog())
+    rows.write("k", "value")
+    ours = Comparison("", 0, rows, rows, interval_s=1.0, jitter=random.Random(1), now=0.0)
+    ours.peer_counted(messages.Compare(space=0, vector=rows.hello()[0], sums=bytes(messages.SUM_BYTES)), 0.0)
+    shown = list(taken(ours.outgoing()))
+    said = decoding.decode(frame)
+    if isinstance(said, messages.Compare):
+        ours.peer_counted(messages.Compare(space=0, vector=rows.hello()[0], sums=said.sums), 0.0)
+    elif isinstance(said, messages.Mend):
+        ours.peer_mended(said)
+    return shown, list(taken(ours.outgoing()))
+
+
 def certificate(packed: bytes) -> object:
     shown = parse_certificate(packed)
     return holder(shown), issued_by(shown, shown)
@@ -211,6 +230,7 @@ DECODERS: Final[dict[str, Decoder]] = {
     "hello": (link_messages.unpack_hello, PeerProtocolError),
     "answer": (lambda packed: link_messages.check_answer(packed, _ROOT, "gossip"), ANSWERS),
     "ask": (_asks.unpack_ask, PeerProtocolError),
+    "comparison": (comparison, PeerProtocolError),
     "items": (items, ()),
     "join request": (join_request, PeerProtocolError),
     "join answer": (join_answer, (IdentityError, LinkError)),
@@ -227,8 +247,12 @@ DECODERS: Final[dict[str, Decoder]] = {
     "path": (path, ()),
 }
 
-CARRIED: Final = ("message", "rows", "hello", "answer", "join request", "join answer", "question", "dots")
+CARRIED: Final = ("message", "rows", "comparison", "hello", "answer", "join request", "join answer", "question", "dots")
 """What a link carries a frame at a time."""
+
+
+PROVEN: Final = proven.Name("key", replica.NEXT)
+MENDED: Final = stream.chunks(None, [(proven.packed([(PROVEN, proven.signed(PROVEN, "value"))]), b"")] * 2, 10**6)
 
 
 GOOD: Final[Mapping[str, list[bytes]]] = {
@@ -240,6 +264,14 @@ GOOD: Final[Mapping[str, list[bytes]]] = {
     ],
     "answer": [link_messages.pack_ok(), *map(link_messages.pack_refusal, link_messages.RefusalCode)],
     "ask": [_asks.pack_ask(_asks.Dial(b"n" * 16)), _asks.pack_ask(_asks.Undialed(b"n" * 16, _asks.Why.BUSY))],
+    "comparison": [
+        messages.encode(messages.Compare(space=0, vector=bytes(16), sums=bytes(messages.SUMS * messages.SUM_BYTES))),
+        *(
+            messages.encode(messages.Mend(space=0, last=piece.last, chunk=piece.chunk))
+            for piece in MENDED
+            if isinstance(piece, stream.Piece)
+        ),
+    ],
     "items": replica.GOOD["stream"],
     "join request": [REQUEST],
     "join answer": [GRANTED],

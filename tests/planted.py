@@ -7,6 +7,7 @@ gone blind to a bug it once saw; a patch that no longer applies must be written 
 from __future__ import annotations
 
 import compileall
+import contextlib
 import functools
 import os
 import shutil
@@ -14,9 +15,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from propagul.crdt.twins import KERNEL_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
+RARE = -1
+"""In place of a seed: `make test-all` searches many schedules for one that kills it."""
 
 
 class Mutant(NamedTuple):
@@ -34,8 +42,30 @@ def unharmed(file: str, text: str) -> Mutant:
     return Mutant("none", file, text, text, 0)
 
 
+@contextlib.contextmanager
+def planted(mutant: Mutant) -> Iterator[Path]:
+    """A copy of the library, the simulators and their tests with the bug in it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "copy"
+        shutil.copytree(_compiled(), copy)
+        patched = copy / "propagul" / mutant.file
+        text = patched.read_text()
+        assert text.count(mutant.old) == 1, f"the patch no longer applies to {mutant.file}: {mutant.old!r}"
+        patched.write_text(text.replace(mutant.old, mutant.new))
+        yield copy
+
+
+def run_in(copy: Path, timeout_s: float, *module: str) -> subprocess.CompletedProcess[str]:
+    """Run a module with these arguments in a copy; the bugs are planted in Python, so the kernel is off."""
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", KERNEL_VARIABLE: "off"}
+    command = [sys.executable, "-m", *module]
+    return subprocess.run(
+        command, cwd=copy, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
 def run_mutant(mutant: Mutant, simulator: str, first: int, schedules: int, timeout_s: float) -> str:
-    """Run schedules against a copy of the library with the bug in it; return the last line, empty if it survived.
+    """Run schedules against the bug; return the last line, empty if it survived.
 
     Args:
         mutant: The bug.
@@ -44,20 +74,9 @@ def run_mutant(mutant: Mutant, simulator: str, first: int, schedules: int, timeo
         schedules: How many.
         timeout_s: A copy that takes longer hangs.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "copy"
-        shutil.copytree(_compiled(), copy)
-        patched = copy / "propagul" / mutant.file
-        text = patched.read_text()
-        assert text.count(mutant.old) == 1, f"the patch no longer applies to {mutant.file}: {mutant.old!r}"
-        patched.write_text(text.replace(mutant.old, mutant.new))
-        command = [sys.executable, "-m", simulator, str(first), str(schedules)]
-        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "PROPAGUL_KERNEL": "off"}
-        child = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-        lines = child.stderr.strip().splitlines()
-        return "" if child.returncode == 0 else lines[-1]
+    with planted(mutant) as copy:
+        child = run_in(copy, timeout_s, simulator, str(first), str(schedules))
+        return "" if child.returncode == 0 else child.stderr.strip().splitlines()[-1]
 
 
 @functools.cache

@@ -118,7 +118,8 @@ def _vector_bytes(frames: Sequence[bytes]) -> int:
     Raises:
         AssertionError: One carries rows, or entries: the vectors were not equal. Or the hellos name other namespaces.
     """
-    from propagul.gossip.messages import Digest, Hello, Pulse, decode  # noqa: PLC0415
+    from propagul.gossip.decoding import decode  # noqa: PLC0415 - peers' interpreters import this module too
+    from propagul.gossip.messages import Digest, Hello, Pulse  # noqa: PLC0415 - likewise
 
     messages = [(decode(frame), len(frame)) for frame in frames]
     hellos = [message for message, _ in messages if isinstance(message, Hello)]

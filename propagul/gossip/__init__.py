@@ -14,6 +14,7 @@ from propagul.gossip.events import LinkDown as LinkDown
 from propagul.gossip.events import LinkKey as LinkKey
 from propagul.gossip.events import LinkUp as LinkUp
 from propagul.gossip.events import Outgoing as Outgoing
+from propagul.gossip.events import Provable as Provable
 from propagul.gossip.events import Ready as Ready
 from propagul.gossip.events import Received as Received
 from propagul.gossip.events import Settled as Settled

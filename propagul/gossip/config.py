@@ -20,6 +20,9 @@ class GossipConfig:
         ask_delay_s: Wait this long for what was told of before asking for it. Raising it saves copies, as above.
         pulse_interval_s: An idle link carries one small frame this often, each way. Raising it saves about 30 bytes a
             frame and finds a hung process later; a machine that is gone is found by its system within 11 s.
+        compare_interval_s: Two linked members compare sums of rows that prove themselves this often, and first a tenth
+            of it after the link came up. Raising it saves counting, which reads all rows where some have changed, and
+            mends later what somebody lied about.
         silence_s_max: A link on which nothing arrived for this long is dropped. Keep it over three pulses.
         presence_interval_s: How often a store looks after its presence, its members and its old records.
         presence_ttl_s: Others' presence rows vanish when their owner could not be reached for this long, by our own
@@ -38,6 +41,7 @@ class GossipConfig:
     spare_delay_s: float = 0.03
     ask_delay_s: float = 0.02
     pulse_interval_s: float = 10.0
+    compare_interval_s: float = 600.0
     silence_s_max: float = 32.0
     presence_interval_s: float = 2.0
     presence_ttl_s: float = 10.0
@@ -79,6 +83,7 @@ class GossipConfig:
             announce_delay_s=0.01,
             presence_announce_delay_s=0.05,
             pulse_interval_s=0.5,
+            compare_interval_s=2.0,
             silence_s_max=5.0,
             presence_interval_s=0.2,
             presence_ttl_s=1.5,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from propagul.crdt import Entry, Join, VersionVector
     from propagul.link.base import NodeId
@@ -86,6 +86,34 @@ class Incoming(Protocol):
         """The rest will not come."""
 
 
+class Provable(Protocol):
+    """Rows that prove themselves: they may be compared, and joined whatever vectors say."""
+
+    def sums(self) -> bytes | None:
+        """For each of 256 buckets of keys, 8 bytes that depend on all rows in it and not on their order.
+
+        None if rows changed since they were counted.
+        """
+
+    def count(self) -> None:
+        """Count them, unless that was done meanwhile. Takes long: in any thread, and in several at once.
+
+        Raises:
+            StoreError: They could not be read.
+        """
+
+    def rows_in(self, buckets: Collection[int]) -> Iterator[bytes | InThread]:
+        """Encoded blocks of all rows in these buckets; after an `InThread` that must have been run."""
+
+    def mend(self, block: bytes) -> bool:
+        """Join rows whatever the vector says; return whether anything was new.
+
+        Raises:
+            PeerProtocolError: The bytes are not rows.
+            StoreError: The log took them not.
+        """
+
+
 class Source(Protocol):
     """One namespace as gossip sees it. Every call is atomic towards local writers."""
 
@@ -120,6 +148,10 @@ class Source(Protocol):
 
     def settle(self) -> bool:
         """Join some of them; return whether more are left."""
+
+    @property
+    def provable(self) -> Provable | None:
+        """Its rows as such; None where rows prove nothing, as by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,7 @@ class Exchange:
     def served(self) -> int:
         """Up to where in our arrival order the peer has everything."""
         arrival = self._source.arrival  # first: what is written after this is among the entries
-        entries, _ = self._untold()
-        if self.heard and self.theirs.covers_all((*self._unsure.items(), *entries)):
+        if self.heard and self._has_all:
             self._place = arrival
         return self._place
 
@@ -129,6 +128,13 @@ class Exchange:
     def lags(self) -> bool:
         """Whether the peer has something that we lack and that is not on its way to us."""
         return self.heard and self._intake.stage is None and not self.caught_up
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether both sides share all, and neither has anything on its way or owes anything, as far as we know."""
+        is_shared = self.course.gives and self.course.takes
+        is_moving = self.lags or self.owes_anything or self._is_out or self._source.is_busy
+        return is_shared and self.caught_up and not is_moving
 
     @property
     def owes_anything(self) -> bool:
@@ -306,7 +312,13 @@ class Exchange:
 
     @property
     def _must_answer(self) -> bool:
-        return bool(self._theirs_held) or self._turn.began is not None
+        """Whether a delta is due although no row may be: entries that no row is left of are adopted with it."""
+        return bool(self._theirs_held) or self._turn.began is not None or not self._has_all
+
+    @property
+    def _has_all(self) -> bool:
+        """Whether the peer surely has all that we have."""
+        return self.theirs.covers_all((*self._unsure.items(), *self._untold()[0]))
 
     def _may_begin(self, begin: list[Located]) -> bool:
         return sum(len(block) for block, _ in begin) <= CHUNK_BYTES or self._turn.take()

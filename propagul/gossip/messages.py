@@ -1,13 +1,17 @@
-"""The five messages of gossip and their bytes.
+"""The seven messages of gossip and their bytes.
 
 Each is one msgpack list in one frame: a small number for its kind, then its fields in order. A longer list is a newer
 version's: known fields are read, the rest ignored. Anything else is a `PeerProtocolError`.
 
-    hello  = [0, version, label, recovering, {namespace: digest}, urgent?, rules?, {namespace: direction}?]
-    digest = [1, space, flags, entries?, held?]
-    delta  = [2, space, last, chunk, position?]
-    push   = [3, space, flags, stamp, block, origin?]
-    pulse  = [4, lane]
+    hello   = [0, version, label, recovering, {namespace: digest}, urgent?, rules?, {namespace: direction}?]
+    digest  = [1, space, flags, entries?, held?]
+    delta   = [2, space, last, chunk, position?]
+    push    = [3, space, flags, stamp, block, origin?]
+    pulse   = [4, lane]
+    compare = [5, space, vector, sums]
+    mend    = [6, space, last, chunk]
+
+The last two are said only where rows prove themselves; a version that does not know them passes over them.
 
 What a link knows is not said again: a namespace is the number at which its sender's hello names it; which delta is
 acknowledged, and what was adopted with a push, is implied, for at most one is out on a link; a push of the origin of
@@ -17,19 +21,19 @@ the one before says how far its stamp lies beyond that one's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar, assert_never, cast
+from typing import TYPE_CHECKING, assert_never, cast
 
 import msgpack
 
 from propagul.crdt import Dot, codec, wire
 from propagul.errors import PeerProtocolError
-from propagul.gossip.directions import Direction
-from propagul.gossip.lanes import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from propagul.crdt import Entry, Origin
+    from propagul.gossip.directions import Direction
+    from propagul.gossip.lanes import Lane
 
 VERSION = 1
 
@@ -39,11 +43,10 @@ CHUNK_BYTES = 60 * 1024
 ENTRIES_PER_DIGEST = 3000
 """Vector entries in one digest frame: about 54 kB at most."""
 
-_TEXT_MAX = 256
-_POSITION_BYTES_MAX = 64
-_SPACES_MAX = 64
-_FIELDS_MAX = 64
-_ENTRIES_MAX = 32 * 1024
+SUMS = 256
+"""So many buckets of keys have a sum each."""
+
+SUM_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,8 +197,37 @@ class Push:
         return self.block + codec.ending(dot) if self.short else self.block
 
 
-Message = Hello | Digest | Delta | Push | Pulse
-_T = TypeVar("_T")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """What the rows of the sender come to, and by which vector.
+
+    Attributes:
+        space: The namespace, as its sender's hello numbers it.
+        vector: Its digest.
+        sums: The sums of all buckets, one after the other; or what these come to, of the length of one.
+    """
+
+    space: int
+    vector: bytes
+    sums: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mend:
+    """A piece of a stream of rows that prove themselves. It says nothing of vectors and is not acknowledged.
+
+    Attributes:
+        space: The namespace, as its sender's hello numbers it.
+        last: The stream ends with this chunk.
+        chunk: Bytes of encoded rows; a row may be cut anywhere.
+    """
+
+    space: int
+    last: bool
+    chunk: bytes
+
+
+Message = Hello | Digest | Delta | Push | Pulse | Compare | Mend
 
 
 def encode(message: Message) -> bytes:
@@ -216,6 +248,10 @@ def encode(message: Message) -> bytes:
                 fields.append(message.origin)
         case Pulse():
             fields = [4, int(message.lane)]
+        case Compare():
+            fields = [5, message.space, message.vector, message.sums]
+        case Mend():
+            fields = [6, message.space, message.last, message.chunk]
         case _:
             assert_never(message)
     return cast("bytes", msgpack.packb(fields))
@@ -246,126 +282,3 @@ def _told(digest: Digest) -> Iterator[object]:
         yield codec.flatten(digest.entries)
     if digest.held:
         yield digest.held
-
-
-def decode(frame: bytes) -> Message | None:
-    """The message in a frame; None for a kind this version does not know.
-
-    Raises:
-        PeerProtocolError: The frame is malformed.
-    """
-    reader = wire.Reader(frame)
-    fields = reader.items(_FIELDS_MAX)
-    kind = _count(reader.scalar()) if fields else None
-    if kind is None:
-        raise PeerProtocolError("a gossip message is a list that begins with its kind")
-    if kind >= len(_READERS):
-        return None
-    fewest, most, read = _READERS[kind]
-    if fields < fewest:
-        raise PeerProtocolError(f"a gossip message of kind {kind} has {fields - 1} fields, expected {fewest - 1}")
-    message = read(reader, fields)
-    for _ in range(fields - most):
-        reader.skip()
-    if not reader.at_end:
-        raise PeerProtocolError("a gossip message is longer than it says")
-    return message
-
-
-def _hello(reader: wire.Reader, fields: int) -> Hello:
-    version, label, recovering = _count(reader.scalar()), _text(reader.scalar()), _typed(reader.scalar(), bool)
-    spaces = reader.pairs(_SPACES_MAX)
-    digests = {_text(reader.scalar()): _typed(reader.scalar(), bytes) for _ in range(spaces)}
-    if len(digests) != spaces or any(len(digest) != 16 for digest in digests.values()):
-        raise PeerProtocolError("a hello names each namespace once, with a digest of 16 bytes")
-    urgent = fields > 5 and _typed(reader.scalar(), bool)
-    rules = _text(reader.scalar()) if fields > 6 else ""
-    directions = _directions(reader, digests) if fields > 7 else {}
-    return Hello(
-        version=version,
-        label=label,
-        recovering=recovering,
-        digests=digests,
-        urgent=urgent,
-        rules=rules,
-        directions=directions,
-    )
-
-
-def _directions(reader: wire.Reader, digests: Mapping[str, bytes]) -> dict[str, Direction]:
-    spaces = reader.pairs(_SPACES_MAX)
-    said = {_text(reader.scalar()): _count(reader.scalar()) for _ in range(spaces)}
-    if len(said) != spaces or not said.keys() <= digests.keys():
-        raise PeerProtocolError("a hello says each direction once, and of namespaces that it names")
-    return {space: Direction(way) for space, way in said.items() if 0 < way < len(Direction)}
-
-
-def _digest(reader: wire.Reader, fields: int) -> Digest:
-    space, flags = _count(reader.scalar()), _count(reader.scalar())
-    return Digest(
-        space=space,
-        applied=bool(flags & 1),
-        same=bool(flags & 2),
-        more=bool(flags & 4),
-        rows_follow=bool(flags & 8),
-        only_these=bool(flags & 16),
-        join=bool(flags & 32),
-        goes_on=bool(flags & 64),
-        entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)) if fields > 3 else (),
-        held=_position(reader) if fields > 4 else b"",
-    )
-
-
-def _delta(reader: wire.Reader, fields: int) -> Delta:
-    space, last = _count(reader.scalar()), _typed(reader.scalar(), bool)
-    chunk = _typed(reader.scalar(), bytes)
-    return Delta(space=space, last=last, chunk=chunk, position=_position(reader) if fields > 4 else b"")
-
-
-def _push(reader: wire.Reader, fields: int) -> Push:
-    space, flags, stamp = _count(reader.scalar()), _count(reader.scalar()), _count(reader.scalar())
-    block = _typed(reader.scalar(), bytes)
-    origin = wire.as_origin(reader.scalar()) if fields > 5 else None
-    return Push(space=space, applied=bool(flags & 1), stamp=stamp, block=block, short=bool(flags & 2), origin=origin)
-
-
-def _pulse(reader: wire.Reader, _: int) -> Pulse:
-    lane = _count(reader.scalar())
-    return Pulse(lane=Lane(lane) if lane < len(Lane) else Lane.TELL)
-
-
-_READERS: tuple[tuple[int, int, Callable[[wire.Reader, int], Message]], ...] = (
-    (5, 8, _hello),
-    (3, 5, _digest),
-    (4, 5, _delta),
-    (5, 6, _push),
-    (2, 2, _pulse),
-)
-"""For each kind of message: how many fields it has at least and at most, and what reads them."""
-
-
-def _position(reader: wire.Reader) -> bytes:
-    position = _typed(reader.scalar(), bytes)
-    if len(position) > _POSITION_BYTES_MAX:
-        raise PeerProtocolError(f"a position is over {_POSITION_BYTES_MAX} bytes")
-    return position
-
-
-def _typed(value: object, kind: type[_T]) -> _T:
-    if type(value) is not kind:
-        raise PeerProtocolError(f"expected {kind.__name__}")
-    return value
-
-
-def _count(value: object) -> int:
-    number = _typed(value, int)
-    if number < 0:
-        raise PeerProtocolError("a count is negative")
-    return number
-
-
-def _text(value: object) -> str:
-    text = _typed(value, str)
-    if len(text) > _TEXT_MAX:
-        raise PeerProtocolError("a name is over 256 characters")
-    return text

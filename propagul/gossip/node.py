@@ -1,6 +1,6 @@
 """A gossip node without I/O: events in, effects out, frames on request.
 
-Theory of operation. A node has one `Exchange` a namespace a link. Four things make it speak:
+Theory of operation. A node has one `Exchange` a namespace a link. Five things make it speak:
 
 - a new link: HELLO, then one DIGEST a namespace (the whole vector, or "same as your hello");
 - a local write: a PUSH of this origin's own rows at once on every link that has nothing unacknowledged; the
@@ -8,6 +8,7 @@ Theory of operation. A node has one `Exchange` a namespace a link. Four things m
 - news from one link, in the lane in which each other peer wants it: the rows themselves, or a DIGEST after
   `announce_delay_s`, on which whoever lacks something asks one neighbour after the other with its own DIGEST. In a full
   mesh everybody hears the author, and all lanes are for telling; in a sparse overlay each node chooses its lanes;
+- an interval: where rows prove themselves, a COMPARE (`propagul.gossip.compare`);
 - idleness: a PULSE now and then, which proves that the link lives and says again which lane is wanted. Links deliver
   in order or break, so nothing needs to be asked for that nobody told of.
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
-from propagul.gossip.directions import Course, Direction
+from propagul.gossip.decoding import decode
 from propagul.gossip.events import (
     Drop,
     Effect,
@@ -37,13 +38,10 @@ from propagul.gossip.events import (
 )
 from propagul.gossip.exchange import NEVER, Exchange
 from propagul.gossip.lanes import Lane, Lanes
-from propagul.gossip.messages import Delta, Digest, Hello, Pulse, Push, decode, encode
+from propagul.gossip.messages import Compare, Delta, Digest, Hello, Mend, Pulse, Push, encode
 from propagul.gossip.overlay import Overlay
 from propagul.gossip.peer import Peer
-from propagul.gossip.quota import Quotas
-from propagul.gossip.stage import HeldStreams
-from propagul.gossip.turns import Turn, Turns
-from propagul.link.local import is_local
+from propagul.gossip.spaces import Spaces
 
 if TYPE_CHECKING:
     import random
@@ -51,6 +49,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Dot
     from propagul.gossip.config import GossipConfig
+    from propagul.gossip.directions import Direction
     from propagul.gossip.events import Source
     from propagul.link.base import NodeId
 
@@ -94,18 +93,16 @@ class GossipNode:
     ) -> None:
         self._me = me
         self._label = label
-        self._spaces = spaces
+        self._spaces = Spaces(spaces, directions or {})
         self._config = config
         self._patient = patient
         self._rules = rules
-        self._directions = directions or {}
         self._jitter = jitter
         self._peers: dict[LinkKey, Peer] = {}
         self.overlay = Overlay(config.active_max, jitter)
         self._lanes = Lanes(jitter)
         self._lanes_at = NEVER
         self._asked_at: dict[str, float] = {}
-        self._turns, self._held, self._quotas = Turns(), HeldStreams(), Quotas()
         self.recovering = True
         self._sparse = False
 
@@ -121,9 +118,9 @@ class GossipNode:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event; return what to do about it. A peer's error drops its link and nothing else."""
-        self._turns.now = now
+        self._spaces.turns.now = now
         effects = self._handle(event, now)
-        return [*effects, *map(Ready, self._turns.called())]
+        return [*effects, *map(Ready, self._spaces.turns.called())]
 
     def _handle(self, event: Event, now: float) -> list[Effect]:
         match event:
@@ -149,11 +146,11 @@ class GossipNode:
 
     def busy(self) -> list[str]:
         """Namespaces in which rows wait to be joined: `settle` them, then `handle` a `Settled`."""
-        return [name for name, source in self._spaces.items() if source.is_busy]
+        return [name for name, source in self._spaces.sources.items() if source.is_busy]
 
     def settle(self, space: str) -> bool:
         """Join some of those rows; return whether more are left."""
-        return self._spaces[space].settle()
+        return self._spaces.sources[space].settle()
 
     def outgoing(self, link: LinkKey) -> Iterator[bytes | InThread]:
         """The frames due on a link. Take them all before asking again; nothing is encoded before it is taken.
@@ -168,11 +165,9 @@ class GossipNode:
 
     def next_tick(self) -> float | None:
         """When `Tick` is due, by the clock of `now`; None while there is no link."""
-        due = [self._lanes_at, self._turns.next_lapse()] if self._peers else []
-        due += [at] if (at := self._held.next_expiry()) < NEVER else []
-        for peer in self._peers.values():
-            due += [peer.pulse_at, peer.heard_at + self._config.silence_s_max]
-            due += [min(exchange.tell_at, exchange.relay_at) for exchange in peer.exchanges.values()]
+        due = [self._lanes_at, self._spaces.turns.next_lapse()] if self._peers else []
+        due += [at] if (at := self._spaces.held.next_expiry()) < NEVER else []
+        due += [peer.next_due(self._config.silence_s_max) for peer in self._peers.values()]
         return min(due, default=None)
 
     def linked(self) -> dict[NodeId, LinkKey]:
@@ -193,16 +188,13 @@ class GossipNode:
 
     def caught_up_with(self, node: NodeId) -> bool:
         """Whether everything that linked peer said it has is applied here."""
-        return any(
-            peer.node == node and peer.hello is not None and all(e.caught_up for e in peer.exchanges.values())
-            for peer in self._peers.values()
-        )
+        return any(peer.node == node and peer.caught_up for peer in self._peers.values())
 
     def served(self) -> dict[str, int]:
         """For each namespace, up to which place of ours every linked peer has everything; -1 if nobody is linked."""
         return {
             space: min((peer.exchanges[space].served() for peer in self._peers.values()), default=-1)
-            for space in self._spaces
+            for space in self._spaces.sources
         }
 
     def logged_by(self, space: str, dots: Collection[Dot]) -> set[NodeId]:
@@ -217,8 +209,7 @@ class GossipNode:
             peer.owes_pulse = False
             yield encode(Pulse(lane=peer.lane))
             peer.spoke = False  # or every other pulse would be saved
-        for exchange in peer.exchanges.values():
-            yield from exchange.outgoing()
+        yield from peer.outgoing()
 
     def _link_up(self, event: LinkUp, now: float) -> list[Effect]:
         if event.peer == self._me:
@@ -228,33 +219,22 @@ class GossipNode:
             return [Drop(event.link, "already linked")]
         if twin is not None:
             self._forget(twin, now)
-        exchanges = {name: self._exchange(number, name, event) for number, name in enumerate(self._spaces)}
-        pulse_at = now + self._spread(self._config.pulse_interval_s)
-        self._peers[event.link] = Peer(event.peer, event.dialed, event.urgent, exchanges, now, now, pulse_at)
+        exchanges = self._spaces.exchanges(event)
+        comparisons = self._spaces.comparisons(self._config.compare_interval_s, self._jitter, now)
+        who, pulse_at = (event.peer, event.dialed, event.urgent), now + self._spread(self._config.pulse_interval_s)
+        self._peers[event.link] = Peer(*who, exchanges, now, now, pulse_at, comparisons)
         self._lanes_at = min(self._lanes_at, now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
             effects.append(Drop(twin, "replaced by another link to the same node"))
         return effects
 
-    def _exchange(self, number: int, name: str, event: LinkUp) -> Exchange:
-        course = Course(Direction.MESH if is_local(event.peer) else self._directions.get(name, Direction.MESH))
-        source, turn, held = self._spaces[name], Turn(self._turns, event.link), self._held.take(name, event.peer)
-        quota = self._quotas.of(event.peer, name, source)
-        return Exchange(name, number, source, turn, quota=quota, course=course, held=held)
-
     def _forget(self, link: LinkKey, now: float, *, is_sound: bool = True) -> None:
-        """The link is gone. What came of a stream over a sound one is kept for a while."""
         peer = self._peers.pop(link, None)
         if peer is not None:
             self._lanes.forget(link)
             self._lanes_at = min(self._lanes_at, now)
-            for exchange in peer.exchanges.values():
-                held = exchange.abandon()
-                if held is not None and is_sound:
-                    self._held.keep(exchange.space, peer.node, held, now)
-                elif held is not None:
-                    held.incoming.abandon()
+            self._spaces.abandon(peer.node, peer.exchanges, now, is_sound=is_sound)
 
     def _received(self, event: Received, now: float) -> list[Effect]:
         peer = self._peers.get(event.link)
@@ -279,6 +259,8 @@ class GossipNode:
             case Digest() | Delta() | Push():
                 exchange = peer.addressed(message.space)
                 return [] if exchange is None else self._exchanged(link, exchange, message, now)
+            case Compare() | Mend():
+                return self._compared(link, peer, message, now)
             case _:
                 assert_never(message)
 
@@ -295,9 +277,19 @@ class GossipNode:
                 self._lanes.heard(link, [(exchange.taken.origin, exchange.taken.stamp)], now)
         return [*effects, Ready(link)] if exchange.owes_anything else effects
 
+    def _compared(self, link: LinkKey, peer: Peer, message: Compare | Mend, now: float) -> list[Effect]:
+        comparison = peer.compared(message.space)
+        if comparison is None:
+            return []
+        if isinstance(message, Compare):
+            comparison.peer_counted(message, now)
+        elif comparison.peer_mended(message):
+            for other in self._peers.values():
+                if other is not peer:
+                    other.comparisons[comparison.space].soon(now)
+        return [Ready(link)] if comparison.owes_anything else []
+
     def _greeted(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
-        if peer.hello is not None:
-            raise PeerProtocolError("a second hello")
         if hello.rules != self._rules:
             raise PeerProtocolError(
                 f"it admits rows by other rules than this store, which has: {self._rules or 'none'}"
@@ -371,8 +363,8 @@ class GossipNode:
 
     def _tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        self._turns.lapse()
-        self._held.expire(now)
+        self._spaces.turns.lapse()
+        self._spaces.held.expire(now)
         self._excuse(now - (self.next_tick() or now))
         if self._lanes_at <= now:
             self._choose_lanes(now)

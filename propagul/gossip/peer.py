@@ -12,7 +12,10 @@ from propagul.gossip.messages import VERSION, Hello
 from propagul.link.local import is_local
 
 if TYPE_CHECKING:
-    from propagul.gossip.events import LinkUp
+    from collections.abc import Iterator
+
+    from propagul.gossip.compare import Comparison
+    from propagul.gossip.events import InThread, LinkUp
     from propagul.gossip.exchange import Exchange
     from propagul.link.base import NodeId
 
@@ -22,6 +25,7 @@ class Peer:
     """One open link and who is at its end.
 
     Attributes:
+        comparisons: Of the namespaces whose rows prove themselves.
         numbered: The exchanges by the peer's numbers; None where it has a namespace that we have not.
         lane: How we want to hear of news from it.
         wanted: How it wants to hear of news from us.
@@ -35,6 +39,7 @@ class Peer:
     up_at: float
     heard_at: float
     pulse_at: float
+    comparisons: dict[str, Comparison]
     hello_sent: bool = False
     hello: Hello | None = None
     numbered: list[Exchange | None] = field(default_factory=list)
@@ -68,12 +73,23 @@ class Peer:
         )
 
     def said_hello(self, hello: Hello) -> None:
-        """The peer has spoken first."""
+        """The peer has spoken first.
+
+        Raises:
+            PeerProtocolError: It has said that before.
+        """
+        if self.hello is not None:
+            raise PeerProtocolError("a second hello")
         self.hello = hello
         self.numbered = [self.exchanges.get(space) for space in hello.digests]
         for space, exchange in self.exchanges.items():
             if space in hello.digests:
                 exchange.peer_said_hello(hello.digests[space], hello.directions.get(space, Direction.MESH))
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that it said it has is applied here."""
+        return self.hello is not None and all(exchange.caught_up for exchange in self.exchanges.values())
 
     def addressed(self, space: int) -> Exchange | None:
         """The exchange of a number of the peer's; None if that namespace is none of ours.
@@ -87,12 +103,42 @@ class Peer:
             raise PeerProtocolError("a namespace that its sender's hello did not name")
         return self.numbered[space]
 
+    def compared(self, space: int) -> Comparison | None:
+        """The comparison of a number of the peer's; None if its rows prove nothing here, or it is none of ours.
+
+        Raises:
+            PeerProtocolError: As `addressed`.
+        """
+        exchange = self.addressed(space)
+        return None if exchange is None else self.comparisons.get(exchange.space)
+
+    def outgoing(self) -> Iterator[bytes | InThread]:
+        """The frames that are due of all namespaces. What vectors tell of waits for no comparison."""
+        yield from self._exchanged()
+        for comparison in self.comparisons.values():
+            for frame in comparison.outgoing():
+                yield frame
+                yield from self._exchanged()
+
+    def _exchanged(self) -> Iterator[bytes | InThread]:
+        for exchange in self.exchanges.values():
+            yield from exchange.outgoing()
+
+    def next_due(self, silence_s_max: float) -> float:
+        """When something is due, or the peer has been silent for too long."""
+        timers = [min(exchange.tell_at, exchange.relay_at) for exchange in self.exchanges.values()]
+        timers += [comparison.at for comparison in self.comparisons.values()]
+        return min(self.pulse_at, self.heard_at + silence_s_max, *timers)
+
     def due(self, now: float, next_pulse_at: float) -> bool:
         """Let what is due by now be owed; return whether that is anything."""
         if self.pulse_at <= now:
             self.owes_pulse, self.spoke = self.owes_pulse or not self.spoke, False
             self.pulse_at = next_pulse_at
+        for space, comparison in self.comparisons.items():
+            comparison.due(now, is_quiet=self.exchanges[space].is_quiet)
         if self.hello is None:
             return self.owes_pulse
         owing = [exchange.due(now) for exchange in self.exchanges.values()]
+        owing += [comparison.owes_anything for comparison in self.comparisons.values()]
         return self.owes_pulse or any(owing)

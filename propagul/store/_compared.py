@@ -1,21 +1,24 @@
 """The rows of a namespace that prove themselves, as two members compare them: see `propagul.gossip.compare`.
 
-Keys fall into 256 buckets. Of each bucket there is a sum over its rows as they stand, removals included, that depends
-on every key, dot and payload in it and not on their order.
+Keys fall into 256 buckets. The sum of a bucket is a keyed hash of the sorted hashes of its words, each of key, dot and
+payload, removals included: it does not depend on their order, and nobody can make other words that come to the same.
+The key is the digest of the vector, which those who compare share: what somebody might find out for one vector is of no
+use at the next.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import struct
+import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, NamedTuple
 
 from propagul.crdt import Block, codec
 from propagul.gossip import InThread
+from propagul.gossip.messages import SUM_BYTES, SUMS
 from propagul.log.cold import filled, is_cold
-from propagul.store._instant import rows_of
+from propagul.store._instant import blocks_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -23,10 +26,15 @@ if TYPE_CHECKING:
     from propagul.crdt import Row
     from propagul.store._namespace import Namespace
 
-BUCKETS: Final = 256
+_HASH_BYTES = 16
 
-_SUMS: Final = struct.Struct(f">{BUCKETS}Q")
-_HIGHEST: Final = 2**64
+
+class _Counted(NamedTuple):
+    """Sums, and the instant that they are of."""
+
+    arrival: int
+    vector: bytes
+    sums: bytes
 
 
 class ComparedRows:
@@ -34,28 +42,33 @@ class ComparedRows:
 
     def __init__(self, space: Namespace) -> None:
         self._space = space
-        self._counted = -1, b""
+        self._counting = threading.Lock()
+        self._counted: _Counted | None = None
 
     def sums(self) -> bytes | None:
         """See `Provable.sums`."""
-        arrival, sums = self._counted
-        return sums if arrival == self._space.arrival else None
+        counted = self._counted
+        now = self._space.arrival, self._space.hello()[0]
+        return counted.sums if counted is not None and counted[:2] == now else None
 
     def count(self) -> None:
         """See `Provable.count`. O(rows), and every value that only the disk holds is read."""
-        sums, hold = [0] * BUCKETS, self._space.hold()
-        arrival, blocks = self._space.capture()
-        for block in blocks:
-            for key, row in rows_of([filled(block)]):
-                sums[bucket_of(key)] += _sum_of(key, row)
-            time.sleep(0)  # others wait for the interpreter
-        del hold  # until here, what only the disk holds could be read
-        self._counted = arrival, _SUMS.pack(*(number % _HIGHEST for number in sums))
+        with self._counting:  # several links may want it at once
+            if self.sums() is not None:
+                return
+            words: list[list[bytes]] = [[] for _ in range(SUMS)]
+            hold, (arrival, vector, capture) = self._space.hold(), self._space.instant()
+            for block in blocks_of(capture, self._space.lock):
+                for key, row in rows_of([filled(block)]):
+                    words[bucket_of(key)] += _hashes_of(key, row)
+                time.sleep(0)  # others wait for the interpreter
+            del hold  # until here, what only the disk holds could be read
+            self._counted = _Counted(arrival, vector, b"".join(_sum(found, vector) for found in words))
 
     def rows_in(self, buckets: Collection[int]) -> Iterator[bytes | InThread]:
         """See `Provable.rows_in`."""
-        hold, (_, blocks) = self._space.hold(), self._space.capture()
-        for block in blocks:
+        hold, (_, _, capture) = self._space.hold(), self._space.instant()
+        for block in blocks_of(capture, self._space.lock):
             wanted = Block(
                 [item for item in block.plain if bucket_of(item[0]) in buckets],
                 [item for item in block.other if bucket_of(item[0]) in buckets],
@@ -80,12 +93,13 @@ def bucket_of(key: str) -> int:
     return hashlib.blake2b(key.encode(), digest_size=1).digest()[0]
 
 
-def _sum_of(key: str, row: Row) -> int:
-    total = 0
-    for dot, kind, payload in row.siblings:
-        written = codec.encode_block(Block([(key, payload, kind, *dot)], []))
-        total += int.from_bytes(hashlib.blake2b(written, digest_size=8).digest())
-    return total
+def _hashes_of(key: str, row: Row) -> list[bytes]:
+    written = (Block([(key, payload, kind, *dot)], []) for dot, kind, payload in row.siblings)
+    return [hashlib.blake2b(codec.encode_block(block), digest_size=_HASH_BYTES).digest() for block in written]
+
+
+def _sum(hashes: list[bytes], vector: bytes) -> bytes:
+    return hashlib.blake2b(b"".join(sorted(hashes)), digest_size=SUM_BYTES, key=vector).digest()
 
 
 def _encode(block: Block, encoded: list[bytes]) -> None:

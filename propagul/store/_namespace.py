@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Sibling,
         VersionVector,
     )
+    from propagul.crdt.capture import Capture
     from propagul.store._journal import Journal, Staged
     from propagul.store._rows import Step
     from propagul.store._sealed import SealedRows
@@ -91,8 +92,7 @@ class Namespace:
         self.journal = journal
         self.traffic = Traffic() if sealed is None else sealed.guard(Traffic())
         self._life = fresh_origin()
-        self._replica = replica
-        self.table = replica.table
+        self._replica, self.table = replica, replica.table
         self._wall_ns = wall_ns
         self.minting = Minting(name, replica, self._wall, sealed, own or {})
         log_floor = None if journal is None else functools.partial(journal.append_floor, name)
@@ -155,13 +155,13 @@ class Namespace:
 
     def blocks(self) -> Iterator[Block]:
         """Every row of this instant, removal records included, in slices. O(rows), the lock is held for one of them."""
-        _, blocks = self.capture()
+        blocks = blocks_of(self.instant()[2], self.lock)
         return blocks if self.sealed is None else map(self.sealed.shown, blocks)
 
-    def capture(self) -> tuple[int, Iterator[Block]]:
-        """Every row as it stands, proofs included, with the arrival number of this instant. O(rows), likewise."""
+    def instant(self) -> tuple[int, bytes, Capture]:
+        """The arrival number of now, the digest of the vector, and every row as it stands, proofs included."""
         with self._whole():
-            return self._replica.arrival, blocks_of(self._replica.capture(), self.lock)
+            return self._replica.arrival, self._replica.vector.digest(), self._replica.capture()
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""

@@ -40,7 +40,7 @@ from propagul.crdt import (
 )
 from propagul.crdt.twins import KERNEL_VARIABLE
 from propagul.errors import PeerProtocolError, StoreCorrupt, StoreError
-from propagul.gossip import LinkKey, messages, stream
+from propagul.gossip import LinkKey, decoding, messages, stream
 from propagul.gossip.directions import Course, Direction
 from propagul.gossip.exchange import Exchange
 from propagul.gossip.quota import Quotas
@@ -113,7 +113,7 @@ def take_message(packed: bytes) -> object:
     course, turn = Course(Direction.MESH), Turn(Turns(), LinkKey(1))
     exchange = Exchange(SPACE, 0, space, turn, quota=quota, course=course, held=None)
     exchange.peer_sent(PUSHES[0])
-    message = messages.decode(packed)
+    message = decoding.decode(packed)
     if isinstance(message, (messages.Delta, messages.Push)):
         exchange.peer_sent(message)
         exchange.heard = exchange.owes_push = True
@@ -127,7 +127,7 @@ DECODERS: dict[str, tuple[Decoder, type[Exception]]] = {
     "object": (wire.Objects().read, PeerProtocolError),
     "skip": (skip, PeerProtocolError),
     "is one": (wire.is_one_object, PeerProtocolError),
-    "message": (messages.decode, PeerProtocolError),
+    "message": (decoding.decode, PeerProtocolError),
     "rows": (take_message, PeerProtocolError),
     "floor": (stream.decode_floor, PeerProtocolError),
     "stream": (assemble, PeerProtocolError),
@@ -157,6 +157,8 @@ GOOD: dict[str, list[bytes]] = {
         messages.encode(messages.Delta(space=1, last=False, chunk=b"chunk", position=b"position")),
         messages.encode(messages.Delta(space=1, last=True, chunk=b"chunk")),
         *map(messages.encode, PUSHES),
+        messages.encode(messages.Compare(space=1, vector=bytes(16), sums=bytes(messages.SUM_BYTES))),
+        messages.encode(messages.Mend(space=1, last=True, chunk=b"chunk")),
     ],
     "rows": [
         messages.encode(PUSHES[1]),

@@ -24,8 +24,9 @@ from unittest import mock
 from propagul.crdt import REGISTER, REMOVE, Entry, Join, Op, Origin, Replica, VersionVector
 from propagul.errors import StoreFull
 from propagul.gossip import GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Ready, Received, Settled, Tick, Wrote
+from propagul.gossip.decoding import decode
 from propagul.gossip.directions import Direction
-from propagul.gossip.messages import Delta, decode
+from propagul.gossip.messages import Delta, Mend
 from propagul.link.base import NodeId
 from propagul.log.fold import Fold
 from propagul.store._journal import Journal
@@ -37,7 +38,7 @@ from tests.gossip.taking import taken
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from propagul.gossip import Effect, Event, Incoming, Outgoing
+    from propagul.gossip import Effect, Event, Incoming, Outgoing, Provable
 
 IDLE_NEVER = GossipConfig(pulse_interval_s=1e6, silence_s_max=1e7)
 """Without idle digests nothing is healed by chance: what is owed must be sent because it is owed."""
@@ -164,6 +165,10 @@ class SimSource:
 
     def settle(self) -> bool:
         return self.space.settle()
+
+    @property
+    def provable(self) -> Provable | None:
+        return self.space.provable
 
     def incoming(self) -> Incoming:
         return SimIncoming(self, self.space.incoming())
@@ -362,7 +367,7 @@ class Simulation:
             for space, known in conveyed.items():
                 self.sources[end.node][space].incoming_known = known
             self.feed(end.node, Received(end.key, frame))
-            if wire.open and self.breaks.random() < self.brittle and isinstance(decode(frame), Delta):
+            if wire.open and self.breaks.random() < self.brittle and isinstance(decode(frame), Delta | Mend):
                 self.break_off(wire)
 
     def break_off(self, wire: Wire) -> None:

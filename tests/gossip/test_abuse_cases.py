@@ -20,7 +20,7 @@ from benchmarks.gossip.crowd import Crowd
 from propagul import AgentStateStore
 from propagul.crdt import REGISTER, STAMP_MAX, Op, Origin, Packed, Replica, Stamp, VersionVector, stamp_of_ns
 from propagul.errors import LinkError, PeerProtocolError, PropagulError
-from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Received, messages
+from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Received, decoding, messages
 from propagul.link import Address, Credentials, FrameDecoder, Identity, RoomAuthority, encode_frame
 from propagul.link import messages as link_messages
 from propagul.link.base import NodeId
@@ -423,7 +423,7 @@ def linked_node() -> tuple[GossipNode, SimSource]:
 def test_case_13_a_stamp_beyond_the_last_is_refused_when_it_is_read(stamp: int) -> None:
     frame = msgpack.packb([1, 0, 0, [7, stamp]])
     with pytest.raises(PeerProtocolError):
-        messages.decode(frame)
+        decoding.decode(frame)
     node, _ = linked_node()
     assert [type(effect).__name__ for effect in node.handle(Received(LinkKey(1), frame), 0.0)] == ["Drop"]
 
@@ -468,7 +468,7 @@ def test_case_19_what_a_newer_version_says_is_kept_passed_on_or_ignored() -> Non
     for fields in ([200, "a kind of tomorrow"], [4, 1, "one field more"]):
         effects = node.handle(Received(LinkKey(1), msgpack.packb(fields)), 0.0)
         assert [effect for effect in effects if type(effect).__name__ == "Drop"] == []
-    assert messages.decode(msgpack.packb([200])) is None
+    assert decoding.decode(msgpack.packb([200])) is None
 
     async def scenario(island: Island) -> None:
         a = await island.start("a")

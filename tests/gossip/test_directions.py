@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from propagul.crdt import Origin
-from propagul.gossip import Direction, Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Received, messages
+from propagul.gossip import Direction, Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Received, decoding, messages
 from propagul.gossip.directions import Course
 from propagul.gossip.messages import Digest, Hello, Pulse, Push
 from propagul.link.base import NodeId
@@ -59,11 +59,11 @@ def test_who_wants_nothing_hears_pulses_and_acknowledgements_whatever_the_others
     for number in range(150):
         room.write(number % 3, "", f"k{number % 18}", b"telemetry")
         room.run(room.now + 0.1)
-    assert {type(messages.decode(frame)) for frame in frames} == {Pulse}
+    assert {type(decoding.decode(frame)) for frame in frames} == {Pulse}
     assert sum(map(len, frames)) <= 3 * 2 * 4  # two links, a pulse of three bytes in ten seconds
     room.write(3, "", "own", b"of the leaf")
     room.run(room.now + 0.01)
-    assert messages.decode(frames[-1]) == Digest(space=0, applied=True)
+    assert decoding.decode(frames[-1]) == Digest(space=0, applied=True)
     room.run(room.now + 5.0)
     everything = set().union(*(room.sources[number][""].known for number in range(4)))
     assert all(room.sources[number][""].known == everything for number in range(3))
@@ -115,7 +115,7 @@ def test_what_was_answered_is_not_answered_again() -> None:
     for _ in range(5):
         pair.write(1, "", "k0", bytes(100_000))  # more than a push holds: it is told of, and answered
         pair.run(pair.now + 5.0)
-    named = [message.entries for message in map(messages.decode, frames) if isinstance(message, Digest)]
+    named = [message.entries for message in map(decoding.decode, frames) if isinstance(message, Digest)]
     assert [len(entries) for entries in named if entries] == [1] * 5
 
 
@@ -137,13 +137,13 @@ def test_who_only_reads_hears_everything_and_says_nothing_of_its_own() -> None:
 
 def test_among_members_that_know_of_no_directions_everything_goes_everywhere() -> None:
     """As a version before them, or one that knows this direction not: they send all, and that is taken."""
-    read = messages._directions
+    read = decoding._directions
 
     def forget(reader: Reader, digests: Mapping[str, bytes]) -> dict[str, Direction]:
         read(reader, digests)
         return {}
 
-    with mock.patch("propagul.gossip.messages._directions", forget):
+    with mock.patch("propagul.gossip.decoding._directions", forget):
         for seed in range(6):
             with smallness(seed):
                 simulation = Simulation(seed, nodes=4, directions={1: {"": UP}, 2: {"room": UP}})
@@ -160,7 +160,7 @@ def test_processes_of_one_directory_share_what_members_are_not_sent() -> None:
     peers = {LinkKey(1): NodeId("n2"), LinkKey(2): process_node(me, "log")}
     for link, peer in peers.items():
         node.handle(LinkUp(link, peer, dialed=True), 0.0)
-    said = [messages.decode(next(iter(taken(node.outgoing(link))))) for link in peers]
+    said = [decoding.decode(next(iter(taken(node.outgoing(link))))) for link in peers]
     assert [hello.directions for hello in said if isinstance(hello, Hello)] == [{"presence": UP}, {}]
     assert node.passing_on() == {NodeId("n2")}
 
@@ -176,7 +176,7 @@ def test_a_push_to_the_hub_costs_a_leaf_what_it_costs_everybody() -> None:
         pair.tap = lambda _sender, _receiver, frame, frames=frames: frames.append(frame)  # type: ignore[misc]
         pair.write(1, "", "k0", b"again")
         pair.run(20.2)
-        assert [type(messages.decode(frame)) for frame in frames] == [Push, Digest]
+        assert [type(decoding.decode(frame)) for frame in frames] == [Push, Digest]
         costs.append(sum(map(len, frames)))
     assert costs[0] == costs[1]
 

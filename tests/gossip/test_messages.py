@@ -14,10 +14,22 @@ from hypothesis import strategies as st
 
 from propagul.crdt import Block, Dot, Op, Origin, Replica, Row, Stamp, codec
 from propagul.errors import PeerProtocolError
-from propagul.gossip import Drop, GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Settled, Wrote, messages
+from propagul.gossip import (
+    Drop,
+    GossipConfig,
+    GossipNode,
+    LinkKey,
+    LinkUp,
+    Ready,
+    Received,
+    Settled,
+    Wrote,
+    decoding,
+    messages,
+)
 from propagul.gossip.directions import Direction
 from propagul.gossip.lanes import Lane
-from propagul.gossip.messages import Delta, Digest, Hello, Message, Pulse, Push
+from propagul.gossip.messages import SUM_BYTES, SUMS, Compare, Delta, Digest, Hello, Mend, Message, Pulse, Push
 from propagul.gossip.turns import AT_ONCE, Turn
 from propagul.link.base import NodeId
 from propagul.store._namespace import Namespace
@@ -56,7 +68,7 @@ def block_of(dot: Dot, *keys: str) -> bytes:
 @examples(60)
 @given(digests)
 def test_a_digest_comes_back_from_its_bytes(digest: Digest) -> None:
-    assert messages.decode(messages.encode(digest)) == digest
+    assert decoding.decode(messages.encode(digest)) == digest
 
 
 @examples(60)
@@ -64,16 +76,33 @@ def test_a_digest_comes_back_from_its_bytes(digest: Digest) -> None:
 def test_a_push_says_what_its_receiver_does_not_know(dot: Dot, before: Dot | None, applied: bool) -> None:  # noqa: FBT001 - hypothesis passes it
     for block in (block_of(dot, "key"), block_of(dot, "a", "b"), block_of(Dot(Stamp(5), Origin(5)), "key")):
         push = Push.of(3, block, dot, before, applied=applied)
-        again = messages.decode(messages.encode(push))
+        again = decoding.decode(messages.encode(push))
         assert again == push
         assert push.dot(before) == dot
         assert push.whole_block(dot) == block
         assert push.applied is applied
 
 
+@examples(60)
+@given(
+    st.builds(
+        Compare,
+        space=st.integers(0, 63),
+        vector=st.binary(min_size=16, max_size=16),
+        sums=st.sampled_from([bytes(SUM_BYTES), bytes(range(SUMS)) * SUM_BYTES]),
+    )
+    | st.builds(Mend, space=st.integers(0, 63), last=st.booleans(), chunk=st.binary(max_size=300))
+)
+def test_sums_and_rows_that_prove_themselves_come_back_from_their_bytes(message: Message) -> None:
+    assert decoding.decode(messages.encode(message)) == message
+
+
 @pytest.mark.parametrize(
     ("message", "size"),
     [
+        (Compare(space=0, vector=bytes(16), sums=bytes(SUM_BYTES)), 31),
+        (Compare(space=0, vector=bytes(16), sums=bytes(SUMS * SUM_BYTES)), 2072),
+        (Mend(space=0, last=True, chunk=b""), 6),
         (Digest(space=0), 4),
         (Digest(space=5, applied=True), 4),
         (Delta(space=0, last=True, chunk=b""), 6),
@@ -119,19 +148,34 @@ def test_small_messages_are_small(message: Message, size: int) -> None:
         [3, 0, 0, 9, b"", 0],
         [3, 0, 0, 9, b"", 2.0],
         [3, 0, 0, 9, b"", None],
+        [5, 0, bytes(16)],
+        [5, -1, bytes(16), bytes(8)],
+        [5, 0, bytes(15), bytes(8)],
+        [5, 0, bytes(17), bytes(8)],
+        [5, 0, bytes(16), b""],
+        [5, 0, bytes(16), bytes(16)],
+        [5, 0, bytes(16), bytes(2040)],
+        [5, 0, bytes(16), bytes(2056)],
+        [5, 0, "v" * 16, bytes(8)],
+        [5, 0, bytes(16), "s" * 8],
+        [6, 0, True],
+        [6, "", True, b""],
+        [6, 0, 1, b""],
+        [6, 0, True, "text"],
+        [6, 0, True, None],
     ],
     ids=str,
 )
 def test_what_is_no_message_is_refused(fields: Sequence[object]) -> None:
     with pytest.raises(PeerProtocolError):
-        messages.decode(msgpack.packb(fields))
+        decoding.decode(msgpack.packb(fields))
 
 
 def test_a_hello_that_says_a_direction_twice_is_refused() -> None:
     said = b"\x98\x00\x01\xa3box\xc2\x81\xa1r\xc4\x10" + bytes(16) + b"\xc2\xa0"
-    assert messages.decode(said + b"\x81\xa1r\x01") is not None
+    assert decoding.decode(said + b"\x81\xa1r\x01") is not None
     with pytest.raises(PeerProtocolError, match="each direction once"):
-        messages.decode(said + b"\x82\xa1r\x01\xa1r\x01")
+        decoding.decode(said + b"\x82\xa1r\x01\xa1r\x01")
 
 
 def test_a_hello_that_wants_nothing_special_is_the_bytes_it_was() -> None:
@@ -139,13 +183,13 @@ def test_a_hello_that_wants_nothing_special_is_the_bytes_it_was() -> None:
     assert messages.encode(replace(HELLO, urgent=True)) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}, True])
     up = replace(HELLO, directions={"": Direction.UP})
     assert messages.encode(up) == msgpack.packb([0, 1, "box", False, {"": bytes(16)}, False, "", {"": 1}])
-    assert messages.decode(messages.encode(up)) == up
+    assert decoding.decode(messages.encode(up)) == up
 
 
 def test_a_hello_that_names_a_namespace_twice_is_refused() -> None:
     twice = b"\x95\x00\x01\xa3box\xc2\x82" + (b"\xa1r\xc4\x10" + bytes(16)) * 2
     with pytest.raises(PeerProtocolError, match="once"):
-        messages.decode(twice)
+        decoding.decode(twice)
 
 
 def test_a_longer_message_is_a_newer_versions() -> None:
@@ -155,6 +199,8 @@ def test_a_longer_message_is_a_newer_versions() -> None:
         (Push(space=2, applied=True, stamp=9, block=b"b", short=False, origin=Origin(7)), [3, 2, 1, 9, b"b", 7, 8]),
         (Pulse(lane=Lane.PUSH), [4, 1, "more"]),
         (Pulse(lane=Lane.TELL), [4, 77]),
+        (Compare(space=2, vector=bytes(16), sums=bytes(8)), [5, 2, bytes(16), bytes(8), "more"]),
+        (Mend(space=2, last=False, chunk=b"c"), [6, 2, False, b"c", 1, [2]]),
         (Hello(version=2, label="n", recovering=False, digests={}, urgent=True), [0, 2, "n", False, {}, True]),
         (
             Hello(version=2, label="n", recovering=False, digests={}, rules="owned=nodes/"),
@@ -169,8 +215,8 @@ def test_a_longer_message_is_a_newer_versions() -> None:
             [0, 2, "n", False, {"": bytes(16)}, False, "", {"": 77}, "more"],
         ),
     ):
-        assert messages.decode(msgpack.packb(fields)) == message
-    assert messages.decode(msgpack.packb([99, "whatever"])) is None
+        assert decoding.decode(msgpack.packb(fields)) == message
+    assert decoding.decode(msgpack.packb([99, "whatever"])) is None
 
 
 # What a link makes of them.
@@ -194,7 +240,7 @@ class Pair:
                 self.refused = effect.reason if isinstance(effect, Drop) else self.refused
 
     def sends(self) -> list[Message | None]:
-        return [messages.decode(frame) for frame in taken(self.node.outgoing(LINK))]
+        return [decoding.decode(frame) for frame in taken(self.node.outgoing(LINK))]
 
     def writes(self, *keys: str) -> list[Message | None]:
         self.space.write([lambda _: [Op(key, 0, "value") for key in keys]])
@@ -340,7 +386,7 @@ def test_a_position_that_is_none_of_ours_is_answered_by_the_whole() -> None:
 
 def test_whose_turn_comes_when_it_lacks_nothing_any_more_ends_it_by_an_empty_delta() -> None:
     pair = Pair()
-    others = [Turn(pair.node._turns, LinkKey(number)) for number in range(7, 7 + AT_ONCE)]
+    others = [Turn(pair.node._spaces.turns, LinkKey(number)) for number in range(7, 7 + AT_ONCE)]
     assert all(turn.take() for turn in others)
     assert pair.writes(*(f"k{number}" for number in range(30_000))) == []
     pair.gets(Digest(space=0, entries=tuple(pair.space.hello()[1])))  # it has it all from elsewhere
@@ -351,7 +397,7 @@ def test_whose_turn_comes_when_it_lacks_nothing_any_more_ends_it_by_an_empty_del
     assert isinstance(told, Digest)
     assert told.rows_follow
     assert chunks == [Delta(space=0, last=True, chunk=b"\x00")]
-    late = Turn(pair.node._turns, LinkKey(99))
+    late = Turn(pair.node._spaces.turns, LinkKey(99))
     assert not late.take()
     pair.gets(Digest(space=0, applied=True))
     assert late.began is not None

@@ -41,7 +41,7 @@ class Room:
         self.node = GossipNode(NodeId("me"), "me", {"": self.source}, GossipConfig(), random.Random(1))
         self.now = 0.0
         if quotas is not None:
-            self.node._quotas = quotas
+            self.node._spaces._quotas = quotas
         self._links = dict[str, LinkKey]()
         self._count = 0
         self._origins = 1000

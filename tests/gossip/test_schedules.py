@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from propagul.crdt import Origin, Replica, Stamp, VersionVector
-from propagul.gossip import Drop, GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Received, Tick, Wrote, messages
+from propagul.gossip import (
+    Drop,
+    GossipConfig,
+    GossipNode,
+    LinkDown,
+    LinkKey,
+    LinkUp,
+    Received,
+    Tick,
+    Wrote,
+    decoding,
+    messages,
+)
 from propagul.link import NodeId
 from propagul.store._namespace import Namespace
 from propagul.store._streams import _SLICE_ROWS
@@ -69,7 +81,7 @@ class Pair:
             for speaker, hearer in (self.nodes, self.nodes[::-1]):
                 for frame in taken(speaker.outgoing(link)):
                     quiet = 0
-                    message = messages.decode(frame)
+                    message = decoding.decode(frame)
                     self.said.append(message)
                     effects = hearer.handle(Received(link, frame), self._now)
                     assert not any(isinstance(effect, Drop) for effect in effects), effects
@@ -142,6 +154,6 @@ def test_who_is_told_of_something_where_links_are_few_asks_for_it_soon() -> None
     while (due := node.next_tick()) is not None and (now := max(now, due) + 0.001) < 0.5:
         node.handle(Tick(), now)
         asked += [
-            said for said in map(messages.decode, taken(node.outgoing(link))) if isinstance(said, messages.Digest)
+            said for said in map(decoding.decode, taken(node.outgoing(link))) if isinstance(said, messages.Digest)
         ]
     assert asked == [messages.Digest(space=0)], "a telling of nothing new asks for what is lacking"

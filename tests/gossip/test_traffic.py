@@ -6,8 +6,10 @@ import random
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from propagul.crdt import Origin
-from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Wrote, messages
+import pytest
+
+from propagul.crdt import Origin, Stamp
+from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Ready, Received, Wrote, decoding, messages
 from propagul.gossip.lanes import Lane
 from propagul.link.base import NodeId
 from tests.gossip.oracle import History
@@ -104,7 +106,7 @@ def test_a_link_that_spoke_needs_no_pulse() -> None:
     for number in range(60):
         pair.write(0, "", "k0", b"%d" % number)
         pair.run(pair.now + 1.0)
-    assert {type(messages.decode(frame)) for frame in sent} == {messages.Push}
+    assert {type(decoding.decode(frame)) for frame in sent} == {messages.Push}
 
 
 def test_after_novelty_a_relay_says_so_once_and_is_silent_again() -> None:
@@ -117,7 +119,7 @@ def test_after_novelty_a_relay_says_so_once_and_is_silent_again() -> None:
     trio.write(0, "", "k0", b"news")
     trio.run(trio.now + 60.0)
     assert sent[0][0] - began < 0.1
-    kinds = [type(messages.decode(frame)) for _, frame in sent]
+    kinds = [type(decoding.decode(frame)) for _, frame in sent]
     assert kinds[:2] == [messages.Digest, messages.Push]  # told, asked for, sent
     assert set(kinds[2:]) == {messages.Pulse}
 
@@ -137,6 +139,25 @@ def test_where_links_are_few_a_chain_passes_rows_on_at_once() -> None:
     chain.run(20.0)
     chain.write(0, "", "k0", b"news")
     assert until(chain, chain.is_equal, 1.0) <= 0.006  # four links of a millisecond
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_entry_that_no_row_is_left_of_is_passed_on_like_any_news(sparse: bool) -> None:  # noqa: FBT001 - pytest passes it
+    """A member may claim what nobody wrote, or write what is refused: vectors must be equal all the same."""
+    chain = sparse_lan(4) if sparse else lan(4)
+    for number in range(3):
+        chain.connect(number, number + 1)
+    chain.run(20.0)
+    chain.write(1, "", "k0", b"before")
+    chain.run(40.0)
+    claim = chain.sources[0][""].space.incoming()
+    assert claim.apply([(Origin(7), Stamp(9))], None)
+    chain.obey(0, chain.nodes[0].learned("", chain.now))
+    chain.arm(0)
+    chain.run(60.0)
+    vectors = [chain.sources[number][""].hello()[1] for number in range(4)]
+    assert [vector.stamp_of(Origin(7)) for vector in vectors] == [9] * 4
+    assert all(chain.nodes[number].caught_up_with(NodeId(f"n{number - 1}")) for number in range(1, 4))
 
 
 def test_where_links_are_many_a_node_has_rows_pushed_by_two_and_hears_of_them_from_the_others() -> None:
@@ -171,8 +192,8 @@ def test_one_changed_key_costs_a_frame_each_way_and_under_24_bytes_whatever_went
         pair.run(pair.now + 0.01)
         assert pair.is_equal()
         push, ack = frames
-        assert isinstance(messages.decode(push), messages.Push)
-        assert messages.decode(ack) == messages.Digest(space=0, applied=True)
+        assert isinstance(decoding.decode(push), messages.Push)
+        assert decoding.decode(ack) == messages.Digest(space=0, applied=True)
         costs.append(len(push) + len(ack) - len(key) - len(value or b""))
     assert max(costs[1:4]) <= 20  # the first one names the origin; measured: 19
     assert max(costs[1:]) <= 24  # a removal has a shape besides
@@ -212,7 +233,7 @@ def test_a_stalled_peer_has_at_most_one_delta_outstanding() -> None:
     """Ten thousand writes cost it one stream; when it acknowledges, the rest comes in one more, newest forms only."""
     link = StalledPeer()
     first = link.write("k", b"first")
-    assert [type(messages.decode(frame)).__name__ for frame in first] == ["Push"]
+    assert [type(decoding.decode(frame)).__name__ for frame in first] == ["Push"]
     late = [link.write(f"k{number % 100}", b"%d" % number) for number in range(10_000)]
     assert not any(late)
     exchange = link.node._peers[LinkKey(1)].exchanges[""]
@@ -221,6 +242,6 @@ def test_a_stalled_peer_has_at_most_one_delta_outstanding() -> None:
     ack = messages.encode(messages.Digest(space=0, applied=True))
     assert link.node.handle(Received(LinkKey(1), ack), 0.0)
     second = link.sent()
-    assert sum(type(messages.decode(frame)) is messages.Delta for frame in second) == 1
+    assert sum(type(decoding.decode(frame)) is messages.Delta for frame in second) == 1
     assert sum(map(len, second)) < 100 * 60
     assert b"9999" in b"".join(second)

@@ -26,6 +26,7 @@ from propagul.gossip import (
     Received,
     Tick,
     Wrote,
+    decoding,
     messages,
 )
 from propagul.link.base import NodeId
@@ -130,9 +131,9 @@ class Table:
             self._flying.append((self.now + DELAY_S, name, there, frame))
 
 
-def told(frame: bytes) -> str:
+def told(frame: bytes) -> str:  # noqa: PLR0911 - one a kind
     """One frame in words."""
-    message = messages.decode(frame)
+    message = decoding.decode(frame)
     match message:
         case None:
             return "a kind of message that is not known"
@@ -155,6 +156,10 @@ def told(frame: bytes) -> str:
             return f"push    of {message.space}{flags} {origin} {len(message.block)} bytes of rows"
         case messages.Pulse():
             return f"pulse   lane {message.lane.name.lower()}"
+        case messages.Compare():
+            return f"compare of {message.space} {len(message.sums)} bytes of sums"
+        case messages.Mend():
+            return f"mend    of {message.space}{flagged(last=message.last)} {len(message.chunk)} bytes of rows"
         case _:
             assert_never(message)
 

@@ -19,18 +19,7 @@ kept after a lost tail, an origin used again after a restore, a baton read but n
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    """A planted bug and the first seed that kills it."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    seed: int
-
+from tests.planted import Mutant
 
 MUTANTS = [
     # --- rows

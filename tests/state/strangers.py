@@ -21,7 +21,7 @@ memory. Tests of the store look at these.
 
 from __future__ import annotations
 
-from tests.state.mutants import Mutant
+from tests.planted import Mutant
 
 STRANGERS = [
     # --- streams that are joined at leisure

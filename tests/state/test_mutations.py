@@ -7,48 +7,24 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from propagul.crdt.twins import KERNEL_VARIABLE
-from tests.state.mutants import MUTANTS, Mutant
+from tests.planted import Mutant, run_mutant, unharmed
+from tests.state.mutants import MUTANTS
 from tests.state.strangers import STRANGERS
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+SIMULATOR = "tests.state.simulator"
 SCHEDULES, SCHEDULES_LONG = 40, 20_000
 TIMEOUT_S, TIMEOUT_LONG_S = 60, 3600
 PLANTED = [*MUTANTS, *STRANGERS]
 IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
 
 
-def run_mutant(mutant: Mutant, first: int, schedules: int, timeout_s: float) -> str:
-    """Run schedules against a copy of the library with the bug in it; return the last line, empty if it survived."""
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch)
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "propagul", copy / "propagul", ignore=ignore)
-        shutil.copytree(ROOT / "tests" / "state", copy / "tests" / "state", ignore=ignore)
-        patched = copy / "propagul" / mutant.file
-        text = patched.read_text()
-        assert text.count(mutant.old) == 1, f"the patch no longer applies to {mutant.file}: {mutant.old!r}"
-        patched.write_text(text.replace(mutant.old, mutant.new))
-        command = [sys.executable, "-m", "tests.state.simulator", str(first), str(schedules)]
-        environment = {**os.environ, "PYTHONPATH": scratch, "PYTHONDONTWRITEBYTECODE": "1"}
-        environment[KERNEL_VARIABLE] = "off"  # the bugs are planted in Python
-        child = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-        return "" if child.returncode == 0 else child.stderr.strip().splitlines()[-1]
-
-
 @pytest.mark.parametrize("mutant", PLANTED, ids=[mutant.name for mutant in PLANTED])
 def test_the_simulator_kills(mutant: Mutant) -> None:
-    last_line = run_mutant(mutant, mutant.seed, SCHEDULES, TIMEOUT_S)
+    last_line = run_mutant(mutant, SIMULATOR, mutant.seed, SCHEDULES, TIMEOUT_S)
     assert last_line, f"survived {SCHEDULES} schedules from seed {mutant.seed} on"
     assert last_line.startswith("replay: "), f"died of something else: {last_line}"
 
@@ -58,20 +34,19 @@ if IS_LONG:  # part of `make test-all`, not a test that is skipped
     @pytest.mark.timeout(TIMEOUT_LONG_S)
     @pytest.mark.parametrize("mutant", PLANTED, ids=[mutant.name for mutant in PLANTED])
     def test_the_search_kills(mutant: Mutant) -> None:
-        last_line = run_mutant(mutant, 0, SCHEDULES_LONG, TIMEOUT_LONG_S)
+        last_line = run_mutant(mutant, SIMULATOR, 0, SCHEDULES_LONG, TIMEOUT_LONG_S)
         assert last_line.startswith("replay: "), last_line or f"survived {SCHEDULES_LONG} schedules"
 
 
 def test_the_library_as_it_is_survives_the_same_procedure() -> None:
-    unharmed = Mutant("none", "crdt/row.py", "EMPTY = Row((), {})", "EMPTY = Row((), {})", 0)
-    assert not run_mutant(unharmed, 0, 3, TIMEOUT_S)
+    assert not run_mutant(unharmed("crdt/row.py", "EMPTY = Row((), {})"), SIMULATOR, 0, 3, TIMEOUT_S)
 
 
 def main(names: list[str], schedules: int) -> None:
     """Print the first seed that kills each mutant."""
     for mutant in PLANTED:
         if not names or any(name in mutant.name for name in names):
-            last_line = run_mutant(mutant, 0, schedules, TIMEOUT_LONG_S)
+            last_line = run_mutant(mutant, SIMULATOR, 0, schedules, TIMEOUT_LONG_S)
             found = re.search(r"simulator (\d+)$", last_line)
             print(f"{found[1] if found else last_line or 'SURVIVED':>8}  {mutant.name}", flush=True)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from propagul.gossip import Effect, Event, InThread, LinkDown, LinkKey, Received
-from propagul.gossip.messages import Delta, Digest, decode
+from propagul.gossip.decoding import decode
+from propagul.gossip.messages import Delta, Digest
 from propagul.gossip.turns import AT_ONCE
 from tests.store.world import Island, on_island
 
