@@ -1,6 +1,6 @@
 # Every target sets itself up: python3 (3.11 or newer) and make are enough. See scripts/setup.py.
 PYTHON3 ?= python3
-WORKERS ?= 3
+WORKERS ?= 4
 FROM ?= 0
 SEEDS ?= 5000
 SECONDS ?= 60

@@ -220,9 +220,9 @@ def known_ext(code: int, content: bytes) -> object:
 
 
 def extension_of(packed: bytes) -> int:
-    """The code of a well-formed msgpack extension of more than 16 bytes; 0 for anything else."""
+    """The code of a msgpack extension of more than 16 bytes; 0 for anything else."""
     at = _EXTENSION_AT.get(packed[:1])
-    return packed[at] if at is not None else 0
+    return packed[at] if at is not None and at < len(packed) else 0
 
 
 def as_ints(items: object) -> list[int]:

@@ -107,15 +107,12 @@ class Ownership:
             raise LocalProtocolError(
                 f"the rows in {path} prove who wrote them: it cannot be opened with verify='member'"
             )
-        if credentials is not None:
-            self._identity: Identity | None = credentials.identity
-        else:
-            self._identity = Identity.generate() if self._rules.verify == ORIGIN else None
+        self._identity = None if credentials is None else credentials.identity
 
     def of_state(self, space: str) -> SealedRows | None:
         """The rows of the state that prove who wrote them, if there may be any."""
-        if self._identity is not None and self._rules.verify == ORIGIN:
-            return VerifiedRows(self._room, space, self._rules.owned, self._identity)
+        if self._rules.verify == ORIGIN:
+            return VerifiedRows(self._room, space, self._rules.owned, self._identity or Identity.generate())
         return self.of(space)
 
     def of(self, space: str, *always: str) -> OwnedRows | None:

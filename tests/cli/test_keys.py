@@ -65,6 +65,7 @@ def test_what_a_box_calls_itself_is_not_obeyed_by_the_terminal(shell: Shell, dat
     assert all(c.isprintable() or c == "\n" for c in done.stderr + done.stdout)
 
 
+@pytest.mark.long
 def test_rotate_secret_says_who_has_not_followed_and_how_to_finish(shell: Shell, data_dir: Path) -> None:
     done = shell("fleet", "rotate-secret", "--overlap", "2h", "--data-dir", str(data_dir))
     assert (done.returncode, done.stderr) == (0, "")

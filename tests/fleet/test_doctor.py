@@ -156,6 +156,7 @@ def test_a_firewall_is_found_from_both_ends_and_the_command_that_is_shown_mends_
     assert "nftables lets others in at port 8788" in {finding["says"] for finding in findings}
 
 
+@pytest.mark.long
 def test_who_only_dials_is_told_that_the_way_back_is_shut(fleet: Fleet) -> None:
     needs_nft()
     fleet.lan.attic.run("nft", "-f", "-", stdin=SHUT)
@@ -175,6 +176,7 @@ def test_a_firewall_that_refuses_and_a_box_that_is_away_look_alike_and_both_are_
         assert "firewall" in found["says"]
 
 
+@pytest.mark.long
 def test_a_network_without_a_way_is_said_as_that(lan: Lan, tmp_path: Path) -> None:
     found = blocked(doctor(lan.attic, tmp_path / "none", "203.0.113.5")[1])
     assert (found["subject"], found["says"]) == ("address", "this box has no way to the network of 203.0.113.5")

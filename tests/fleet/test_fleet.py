@@ -145,6 +145,7 @@ def test_a_box_alone_in_its_fleet_joins_another_and_keeps_what_it_had(tmp_path: 
         assert (tmp_path / "b" / "former" / "1" / "state" / "log").is_dir()
 
 
+@pytest.mark.long
 def test_a_box_with_company_joins_no_other_fleet(tmp_path: Path) -> None:
     with node("a", tmp_path / "a") as a, node("b", tmp_path / "b", join=a.token) as b:
         wait_for(lambda: a.node("b").get("state") == "up", 10)
@@ -157,6 +158,7 @@ def test_a_box_with_company_joins_no_other_fleet(tmp_path: Path) -> None:
         assert not (tmp_path / "b" / "former").exists()
 
 
+@pytest.mark.long
 def test_a_directory_of_one_fleet_is_not_opened_with_the_secret_of_another(tmp_path: Path) -> None:
     with node("a", tmp_path / "a"):
         pass
@@ -254,6 +256,7 @@ def test_web_pages_and_foreign_hosts_are_refused(tmp_path: Path, headers: dict[s
             assert a.request(method, path, {} if method == "POST" else None, headers)[0] == expected
 
 
+@pytest.mark.long
 def test_what_is_in_the_way_is_said_in_one_line_with_exit_code_2(tmp_path: Path) -> None:
     def complaint(*words: str) -> str:
         done = propagul("fleet", "up", "--no-detect", "--no-mdns", *words)

@@ -44,6 +44,7 @@ def where(box: Box) -> str:
     return "{}:{}".format(*box.listen)
 
 
+@pytest.mark.long
 def test_the_secret_is_changed_while_the_fleet_runs_and_every_box_starts_again(tmp_path: Path) -> None:
     with ExitStack() as stack:
         a = stack.enter_context(node("a", tmp_path / "a"))

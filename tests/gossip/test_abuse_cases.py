@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from benchmarks.gossip.crowd import Crowd
 from propagul import AgentStateStore
-from propagul.crdt import REGISTER, STAMP_MAX, Op, Origin, Packed, Replica, Stamp, VersionVector, stamp_of_ns
+from propagul.crdt import REGISTER, STAMP_MAX, Block, Op, Origin, Packed, Replica, Stamp, VersionVector, stamp_of_ns
 from propagul.errors import LinkError, PeerProtocolError, PropagulError
 from propagul.gossip import GossipConfig, GossipNode, LinkKey, LinkUp, Received, decoding, messages
 from propagul.link import Address, Credentials, FrameDecoder, Identity, RoomAuthority, encode_frame
@@ -30,12 +30,14 @@ from tests.gossip.taking import taken
 from tests.scenarios.operations import Await, CutOneWay, Heal, Pass, Pause, Scenario, Write
 from tests.scenarios.running import play
 from tests.scenarios.world import NodeClock
+from tests.store.owners import hand, tell
+from tests.store.verified import Author
 from tests.store.world import FAST, ROOM, SECRET, address, loopback, on_island, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from propagul.crdt import Block, Entry, Join
+    from propagul.crdt import Entry, Join
     from tests.store.world import Island
 
     Delta = tuple[list[Block], list[Entry], Join | None]
@@ -253,18 +255,19 @@ def forged(a: AgentStateStore) -> Replica:
     return forger
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="verify='origin' is not there yet: rows carry no signature of their origin, a member is believed in what it "
-    "relays, so a row in another's name is taken",
-)
 def test_case_09_a_row_in_the_name_of_another_member_is_dropped_and_counted() -> None:
     async def scenario(island: Island) -> None:
-        a = await island.start("a")
-        b = await island.start("b")
+        a = await island.start("a", verify="origin")
+        b = await island.start("b", verify="origin")
         a.set("k", 1)
-        receive(b, delta_of(forged(a)))
-        assert "forged" not in b
+        tell(b._state, a._state)
+        impostor = Author(Identity.generate(), ROOM, "")
+        impostor.origin = a._state.origin
+        signed = impostor.word("forged", 1, a._state.minted + 1000)
+        unsigned = ("forged too", b"x", REGISTER, a._state.minted + 2000, a._state.origin)
+        hand(b._state, Block([("forged", signed.payload, signed.kind, *signed.dot), unsigned], []))
+        assert b.get_all() == {"k": 1}
+        assert b.stats.refused_rows == 2
 
     on_island(scenario)
 
@@ -294,18 +297,35 @@ def equivocation(island_stores: tuple[AgentStateStore, AgentStateStore]) -> None
         receive(store, delta_of(liar))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a dot says nothing of its payload: two stores that were told two payloads of one dot have equal vectors, "
-    "see no difference, keep one each and hold no evidence",
-)
-def test_case_10_of_two_payloads_of_one_dot_both_honest_sides_show_the_same() -> None:
+def test_case_10_of_two_payloads_of_one_dot_both_honest_sides_show_the_same_and_know_of_it() -> None:
+    """Though their vectors are equal: they compare."""
+
     async def scenario(island: Island) -> None:
-        a = await island.start("a")
-        b = await island.start("b", "a")
-        equivocation((a, b))
-        await island.clock.advance(30)
+        a = await island.start("a", verify="origin")
+        b = await island.start("b", "a", verify="origin")
+        liar = Author(Identity.generate(), ROOM, "")
+        for store, value in ((a, "one"), (b, "other")):
+            word = liar.word("k", value, 10**9)
+            hand(store._state, Block([("k", word.payload, word.kind, *word.dot)], []), [(liar.origin, word.dot.stamp)])
+        assert a.get("k") != b.get("k")
+        await island.clock.advance(3 * GossipConfig().compare_interval_s)
+        assert a.get("k") == b.get("k")
         assert siblings(a, "k") == siblings(b, "k")
+        assert [store.stats.equivocations for store in (a, b)] == [1, 1]
+
+    on_island(scenario)
+
+
+def test_case_10_what_a_member_held_back_comes_from_another() -> None:
+    async def scenario(island: Island) -> None:
+        a = await island.start("a", verify="origin")
+        b = await island.start("b", verify="origin")
+        a.set("k", 1)
+        hand(b._state, Block([], []), [(a._state.origin, a._state.minted)])  # somebody says that it has all of a's
+        await island.start("c", "a", "b", verify="origin")
+        assert "k" not in b
+        await island.clock.advance(3 * GossipConfig().compare_interval_s)
+        assert b.get("k") == 1
 
     on_island(scenario)
 

@@ -83,18 +83,21 @@ class Island:
         path: Path | None = None,
         leaf: bool = False,
         config: GossipConfig | None = None,
+        verify: str | None = None,
     ) -> AgentStateStore:
         """A store that is not started yet."""
-        transport = self.network.transport(name)
+        transport, label = self.network.transport(name), label or name
         store = AgentStateStore(
-            ROOM, label or name, transport=transport, clock=self.clock, path=path, leaf=leaf, config=config
+            ROOM, label, transport=transport, clock=self.clock, path=path, leaf=leaf, config=config, verify=verify
         )
         self.stores.append(store)
         return store
 
-    async def start(self, name: str, *peers: str, label: str | None = None) -> AgentStateStore:
+    async def start(
+        self, name: str, *peers: str, label: str | None = None, verify: str | None = None
+    ) -> AgentStateStore:
         """A store that runs and has caught up with those peers."""
-        store = self.make(name, label=label)
+        store = self.make(name, label=label, verify=verify)
         await store.start(peers=[(peer, 9000) for peer in peers])
         return store
 

@@ -144,6 +144,7 @@ def test_a_peer_that_cannot_be_installed_is_missing_with_the_reason(
     assert environment.missing["no-such-peer-of-ours"].startswith("could not be installed: ")
 
 
+@pytest.mark.long
 def test_figures_of_a_missing_peer_are_named_and_not_guessed(tmp_path: Path) -> None:
     environment = PeerEnvironment(tmp_path / "peers", {"pycrdt": "0.14.13"})
     environment.missing = {"pycrdt": "could not be installed: no index", "loro": "gone", "propagul": "gone"}

@@ -126,7 +126,9 @@ def test_hangs():
 """
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n", "1")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "arguments", [pytest.param((), id="alone"), pytest.param(("-n", "1"), id="xdist", marks=pytest.mark.long)]
+)
 def test_in_ci_a_skip_fails_the_session(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     (tmp_path / "test_missing.py").write_text(MISSING)
     done = run_pytest(tmp_path, SKIPS, *arguments, CI="true")
@@ -142,6 +144,7 @@ def test_elsewhere_a_skip_is_loud_but_passes(tmp_path: Path) -> None:
     assert "1 NOT RUN: would fail in CI" in done.stdout
 
 
+@pytest.mark.long
 def test_a_group_of_tests_stays_in_one_worker(tmp_path: Path) -> None:
     """What a file's fixtures build is built once. If this fails, pytest is not one that pyproject.toml asks for."""
     done = run_pytest(tmp_path, GROUPED, "-v", "-n", "2", "--dist", "loadgroup")
@@ -150,6 +153,7 @@ def test_a_group_of_tests_stays_in_one_worker(tmp_path: Path) -> None:
     assert len(set(workers)) == 1
 
 
+@pytest.mark.long
 def test_how_many_tests_of_real_networks_did_not_run_is_said(tmp_path: Path) -> None:
     (tmp_path / "tests/network").mkdir(parents=True)
     (tmp_path / "tests/network/test_cut.py").write_text(SKIPS.replace("no such tool", "nft is not installed"))

@@ -79,6 +79,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.index
 def test_setting_up_works_from_nothing_and_is_done_once(checkout: Checkout) -> None:
     first = checkout.setup()
