@@ -264,7 +264,7 @@ def test_case_09_a_row_in_the_name_of_another_member_is_dropped_and_counted() ->
         impostor = Author(Identity.generate(), ROOM, "")
         impostor.origin = a._state.origin
         signed = impostor.word("forged", 1, a._state.minted + 1000)
-        unsigned = ("forged too", b"x", REGISTER, a._state.minted + 2000, a._state.origin)
+        unsigned = ("forged too", b"x", REGISTER, Stamp(a._state.minted + 2000), a._state.origin)
         hand(b._state, Block([("forged", signed.payload, signed.kind, *signed.dot), unsigned], []))
         assert b.get_all() == {"k": 1}
         assert b.stats.refused_rows == 2
