@@ -158,7 +158,6 @@ def test_a_box_with_company_joins_no_other_fleet(tmp_path: Path) -> None:
         assert not (tmp_path / "b" / "former").exists()
 
 
-@pytest.mark.long
 def test_a_directory_of_one_fleet_is_not_opened_with_the_secret_of_another(tmp_path: Path) -> None:
     with node("a", tmp_path / "a"):
         pass
