@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from fleet_app.addresses import advertised, is_loopback, on_lan, parse_address
-from fleet_app.admin import AdminApi, NodeFile, create_admin_token, remove_node_file, write_node_file
+from fleet_app.admin import NodeFile, create_admin_token, remove_node_file, write_node_file
+from fleet_app.admin.api import AdminApi
 from fleet_app.backends import Scanner
 from fleet_app.custody import Custody, rotation_reply
 from fleet_app.dashboard import Dashboard

@@ -1,19 +1,10 @@
 """How a command speaks to the node that runs on this machine.
 
-A small HTTP API under `/admin/` on the front port (`api`), the two private files that lead to it (`files`) and a
-blocking client (`client`). Whoever can read `admin.token` in the data directory is the node's owner. Nothing here logs
-a token.
+A small HTTP API under `/admin/` on the front port, the two private files that lead to it (`files`), a blocking client
+(`client`) and what they say (`messages`). Whoever can read `admin.token` in the data directory is the node's owner.
+Nothing here logs a token. The API stands apart in `fleet_app.admin.api`: a command need not load an HTTP server.
 """
 
-from fleet_app.admin.api import (
-    EXPIRES_S_MAX,
-    USES_MAX,
-    AdminActions,
-    AdminApi,
-    InviteOrder,
-    InviteReply,
-    RotationReply,
-)
 from fleet_app.admin.client import AdminClient
 from fleet_app.admin.files import (
     NodeFile,
@@ -23,12 +14,11 @@ from fleet_app.admin.files import (
     running_node,
     write_node_file,
 )
+from fleet_app.admin.messages import EXPIRES_S_MAX, USES_MAX, InviteOrder, InviteReply, RotationReply
 
 __all__ = [
     "EXPIRES_S_MAX",
     "USES_MAX",
-    "AdminActions",
-    "AdminApi",
     "AdminClient",
     "InviteOrder",
     "InviteReply",

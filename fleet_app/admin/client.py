@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from fleet_app.addresses import parse_address
-from fleet_app.admin.api import InviteReply, RotationReply
 from fleet_app.admin.files import TOKEN_FILE, read_node_file
+from fleet_app.admin.messages import InviteReply, RotationReply
 from fleet_app.errors import FleetError
 
 if TYPE_CHECKING:

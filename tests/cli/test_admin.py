@@ -16,7 +16,6 @@ import pytest
 from aiohttp import web
 
 from fleet_app.admin import (
-    AdminApi,
     AdminClient,
     NodeFile,
     RotationReply,
@@ -26,6 +25,7 @@ from fleet_app.admin import (
     running_node,
     write_node_file,
 )
+from fleet_app.admin.api import AdminApi
 from fleet_app.errors import FleetError
 from propagul.errors import IdentityError
 

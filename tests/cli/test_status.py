@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from fleet_app.admin import AdminApi, NodeFile, RotationReply, create_admin_token, write_node_file
+from fleet_app.admin import NodeFile, RotationReply, create_admin_token, write_node_file
+from fleet_app.admin.api import AdminApi
 from fleet_app.cli.elsewhere import places
 from fleet_app.cli.invite import seconds_of
 from fleet_app.cli.words import ago, of_total
