@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     Decoder = Callable[[bytes], object]
 
-FRAMES = 1_000_000 if LONG else 100_000
+FRAMES = 1_000_000 if LONG else 40_000
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -31,7 +31,7 @@ from propagul.log.recovery import scan_directory
 from propagul.log.segment import SegmentFile, segment_paths
 from propagul.store._clock import SystemClock
 from propagul.store._map import StateMap
-from tests.crdt.histories import rows_of, take, whole
+from tests.crdt.histories import LONG, rows_of, take, whole
 from tests.crdt.kernels import compiled, load, said_by
 from tests.workshop.documents import ROOT
 
@@ -239,7 +239,7 @@ class Dice:
 def test_random_histories_leave_the_same_rows_and_the_same_log(kept: str, seed: int, tmp_path: Path) -> None:
     with twins(tmp_path if kept == "in a log" else None) as pair:
         dice = Dice(pair, seed)
-        for number in range(1500):
+        for number in range(10_000 if LONG else 800):
             dice.roll()
             if number % 50 == 0:
                 assert columns(pair.quick) == columns(pair.slow)
@@ -468,7 +468,7 @@ while True:
 
 def test_what_was_acknowledged_survives_kill_9(library: Path, tmp_path: Path) -> None:
     dice, acknowledged = random.Random(1), 0
-    for _ in range(6):
+    for _ in range(60 if LONG else 3):
         command = (sys.executable, "-c", KILLED, str(tmp_path), str(library))
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
             assert process.stdout is not None

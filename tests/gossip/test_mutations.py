@@ -164,8 +164,9 @@ MUTANTS = [
         "self.begin_full({} if announced.goes_on else told, theirs.copy() if announced.join else None, goes_on", 495,
     ),
     Mutant(
-        "what goes on as a join keeps the old cut's vector", "gossip/exchange.py",
-        "there, goes_on=goes_on)", "VersionVector() if there and goes_on else there, goes_on=goes_on)", JOIN,
+        "what goes on as a join keeps the old cut's vector", "gossip/stage.py",
+        "theirs.copy() if announced.join else None, goes_on=",
+        "(type(theirs)() if announced.goes_on else theirs.copy()) if announced.join else None, goes_on=", JOIN,
     ),
     Mutant(
         "what is named again does not replace the older row", "crdt/pending.py",
@@ -178,12 +179,12 @@ MUTANTS = [
         "decoded = reversed(list(chain(reversed(last), chain.from_iterable(before))))", 100,
     ),
     Mutant(
-        "what a bad stream left is kept", "gossip/node.py",
+        "what a bad stream left is kept", "gossip/spaces.py",
         "if held is not None and is_sound:", "if held is not None:", 3,
     ),
     Mutant(
         "who waited for a turn is not called", "gossip/node.py",
-        "return [*effects, *map(Ready, self._turns.called())]", "return effects", 0,
+        "return [*effects, *map(Ready, self._spaces.turns.called())]", "return effects", 0,
     ),
     Mutant(
         "another link begins a new account", "gossip/quota.py",
