@@ -282,7 +282,7 @@ typedef struct {
     SHORTCUT_HEAD
     Table table;
     PyObject *replica, *locked;
-    PyObject **closed, **home, **waits;                                /* of the owner */
+    PyObject **closed, **tells, **waits;                               /* of the owner */
     PyObject **watched, **origin, **minted, **clock;                   /* of the replica */
     PyTypeObject *clock_type;
     Known known_origin, known_stamp, known_begin;

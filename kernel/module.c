@@ -42,7 +42,7 @@ fill_module(PyObject *module)
         }
         Py_DECREF(type);
     }
-    return PyModule_AddIntConstant(module, "LAYOUT", 4);
+    return PyModule_AddIntConstant(module, "LAYOUT", 5);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};

@@ -42,7 +42,7 @@ static int
 is_open(Setter *k)
 {
     return *k->closed == Py_False && *k->waits == Py_False && *k->watched == Py_False
-        && is_zero(*k->open_transactions) && PyList_GET_SIZE(k->table.captures) == 0
+        && is_zero(*k->open_transactions)
         && (k->journal == NULL || (*k->is_pressing == Py_False && *k->sync_each == Py_False));
 }
 
@@ -115,6 +115,9 @@ prepare(Setter *k, PyObject *key, Write *write)
         write->at = PyList_GET_SIZE(k->table.keys);
         int fits = write->at == PyList_GET_SIZE(k->values) && write->at < columns;
         return fits && PyList_GET_SIZE(k->table.free) == 0 ? DONE : LEAVE;
+    }
+    if (PyList_GET_SIZE(k->table.captures) != 0) {
+        return LEAVE; /* whoever captures must be left what was there; of a new key there was nothing */
     }
     uint64_t at;
     if (!as_number(write->slot, &at) || at >= (uint64_t)columns || at >= (uint64_t)PyList_GET_SIZE(k->values)
@@ -209,7 +212,7 @@ set(PyObject *self, PyObject *const *args, size_t flags, PyObject *names)
         switch (write_row(k, args[1], args[2])) {
         case DONE:
             /* Somebody must hear of it if the store runs: in Python, when everything is done. */
-            return *k->home == Py_None ? Py_NewRef(Py_None) : PyObject_CallMethod(k->owner, "_wrote_locally", NULL);
+            return *k->tells == Py_None ? Py_NewRef(Py_None) : PyObject_CallMethod(k->owner, "_wrote_locally", NULL);
         case FAILED:
             return NULL;
         case LEAVE:

@@ -55,7 +55,7 @@ setter_new(PyTypeObject *type, PyObject *args, PyObject *named)
     int reached = table != NULL && table_open(&k->table, table) == 0;
     Py_XDECREF(table);
     if (!reached || bind((Shortcut *)k, function, owner, rows, k->table.object, set) < 0
-        || take_slot(&k->closed, owner, "_closed") < 0 || take_slot(&k->home, owner, "_home") < 0
+        || take_slot(&k->closed, owner, "_closed") < 0 || take_slot(&k->tells, owner, "_tells") < 0
         || take_slot(&k->waits, owner, "_waits") < 0 || bind_replica(k) < 0) {
         goto fail;
     }

@@ -102,12 +102,12 @@ def local_writer(
     table = replica.table
     slots, values, special = table.slots, table.values, table._special  # noqa: SLF001 - the same room, unrolled
     stamps, origins, kinds, arrivals = table._stamps, table._origins, table._kinds, table._arrivals  # noqa: SLF001
-    captures, journal, new_slot = table._captures, table._journal, table._new_slot  # noqa: SLF001
+    captures, journal, new_slot, leave = table._captures, table._journal, table._new_slot, table._leave  # noqa: SLF001
     slot_of = slots.get
 
     def put(key: str, payload: Payload) -> bool:
         with lock:
-            if replica.watched or captures:
+            if replica.watched:
                 return False
             clock, origin = replica.clock, replica.origin
             wall: int = wall_ns() >> 10
@@ -124,6 +124,8 @@ def local_writer(
             if slot is None:
                 slots[key] = slot = new_slot(key)
                 origins[slot] = origin
+            elif captures:
+                leave(slot)
             values[slot] = payload
             clock.last = replica.minted = stamp
             stamps[slot] = stamp

@@ -43,7 +43,7 @@ _log = logging.getLogger("propagul.store")
 class StateMap:
     """Keys and values of one namespace."""
 
-    __slots__ = ("__dict__", "__weakref__", "_closed", "_home", "_waits")  # slots: what the kernel reads in place
+    __slots__ = ("__dict__", "__weakref__", "_closed", "_tells", "_waits")  # slots: what the kernel reads in place
 
     def __init__(self, space: Namespace, limits: Limits, pressure: Pressure | None = None) -> None:
         self._state = space
@@ -60,6 +60,8 @@ class StateMap:
         self._closed = False
         self._home: asyncio.AbstractEventLoop | None = None
         """The event loop the store runs in; None while it is not started."""
+        self._tells: asyncio.AbstractEventLoop | None = None
+        """The same, but None while the loop is going to look for writes anyhow: it need not be told of more."""
         self._callbacks: list[Callable[[str, object], None]] = []
         self._callbacks_failed = 0
         self._pending: deque[Change] = deque()
@@ -96,7 +98,7 @@ class StateMap:
             and not self._rows.open_transactions
             and self._put_plain(key, value)
         ):
-            if self._home is not None or self._waits:
+            if self._tells is not None or self._waits:
                 self._wrote_locally()
             return
         payload = _values.freeze(_values.check_key(key, self._limits), value, self._limits)
@@ -312,10 +314,16 @@ class StateMap:
         self._before_write()
 
     def _wrote_locally(self) -> None:
-        if self._home is not None:
+        if self._tells is not None:
+            self._tells = None  # before the loop is told, or what it does then might come first
             self._wrote()
         if self._waits:
             self._settle()
+
+    def _tell_again(self, space: str) -> None:
+        """In the loop, which is about to look what was written: it must hear of what is written from now on."""
+        if space == self._state.name:
+            self._tells = self._home
 
     def _before_write(self, *, block: bool = True) -> None:
         """Wait for a disk that cannot keep up, or refuse."""

@@ -59,6 +59,7 @@ class Mesh:
         self.node = node
         self.counters = MeshCounters()
         self.on_ask: Callable[[Link, bytes], None] = lambda _, __: None
+        self.on_push: Callable[[str], None] = lambda _: None
         self._transport = transport
         self._config = config
         self._clock = clock
@@ -351,6 +352,7 @@ class Mesh:
 
     def _push(self, space: str) -> None:
         self._wrote.discard(space)
+        self.on_push(space)
         self._feed(Wrote(space))
 
     def _feed(self, event: Event) -> None:

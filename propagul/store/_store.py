@@ -59,8 +59,7 @@ class AgentStateStore(RoomKeys, StateMap):
         path: Directory of the event log. Without one the state lives in memory and in the peers.
         secret: The room's secret, else `PROPAGUL_GOSSIP_SECRET`. Who holds it is admin of the room.
         peers: Peers for `async with`, as for `start`.
-        limits: Largest local writes.
-        config: Timing of gossip.
+        limits, config: Largest local writes; timing of gossip.
         credentials: Instead of a secret: an identity with its certificate, as an invited node has.
         advertise: Addresses under which others reach this store; found out if not given.
         transport, clock: Instead of TCP and of the machine's: see `propagul.testing`.
@@ -179,20 +178,21 @@ class AgentStateStore(RoomKeys, StateMap):
         if self._network is not None:
             raise LocalProtocolError("the store is started already")
         network = self._network = Network(self._parts())
-        self._home = network.loop
+        self._home = self._tells = network.loop
+        network.mesh.on_push = self._tell_again
         wanted = list(dict.fromkeys(self._peers + [Address(*peer) for peer in peers or ()]))
         try:
             listen = None if self._port is None else Address(self._host, self._port)
             await network.open(listen, self._advertise)
             return await network.catch_up(wanted, sync_timeout_s, require_peers)
         except BaseException:
-            self._network = self._home = None
+            self._network = self._home = self._tells = None
             await network.close()
             raise
 
     async def stop(self) -> None:
         """Say goodbye, close port, links and log. The store cannot be used again; what it stored can. Idempotent."""
-        network, self._network, self._home = self._network, None, None
+        (network, self._network), self._home, self._tells = (self._network, None), None, None
         if network is not None:
             await at_home(network.loop, network.close())
         self._close_local()
@@ -375,7 +375,7 @@ class AgentStateStore(RoomKeys, StateMap):
         self._is_inherited = self._waits = True  # every write asks `_before_write` from here on
         self.__dict__.pop("set", None)  # the kernel's, which may not ask
         self._parents_own = (self._disk, self._network, self._background)  # kept: what is let go of says goodbye
-        self._disk = self._network = self._background = self._home = self._siblings = None
+        self._disk = self._network = self._background = self._home = self._tells = self._siblings = None
 
     def _before_write(self, *, block: bool = True) -> None:
         if self._is_inherited:

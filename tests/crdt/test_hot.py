@@ -140,11 +140,22 @@ def test_a_plain_row_of_this_origin_goes_the_short_way() -> None:
     assert pair.taken == 10
 
 
+def test_a_write_beside_a_stream_that_is_being_read_goes_the_short_way_and_is_none_of_that_stream() -> None:
+    pair = Pair()
+    pair.do(Act("write", "a", 1))
+    with patch.object(pair, "taken", 0):
+        captured = pair.quick.table.capture(0)
+        pair.do(Act("write", "a", 2))
+        pair.do(Act("write", "b", 3))
+        assert pair.taken == 2
+    assert [(plain[0], plain[1]) for plain in captured.read(10).plain] == [("a", 1)]
+    assert same(pair)
+
+
 @pytest.mark.parametrize(
     "before",
     [
         [Act("watch", "a", 0)],
-        [Act("open", "a", 0)],
         [Act("foreign", "a", 0)],
         [Act("write", "a", 0), Act("renew", "a", 0)],
         [Act("remove", "a", 0)],

@@ -364,11 +364,13 @@ def test_a_running_store_hears_of_each_write() -> None:
         patch.setattr(store, "_wrote_locally", lambda: heard.append("it"))
         store.set("key", 2)
         assert heard == []
-        store._home = object()  # type: ignore[assignment]  # it is only asked whether there is one
+        store._tells = object()  # type: ignore[assignment]  # it is only asked whether there is one
         store._put_plain = None  # type: ignore[assignment]  # what is called would show
         store.set("key", 3)
         assert heard == ["it"]
-        store._home = None
+        store._tells = None
+        store.set("key", 4)
+        assert heard == ["it"]
 
 
 def test_a_write_waits_for_whoever_is_inside_the_lock() -> None:

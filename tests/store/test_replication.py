@@ -440,3 +440,20 @@ def test_traffic_moves_the_statistics() -> None:
             await until(lambda: b.stats.links_dropped)
 
     run(scenario)
+
+
+def test_the_last_of_many_writes_arrives_though_none_follows_it() -> None:
+    """Threads that write need not tell the loop of every write, and never one too few."""
+
+    async def scenario() -> None:
+        async with pair() as (a, b):
+
+            def write(thread: int, turn: int) -> None:
+                for number in range(thread * 7 + 1):
+                    a.set(f"k{thread}", [turn, number])
+
+            for turn in range(150):
+                await asyncio.gather(*(asyncio.to_thread(write, thread, turn) for thread in range(4)))
+                await until(lambda turn=turn: all(b.get(f"k{n}") == [turn, n * 7] for n in range(4)))  # type: ignore[misc]  # a default
+
+    run(scenario)
