@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,11 +26,26 @@ if TYPE_CHECKING:
 STRICT = ("-Wall", "-Wextra", "-Werror", "-UNDEBUG", *shlex.split(os.environ.get("KERNEL_TEST_FLAGS", "")))
 
 
-def compiled(directory: Path) -> Path:
-    """The compiled kernel; skips the test where there is no compiler."""
+_PATIENCE_S = 120.0
+
+
+def compiled(factory: pytest.TempPathFactory) -> Path:
+    """The compiled kernel, once for all workers of a session; skips the test where there is no compiler."""
     if not shutil.which("cc"):
         pytest.skip("the kernel needs a C compiler")
-    return hatch_build.compile_kernel(directory, STRICT)
+    base = factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernel"
+    try:
+        place.mkdir()  # whoever makes it compiles
+    except FileExistsError:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not (place / "done").exists():
+            assert time.monotonic() < deadline, "another worker did not compile the kernel in time"
+            time.sleep(0.1)
+    else:
+        made = hatch_build.compile_kernel(place, STRICT)
+        (place / "done").write_text(made.name)
+    return place / (place / "done").read_text()
 
 
 def load(path: str | Path) -> ModuleType:

@@ -50,7 +50,7 @@ PAYLOADS = (None, True, 5, -1.5, "text", "schön", b"bytes", Packed(b"\x93\x01\x
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    return load(compiled(tmp_path_factory.mktemp("kernel")))
+    return load(compiled(tmp_path_factory))
 
 
 @examples(150)

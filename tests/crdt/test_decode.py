@@ -43,7 +43,7 @@ SHORT = [payload for payload in PAYLOADS if wire.size_of(payload) < 99][30:]
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    return load(compiled(tmp_path_factory.mktemp("kernel")))
+    return load(compiled(tmp_path_factory))
 
 
 def read(kernel: ModuleType | None, packed: bytes) -> tuple[str, str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    return load(compiled(tmp_path_factory.mktemp("kernel")))
+    return load(compiled(tmp_path_factory))
 
 
 def encoded(kernel: ModuleType, block: Block) -> list[bytes] | None:

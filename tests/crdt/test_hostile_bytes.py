@@ -68,7 +68,7 @@ def _kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if os.environ.get(KERNEL_VARIABLE) == "off" or not shutil.which("cc"):
         yield
         return
-    with by(load(compiled(tmp_path_factory.mktemp("kernel")))):
+    with by(load(compiled(tmp_path_factory))):
         yield
 
 

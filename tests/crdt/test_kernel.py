@@ -68,7 +68,7 @@ class Text(str):
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("kernel"))
+    return compiled(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

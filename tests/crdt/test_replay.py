@@ -36,7 +36,7 @@ OWN = Origin(2**63 + 7)
 
 @pytest.fixture(scope="module")
 def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    return load(compiled(tmp_path_factory.mktemp("kernel")))
+    return load(compiled(tmp_path_factory))
 
 
 def single(key: str, action: Action, stamp: int, origin: int = OWN, *, kind: int = 0, space: str = "") -> bytes:

@@ -178,7 +178,13 @@ def test_readme_installs_with_uv_pipx_and_pip() -> None:
 
 
 @pytest.mark.index
-@pytest.mark.parametrize("commands", [pytest.param(lines, id=name) for name, lines in INSTALL_LINES])
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(lines, id=name, marks=() if any(line.startswith("uv ") for line in lines) else pytest.mark.long)
+        for name, lines in INSTALL_LINES
+    ],
+)
 def test_the_install_lines_of_readme_work(commands: list[str], built: Built, tmp_path: Path) -> None:
     (tmp_path / "dist").symlink_to(built.wheel.parent)
     home = tmp_path / "home"
