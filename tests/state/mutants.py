@@ -52,7 +52,7 @@ MUTANTS = [
     Mutant("the short way writes over another's row", "crdt/hot.py",
            "(slot in special or origins[slot] != origin)", "slot in special", 90),
     Mutant("the short way leaves nothing to those who are reading", "crdt/hot.py",
-           "if replica.watched or captures:", "if replica.watched:", 591),
+           "            elif captures:\n                leave(slot)\n", "", 591),
     Mutant("a renewed origin forgets the last write of the old one", "crdt/replica.py",
            "        self._vector.advance(self.origin, self.minted)\n        self.origin, self.clock",
            "        self.origin, self.clock", 3),

@@ -28,7 +28,8 @@ async def linked(*stores: AgentStateStore) -> AsyncIterator[None]:
         for number, store in enumerate(stores):
             await store.start(peers=[address(other) for other in stores[:number]])
             stack.push_async_callback(store.stop)
-        await until(lambda: all(len(store.linked()) == len(stores) - 1 for store in stores))
+        nodes = {store.node for store in stores}
+        await until(lambda: all(nodes <= {store.node, *store.linked()} for store in stores))
         yield
 
 
