@@ -43,11 +43,25 @@ def unharmed(file: str, text: str) -> Mutant:
 
 
 @contextlib.contextmanager
-def planted(mutant: Mutant) -> Iterator[Path]:
-    """A copy of the library, the simulators and their tests with the bug in it."""
+def planted(mutant: Mutant, *, tested: bool = False) -> Iterator[Path]:
+    """A library with the bug in it, with the simulators beside it; only what must differ is copied.
+
+    Args:
+        mutant: The bug.
+        tested: Tests are to run there: pytest wants files of its own.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "copy"
-        shutil.copytree(_compiled(), copy)
+        copy, whole = Path(scratch), _compiled()
+        (copy / "propagul").mkdir()
+        if tested:
+            shutil.copytree(whole / "tests", copy / "tests")
+        else:
+            (copy / "tests").symlink_to(whole / "tests")
+        for part in (whole / "propagul").iterdir():
+            if mutant.file.startswith(f"{part.name}/"):
+                shutil.copytree(part, copy / "propagul" / part.name)
+            else:
+                (copy / "propagul" / part.name).symlink_to(part)
         patched = copy / "propagul" / mutant.file
         text = patched.read_text()
         assert text.count(mutant.old) == 1, f"the patch no longer applies to {mutant.file}: {mutant.old!r}"

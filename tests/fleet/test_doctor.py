@@ -137,6 +137,7 @@ def test_two_boxes_that_see_each_other_are_healthy_from_both_ends(fleet: Fleet) 
     assert propagul(lan.cellar, "fleet", "status", "--data-dir", str(cellar.data_dir)).stdout.count("turned away") == 0
 
 
+@pytest.mark.long
 def test_a_firewall_is_found_from_both_ends_and_the_command_that_is_shown_mends_it(fleet: Fleet) -> None:
     needs_nft()
     lan, attic, cellar = fleet

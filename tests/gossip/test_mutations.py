@@ -261,7 +261,7 @@ MUTANTS = [
 
 def run_tests(mutant: planted.Mutant, *tests: str) -> str:
     """Run tests against the bug; return the last line, empty if it survived."""
-    with planted.planted(mutant) as copy:
+    with planted.planted(mutant, tested=True) as copy:
         alone = ("-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(copy))
         child = run_in(copy, TIMEOUT_S, "pytest", *alone, *(f"tests/gossip/{test}" for test in tests))
         return "" if child.returncode == 0 else child.stdout.strip().splitlines()[-1]

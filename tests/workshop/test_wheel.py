@@ -80,6 +80,7 @@ def test_make_wheel_builds_what_is_tested_here() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="the kernel needs a C compiler")
+@pytest.mark.long
 def test_where_a_compiler_is_a_second_wheel_has_the_kernel_and_the_tag_of_this_python(
     built: Built, files: dict[str, bytes]
 ) -> None:
