@@ -38,7 +38,7 @@ class GossipConfig:
     announce_delay_s: float = 0.05
     presence_announce_delay_s: float = 1.0
     sparse_announce_delay_s: float = 0.005
-    spare_delay_s: float = 0.022
+    spare_delay_s: float = 0.025
     ask_delay_s: float = 0.02
     pulse_interval_s: float = 10.0
     compare_interval_s: float = 600.0
