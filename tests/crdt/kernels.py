@@ -44,7 +44,8 @@ def compiled(factory: pytest.TempPathFactory) -> Path:
             time.sleep(0.1)
     else:
         made = hatch_build.compile_kernel(place, STRICT)
-        (place / "done").write_text(made.name)
+        (place / "name").write_text(made.name)
+        (place / "name").rename(place / "done")  # there with its content, or not there
     return place / (place / "done").read_text()
 
 
