@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import material
-from benchmarks.gossip.company import ROOM, SECRET, company, until, until_equal
+from benchmarks.gossip.company import ROOM, SECRET, company, settled, until, until_equal
 from benchmarks.gossip.relay import LOOPBACK, Relay, free_port
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def _ours(size: int, changes: int, seed: int) -> dict[str, float]:
     async with company(STORES, rows) as found:
         await until(lambda: found.links == STORES, "all are linked")
         await until_equal(found.stores, rows)
-        await found.settled(QUIET_S)
+        await settled(found.stores, QUIET_S)
         return await _changed(found.stores, rows, lambda: found.carried, changes, seed)
 
 

@@ -42,20 +42,22 @@ class Company:
         """Links that both ends say are open; a link that one of them does not know counts half."""
         return sum(len(store.linked()) for store in self.stores) // 2
 
-    async def settled(self, quiet_s: float) -> None:
-        """Return when for so long no link was opened or ended, and every store has one."""
-        since, before = time.monotonic(), self._opened()
-        deadline = since + DEADLINE_S
-        while time.monotonic() - since < quiet_s:
-            if time.monotonic() > deadline:
-                raise AssertionError("the links did not settle")
-            await asyncio.sleep(0.1)
-            opened = self._opened()
-            if opened != before or not all(store.linked() for store in self.stores):
-                since, before = time.monotonic(), opened
 
-    def _opened(self) -> list[frozenset[str]]:
-        return [frozenset(map(str, store.linked())) for store in self.stores]
+async def settled(stores: Sequence[AgentStateStore], quiet_s: float) -> None:
+    """Return when for so long no link was opened or ended, and every store has one."""
+    since, before = time.monotonic(), _opened(stores)
+    deadline = since + DEADLINE_S
+    while time.monotonic() - since < quiet_s:
+        if time.monotonic() > deadline:
+            raise AssertionError("the links did not settle")
+        await asyncio.sleep(0.1)
+        opened = _opened(stores)
+        if opened != before or not all(opened):
+            since, before = time.monotonic(), opened
+
+
+def _opened(stores: Sequence[AgentStateStore]) -> list[frozenset[str]]:
+    return [frozenset(map(str, one.linked())) for one in stores]
 
 
 def store(name: str, port: int | None, **more: object) -> AgentStateStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.gossip.company import Company, company
+from benchmarks.gossip.company import Company, company, settled
 
 _ROWS = {"news": "old"}
 
@@ -16,7 +16,7 @@ def idle(stores: int, seconds: float, quiet_s: float, pulse_s: float) -> dict[st
 
 async def _idle(stores: int, seconds: float, quiet_s: float, pulse_s: float) -> dict[str, float]:
     async with company(stores, _ROWS, pulse_interval_s=pulse_s) as found:
-        await found.settled(quiet_s)
+        await settled(found.stores, quiet_s)
         if any(one.get_all() != _ROWS for one in found.stores):
             raise AssertionError("a linked store lacks what the first one wrote")
         links, before, frames = found.links, found.carried, found.frames

@@ -16,8 +16,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks import material
-from benchmarks.gossip.company import ROOM, store, until
-from benchmarks.gossip.relay import LOOPBACK, free_port
+from benchmarks.gossip.company import ROOM, settled, store, until
 from propagul import AgentStateStore
 from propagul.testing import MemoryNetwork
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 _PAUSE_S = 0.5
+_WAVE = 20
+"""So many stores start together. More at once, and one processor is so late with all that they doubt themselves."""
 
 
 def many(stores: int, writes: int, warmups: int, *, quiet_s: float, over: str, seed: int) -> dict[str, float]:
@@ -35,7 +36,7 @@ def many(stores: int, writes: int, warmups: int, *, quiet_s: float, over: str, s
         stores: How many.
         writes: That count, all of one author.
         warmups: Writes of that author before them.
-        quiet_s: Seconds between the last store's having seen all others and the first write.
+        quiet_s: Seconds without a new link before the first write.
         over: `tcp`, with TLS, or `memory`.
         seed: Who is told of whom at first, and the values.
     """
@@ -61,7 +62,7 @@ async def _many(
         formed_s = time.perf_counter() - began
         for number, one in enumerate(stores):
             one.on_change(functools.partial(_note, arrived, number))
-        await asyncio.sleep(quiet_s)
+        await settled(stores, quiet_s)
         taken: list[float] = []
         for number, (key, value) in enumerate(rows.items()):
             began = time.perf_counter()
@@ -87,23 +88,23 @@ async def _many(
 @asynccontextmanager
 async def _formed(size: int, over: str, chance: random.Random) -> AsyncIterator[list[AgentStateStore]]:
     """So many stores, each told of one that was there before it; entered when each sees all others."""
-    stores = [_unstarted(number, over, network) for network in [MemoryNetwork()] for number in range(size)]
+    network, stores = MemoryNetwork(), list[AgentStateStore]()
     try:
-        for number, (one, _) in enumerate(stores):
-            await one.start(peers=[stores[chance.randrange(number)][1]] if number else [])
-        found, everybody = [one for one, _ in stores], size - 1
-        await until(lambda: all(len(one.members()) == everybody for one in found), "each sees all others", pause_s=1.0)
-        yield found
+        while len(stores) < size:
+            before, wave = list(stores), range(len(stores), min(size, len(stores) + _WAVE) if stores else 1)
+            stores += [_unstarted(number, over, network) for number in wave]
+            given = [[chance.choice(before).addresses[0]] if before else [] for _ in wave]
+            await asyncio.gather(*(stores[n].start(peers=peers) for n, peers in zip(wave, given, strict=True)))
+        await until(lambda: all(len(one.members()) == size - 1 for one in stores), "each sees all others", pause_s=1.0)
+        yield stores
     finally:
-        await asyncio.gather(*(one.stop() for one, _ in stores))
+        await asyncio.gather(*(one.stop() for one in stores))
 
 
-def _unstarted(number: int, over: str, network: MemoryNetwork) -> tuple[AgentStateStore, tuple[str, int]]:
-    """A store, and where it will be reached."""
-    host, port = (LOOPBACK, free_port()) if over == "tcp" else (f"host{number}", 9000)
+def _unstarted(number: int, over: str, network: MemoryNetwork) -> AgentStateStore:
     if over == "tcp":
-        return store(f"store {number}", port), (host, port)
-    return AgentStateStore(ROOM, f"store {number}", port, transport=network.transport(host)), (host, port)
+        return store(f"store {number}", 0)
+    return AgentStateStore(ROOM, f"store {number}", 9000, transport=network.transport(f"host{number}"))
 
 
 def _note(arrived: dict[tuple[int, str], float], number: int, key: str, _value: object) -> None:

@@ -44,11 +44,20 @@ class Overlay:
         """Whether a node with so many links has more than it wants."""
         return links > self._active_max + 1
 
-    def choose(self, linked: Collection[NodeId], reached: Collection[NodeId]) -> list[NodeId]:
-        """Whom to dial now, of those that can be reached and are not linked. One missing link is no reason to look."""
+    def choose(self, linked: Collection[NodeId], reached: Mapping[NodeId, int]) -> list[NodeId]:
+        """Whom to dial now. One missing link is no reason to look.
+
+        Args:
+            linked: With whom we are linked, or about to be.
+            reached: How many links each of those has, by its own word, that can be reached. Who has enough would turn
+                us away, unless we are urgent.
+        """
         missing = self._active_max - len(linked)
         others = [node for node in reached if node not in linked]
-        return self._draw(others, missing) if missing > 1 else []
+        roomy = [node for node in others if reached[node] <= self._active_max]
+        if missing <= 1 or not (roomy or self.is_urgent(len(linked))):
+            return []
+        return self._draw(roomy or others, missing)
 
     def bridge(self, reached: int, lost: Collection[NodeId]) -> list[NodeId]:
         """Which of those that cannot be reached to dial now: a partition heals although all have links enough."""

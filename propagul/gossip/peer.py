@@ -126,9 +126,12 @@ class Peer:
 
     def next_due(self, silence_s_max: float) -> float:
         """When something is due, or the peer has been silent for too long."""
-        timers = [min(exchange.tell_at, exchange.relay_at) for exchange in self.exchanges.values()]
-        timers += [comparison.at for comparison in self.comparisons.values()]
-        return min(self.pulse_at, self.heard_at + silence_s_max, *timers)
+        due = min(self.pulse_at, self.heard_at + silence_s_max)
+        for exchange in self.exchanges.values():  # asked after every event of every link
+            due = min(due, exchange.tell_at, exchange.relay_at)
+        for comparison in self.comparisons.values():
+            due = min(due, comparison.at)
+        return due
 
     def due(self, now: float, next_pulse_at: float) -> bool:
         """Let what is due by now be owed; return whether that is anything."""

@@ -96,10 +96,11 @@ class Company:
 
     def _tend_some(self, told: Mapping[NodeId, tuple[Address, ...]], linked: set[NodeId]) -> None:
         overlay, reached = self._mesh.node.overlay, told.keys() & self._roll.reached
+        links = {node: len(self._roll.members[node].links) for node in reached or told}
         for node in overlay.surplus(linked):
             self._mesh.drop(node, "enough links to others")
         trying = self._still_tried(linked)
-        for node in overlay.choose(linked | trying, reached or told.keys()):
+        for node in overlay.choose(linked | trying, links):
             self._want(node, told[node])
         lost = overlay.bridge(len(reached), self._told.keys() - self._roll.reached)
         self._crossing += [self._mesh.keep(self._told[node], node, urgent=True) for node in lost]

@@ -12,7 +12,7 @@ import functools
 import time
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import REGISTER, REMOVE, Change, Offer, Op, Stamp, stamp_of_ns, stamps_in
+from propagul.crdt import EMPTY, REGISTER, REMOVE, Change, Offer, Op, Stamp, stamp_of_ns, stamps_in
 from propagul.crdt.bulk import uncollected
 from propagul.crdt.hot import local_writer
 from propagul.crdt.twins import twin_of
@@ -90,10 +90,9 @@ class Namespace:
         self.name = name
         self.lock = lock
         self.journal = journal
-        self.traffic = Traffic() if sealed is None else sealed.guard(Traffic())
+        self.traffic = Traffic() if sealed is None else sealed.guard(Traffic(), replica.table.row, lock)
         self._life = fresh_origin()
-        self._replica, self.table = replica, replica.table
-        self._wall_ns = wall_ns
+        self._replica, self.table, self._wall_ns = replica, replica.table, wall_ns
         self.minting = Minting(name, replica, self._wall, sealed, own or {})
         log_floor = None if journal is None else functools.partial(journal.append_floor, name)
         self.provable = ComparedRows(self) if sealed is not None and sealed.is_whole else None
@@ -197,10 +196,11 @@ class Namespace:
             return True
 
     def forget(self, key: str, row: Row) -> None:
-        """Drop an expired row of an ephemeral namespace, unless it changed meanwhile."""
+        """Drop an expired row of an ephemeral namespace, unless it changed meanwhile, and tell of it."""
         with self.lock:
             if self._replica.row(key) == row:
                 self._replica.forget(key)
+                self._tell([Change(key, row, EMPTY)], local=False)
 
     def own_dots(self) -> list[Dot]:
         """The newest write of each origin of ours: this process's, and those whose writes our log brought back."""

@@ -41,6 +41,8 @@ _GOODBYE_S = 2.0
 _ASK_AGAIN_S = 0.2
 _ENROL_S = 0.25
 _LINKS_S = 60.0
+_WORDS_PER_S = 50
+"""Members of a large room change what they say of themselves so often, all together."""
 
 
 class Network:
@@ -93,6 +95,7 @@ class Network:
         if self._at_door:
             await self._open_port()
         self._unwatch = self._parts.spaces[PRESENCE].listen(self._hear)
+        self.roll.begin()
         started = asyncio.Event()
         works: list[Callable[[], Awaitable[None]]] = [self._enrol_forever, self._tunnels.run]
         works += [] if self._processes is None else [functools.partial(self._processes.run, self)]
@@ -263,6 +266,7 @@ class Network:
     def _hear(self, change: Change, local: bool) -> None:  # noqa: FBT001 - a listener's signature
         self._twins.hear(change, local)
         if not local and change.key.startswith(MEMBERS):
+            self.roll.hear(change.key, change.after.winner)
             self.loop.call_soon_threadsafe(self.mesh.links_changed.set)
 
     def _answer_twin(self) -> None:
@@ -309,9 +313,16 @@ class Network:
                 self._enrol()
 
     async def _enrol_forever(self) -> None:
-        """Say with whom we are linked whenever that changes, but not once for each of many links."""
+        """Say with whom we are linked whenever that changes, but not once for each of many links.
+
+        Where not everybody is linked, one link more or less matters little, and everybody hears of it: the larger the
+        room, the longer it waits.
+        """
         while True:
             await self._parts.clock.wait(self.mesh.links_changed, _LINKS_S)
+            if self._node.sparse:
+                patience_s = min(len(self.roll.members) / _WORDS_PER_S, self._parts.config.presence_ttl_s / 2)
+                await self._parts.clock.wait(asyncio.Event(), patience_s)
             self.mesh.links_changed.clear()
             if self._at_door:
                 self._enrol()

@@ -18,7 +18,7 @@ from propagul.crdt import REGISTER, STAMP_MAX, Apart, Block, Dot, Evicted, Keep
 from propagul.crdt.row import plain
 from propagul.errors import LocalProtocolError, PeerProtocolError
 from propagul.store import _signed
-from propagul.store._sealed import FORGED_MAX, SealedRows
+from propagul.store._sealed import FORGED_MAX, SealedRows, nothing
 from propagul.store._signed import Place
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class OwnedRows(SealedRows):
             key.startswith(prefixes) for key, _ in block.other
         ):
             return block
-        check = _Check(self)
+        check = _Check(self, self._standing)
         kept = [p for p in block.plain if not p[0].startswith(prefixes) or check.plain(p)]
         owned = [item for item in block.other if item[0].startswith(prefixes)]
         kept += [p for p in (check.row(key, row) for key, row in owned) if p is not None]
@@ -81,7 +81,7 @@ class OwnedRows(SealedRows):
         """See `SealedRows.recovered`: what stands under owned keys and their owners have not signed is dropped."""
         for key in [key for key in replica.table.slots if key.startswith(self.prefixes)]:
             row = replica.row(key)
-            kept = _Check(self).row(key, row)
+            kept = _Check(self, nothing).row(key, row)
             if kept is None:
                 replica.forget(key)
             elif not row.is_plain or row.siblings[0].payload is not kept[1]:
@@ -97,8 +97,8 @@ class OwnedRows(SealedRows):
 class _Check:
     """The rows of one block, looked at one by one."""
 
-    def __init__(self, owned: OwnedRows) -> None:
-        self._owned = owned
+    def __init__(self, owned: OwnedRows, standing: Callable[[str], Row]) -> None:
+        self._owned, self._standing = owned, standing
         self._forged = 0
 
     def plain(self, row: Plain) -> bool:
@@ -115,7 +115,8 @@ class _Check:
         return key, _read(payload), kind, stamp, origin
 
     def _good(self, key: str, row: Row) -> list[Sibling]:
-        good = [sibling for sibling in row.siblings if self._owned.is_good(key, sibling)]
+        known = self._standing(key).siblings
+        good = [sibling for sibling in row.siblings if sibling in known or self._owned.is_good(key, sibling)]
         if not good or len(good) < len(row.siblings):
             self._owned.note_refused(key, wholly=not good)
             self._forged += sum(_signed.is_signed(sibling.payload) for sibling in row.siblings) - len(good)

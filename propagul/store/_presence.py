@@ -21,7 +21,7 @@ from propagul.store._instant import rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from propagul.crdt import Change, Dot, Origin, Payload
+    from propagul.crdt import Change, Origin, Payload, Sibling
     from propagul.store._namespace import Namespace
 
 REPEAT_S: Final = 900.0
@@ -104,17 +104,11 @@ class Presence:
         keys = sorted(key for key, _ in rows_of(self._space.blocks()) if key.startswith(prefix))
         return {key: heard for key in keys if (heard := self._heard(key)) is not None}
 
-    def said(self, prefix: str) -> Iterator[tuple[str, Dot, Payload]]:
+    def said(self, prefix: str) -> Iterator[tuple[str, Sibling]]:
         """What every owner said last under a prefix, those out of reach included."""
         for key, row in rows_of(self._space.blocks()):
-            winner = row.winner
-            if winner is not None and key.startswith(prefix):
-                yield key, winner.dot, winner.payload
-
-    def said_under(self, key: str) -> tuple[Dot, Payload] | None:
-        """What was said last under one key, whether or not its owner can be reached."""
-        winner = self._space.row(key).winner
-        return None if winner is None else (winner.dot, winner.payload)
+            if row.winner is not None and key.startswith(prefix):
+                yield key, row.winner
 
     def age_s(self, origin: Origin) -> float:
         """Seconds since a process was last known to live; infinite for one that is not known."""

@@ -1,7 +1,8 @@
 """The roll of a room: who is in it, where each listens and with whom it is linked, by the members' own presence rows.
 
-A member has one row, `members/<id>`, that it writes anew when it changes. Here such rows are read, each once, and what
-follows from all of them is computed: who can be reached, and with that, whose presence is true. Who was out of reach
+A member has one row, `members/<id>`, that it writes anew when it changes. Here such rows are read, each once, as they
+come, and what follows from all of them is computed: who can be reached, and with that, whose presence is true. What
+costs a step for every member is done when something has changed. Who was out of reach
 for too long has been forgotten, and has forgotten us, unless it is another process by now: when it is back, both say
 everything again.
 """
@@ -24,7 +25,7 @@ from propagul.store._report import Member
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from propagul.crdt import Dot, Origin, Payload
+    from propagul.crdt import Dot, Evicted, Origin, Payload, Sibling
     from propagul.link import Address
     from propagul.store._presence import Presence
 
@@ -75,6 +76,24 @@ class Roll:
         self._own: dict[str, object] = {}
         self._has_left = False
         self._lost: dict[NodeId, Origin] = {}
+        self._said: dict[NodeId, Enrolled] = {}
+        self._seen: tuple[Mapping[NodeId, Enrolled], set[NodeId]] = {}, set()
+
+    def begin(self) -> None:
+        """Read the rows that are there. Those that come are given to `hear`, in the same thread."""
+        for key, winner in self._presence.said(MEMBERS):
+            self.hear(key, winner)
+
+    def hear(self, key: str, winner: Sibling | None) -> None:
+        """Read a member's row as it is now, which may be gone."""
+        node = NodeId(key.removeprefix(MEMBERS))
+        if node == self._me or "/" in node:  # what a member says below its own row makes it no second one
+            return
+        said = None if winner is None else _enrolled(key, winner.dot, winner.payload)
+        if said is None:
+            self._said.pop(node, None)
+        else:
+            self._said[node] = said
 
     @property
     def is_member(self) -> bool:
@@ -102,9 +121,11 @@ class Roll:
             del self._lost[node]
         if self._is_back(linked):
             self._presence.repeat()
-        leaves = [node for node, said in self.members.items() if said.is_leaf]
-        reached = reachable(linked, {node: said.links for node, said in self.members.items()}, leaves)
-        self.reached = reached & self.members.keys()
+        if (self.members, set(linked)) != self._seen:
+            self._seen = self.members, set(linked)
+            leaves = [node for node, said in self.members.items() if said.is_leaf]
+            reached = reachable(linked, {node: said.links for node, said in self.members.items()}, leaves)
+            self.reached = reached & self.members.keys()
         origins = {node: said.dot.origin for node, said in self.members.items()}
         self._presence.vouch([origins[node] for node in self.reached], origins.values())
 
@@ -126,9 +147,7 @@ class Roll:
 
     def find(self, node: NodeId) -> Enrolled | None:
         """One member's row as it is now. Any thread."""
-        key = MEMBERS + node
-        said = self._presence.said_under(key)
-        return None if said is None else _enrolled(key, *said)
+        return self._said.get(node)
 
     def heard_within(self, age_s_max: float, linked: Collection[NodeId]) -> list[Member]:
         """Members that could be reached so recently, as the store's user sees them. Any thread."""
@@ -152,22 +171,10 @@ class Roll:
 
     def read(self) -> dict[NodeId, Enrolled]:
         """Everybody's row as it is now, the revoked left out. Any thread."""
-        found: dict[NodeId, Enrolled] = {}
-        for key, dot, payload in self._presence.said(MEMBERS):
-            node = NodeId(key.removeprefix(MEMBERS))
-            known = self.members.get(node)
-            if node == self._me or "/" in node:  # what a member says below its own row makes it no second one
-                continue
-            if self.is_revoked(node):
-                continue
-            if known is None or known.dot != dot:
-                known = _enrolled(key, dot, payload)
-            if known is not None:
-                found[node] = known
-        return found
+        return {node: said for node, said in dict(self._said).items() if not self.is_revoked(node)}
 
 
-def _enrolled(key: str, dot: Dot, payload: Payload) -> Enrolled | None:
+def _enrolled(key: str, dot: Dot, payload: Payload | Evicted) -> Enrolled | None:
     """A member's row; None for what is none: it came from another machine."""
     try:
         row = _values.thaw(key, payload)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from propagul.crdt.row import EMPTY
 from propagul.errors import IdentityError, LocalProtocolError
 from propagul.link import NodeId
 from propagul.link.identity import public_bytes
@@ -17,6 +18,7 @@ from propagul.store._traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from propagul.crdt import Apart, Batch, Block, Op, Origin, Replica, Row
     from propagul.crdt.hot import Put
@@ -55,15 +57,27 @@ class SealedRows:
         self._identity = identity
         self._refused, self._told_at = 0, 1
         self._traffic = Traffic()
+        self._standing: Callable[[str], Row] = nothing
 
     @property
     def rules(self) -> str:
         """By what rows are admitted; the same everywhere in a room."""
         return f"owned={','.join(self.owned)}" if self.owned else ""
 
-    def guard(self, traffic: Traffic) -> Traffic:
-        """Have the traffic of the namespace let in only what proves itself."""
-        self._traffic, traffic.admit = traffic, self.admit
+    def guard(self, traffic: Traffic, row: Callable[[str], Row], lock: AbstractContextManager[object]) -> Traffic:
+        """Have the traffic of the namespace let in only what proves itself.
+
+        Args:
+            traffic: The namespace's.
+            row: What stands under a key. It was looked at when it came, and is not again when it comes once more.
+            lock: To be held for that.
+        """
+
+        def standing(key: str) -> Row:
+            with lock:
+                return row(key)
+
+        self._traffic, self._standing, traffic.admit = traffic, standing, self.admit
         return traffic
 
     def recovered(self, replica: Replica) -> None:
@@ -156,6 +170,11 @@ class SealedRows:
     def _complain(self, key: str) -> None:
         owner = self.owner_of(key) or "nobody that is a member"
         _log.warning("store.not_the_owners namespace=%r owner=%s refused=%d", self._space, owner, self._refused)
+
+
+def nothing(_: str) -> Row:
+    """What stands under a key, where nothing has been looked at yet."""
+    return EMPTY
 
 
 def sealing(rows: SealedRows | None, put: Put) -> Put:

@@ -71,7 +71,8 @@ class Upkeep:
         while more:
             with self._lock:
                 more = self._trim(_SLICE_ROWS)
-            time.sleep(0)  # a lock that is let go of and taken again would pass nobody by
+            if more:
+                time.sleep(0)  # a lock that is let go of and taken again would pass nobody by
 
     def after_batch(self, is_linked: Callable[[], bool]) -> None:
         """A batch was written, with the lock held: with nobody linked nobody else tends the floor."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
 from propagul.gossip import LinkKey
 from propagul.gossip.overlay import Overlay
 from propagul.link.base import NodeId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOM = [NodeId(f"n{number:03d}") for number in range(100)]
 
@@ -17,16 +21,21 @@ def overlay(active_max: int = 6, seed: int = 1) -> Overlay:
     return Overlay(active_max, random.Random(seed))
 
 
+def lonely(nodes: Iterable[NodeId]) -> dict[NodeId, int]:
+    """Members that all say they have no link."""
+    return dict.fromkeys(nodes, 0)
+
+
 def test_whom_it_chooses_can_be_reached_and_is_not_linked() -> None:
     for seed in range(50):
-        chosen = overlay(seed=seed).choose(ROOM[:2], ROOM[:20])
+        chosen = overlay(seed=seed).choose(ROOM[:2], lonely(ROOM[:20]))
         assert len(chosen) == len(set(chosen)) == 4
         assert set(chosen) <= set(ROOM[2:20])
 
 
 def test_it_chooses_as_many_as_there_are() -> None:
-    assert overlay().choose([], ROOM[:3]) in ([ROOM[a], ROOM[b], ROOM[c]] for a, b, c in _orders())
-    assert overlay().choose(ROOM[:3], ROOM[:3]) == []
+    assert overlay().choose([], lonely(ROOM[:3])) in ([ROOM[a], ROOM[b], ROOM[c]] for a, b, c in _orders())
+    assert overlay().choose(ROOM[:3], lonely(ROOM[:3])) == []
 
 
 def _orders() -> list[tuple[int, int, int]]:
@@ -35,13 +44,22 @@ def _orders() -> list[tuple[int, int, int]]:
 
 @pytest.mark.parametrize("links", [5, 6, 7, 13])
 def test_with_links_enough_or_one_too_few_it_looks_for_none(links: int) -> None:
-    assert overlay().choose(ROOM[:links], ROOM) == []
+    assert overlay().choose(ROOM[:links], lonely(ROOM)) == []
+
+
+@pytest.mark.parametrize(("links", "urgent"), [(0, True), (2, True), (3, False), (4, False)])
+def test_who_has_links_enough_is_dialled_only_by_who_must_be_let_in(links: int, *, urgent: bool) -> None:
+    full, mine, roomy = dict.fromkeys(ROOM[20:], 7), ROOM[:links], dict.fromkeys(ROOM[10:12], 6)
+    for seed in range(20):
+        chosen = overlay(seed=seed).choose(mine, full)
+        assert len(chosen) == (6 - links if urgent else 0)
+        assert set(overlay(seed=seed).choose(mine, full | roomy)) == set(roomy)
 
 
 def test_everybody_is_chosen_by_somebody() -> None:
     """A sample that leaves members out would leave them alone."""
     jitter = random.Random(3)
-    chosen = {found for _ in range(200) for found in Overlay(6, jitter).choose([], ROOM)}
+    chosen = {found for _ in range(200) for found in Overlay(6, jitter).choose([], lonely(ROOM))}
     assert chosen == set(ROOM)
 
 
@@ -105,7 +123,7 @@ def test_a_young_link_is_given_up_only_if_all_are_young() -> None:
 
 
 def test_the_same_draws_make_the_same_choice_whatever_the_order_of_a_set() -> None:
-    assert overlay(seed=4).choose([], ROOM) == overlay(seed=4).choose(set(), set(ROOM))
+    assert overlay(seed=4).choose([], lonely(ROOM)) == overlay(seed=4).choose(set(), lonely(reversed(ROOM)))
     backwards = dict(reversed(LINKS.items()))
     choices = [overlay(seed=4).give_up(links, NEWCOMER, 9.0, urgent=True) for links in (LINKS, backwards)]
     assert choices[0] == choices[1]

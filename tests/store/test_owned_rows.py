@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import msgpack
 import pytest
@@ -26,6 +27,7 @@ from propagul.crdt import (
 )
 from propagul.crdt.row import Row, Sibling, act, plain
 from propagul.errors import LocalProtocolError, PeerProtocolError, StoreCorrupt
+from propagul.link import identity
 from propagul.store import _signed, _values
 from propagul.store._signed import Place
 from tests.store.owners import (
@@ -242,6 +244,22 @@ def test_a_member_that_fell_silent_is_not_kept_alive_by_who_repeats_its_last_wor
     hand(reader, plain_block(KEY, last.payload, last.dot))
     hand(reader, plain_block(KEY, last.payload, last.dot), join=Join(covering((1, last.dot.stamp)), Floor()))
     assert not shown(reader)
+
+
+def test_what_stands_here_is_not_verified_again_and_anything_else_is() -> None:
+    owner, reader = member(1), member(2, OTHER)
+    owner.put(KEY, "here")
+    tell(reader, owner)
+    (last,) = owner.row(KEY).siblings
+    with mock.patch("propagul.store._signed.verify", wraps=identity.verify) as verify:
+        hand(reader, plain_block(KEY, last.payload, last.dot))
+        assert not verify.called
+        hand(reader, plain_block(KEY, last.payload, Dot(Stamp(last.dot.stamp + 1), last.dot.origin)))
+        hand(reader, plain_block(KEY, signed(OTHER, "forged", last.dot), last.dot))
+        hand(reader, plain_block(KEY + "/gpu", last.payload, last.dot))
+        assert verify.call_count == 3
+    assert reader.traffic.refused_rows == 3
+    assert shown(reader) == shown(owner)
 
 
 def test_refusals_are_told_once_and_then_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
