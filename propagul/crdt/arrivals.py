@@ -12,7 +12,7 @@ from propagul.crdt.bulk import uncollected_at
 from propagul.crdt.twins import twin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from propagul.crdt.payload import Found
 
@@ -71,17 +71,24 @@ class Arrivals:
 
     def since_with_numbers(self, after: int) -> tuple[list[int], array[int]]:
         """The same, and the arrival number of each."""
-        chunks = [*self._swept, (array("I", self.newest), range(self.begin, self.begin + len(self.newest)))]
-        first = len(chunks) - 1
-        while first and (not len(chunks[first][1]) or chunks[first][1][0] > after + 1):
-            first -= 1
         found, numbers = list[int](), array("Q")
-        for slots, when in chunks[first:]:
-            begin = bisect_right(when, after)
-            live, arrived = self._live(slots[begin:], when[begin:])
+        for slots, when in self._chunks_since(after):
+            live, arrived = self._live(slots, when)
             found += live
             numbers += arrived
         return found, numbers
+
+    def _chunks_since(self, after: int) -> Iterator[tuple[array[int], When]]:
+        """What of each chunk arrived after that, oldest first."""
+        older: list[tuple[array[int], When]] = []
+        for slots, when in reversed(self._swept) if after + 1 < self.begin else ():
+            begin = bisect_right(when, after)
+            older.append((slots[begin:], when[begin:]))
+            if begin:
+                break
+        yield from reversed(older)
+        begin = max(after + 1 - self.begin, 0)
+        yield array("I", self.newest[begin:]), range(self.begin + begin, self.begin + len(self.newest))
 
     def _live(self, slots: array[int], when: When) -> tuple[array[int], array[int]]:
         kept, kept_when = twin_of(newest_of)(slots, when, self._arrivals)

@@ -301,12 +301,11 @@ class Exchange:
 
     def _full_cut(self) -> Outgoing | None:
         self.owes_delta = False
-        if self._source.arrival == self._place and not self._must_answer:
+        arrival = self._source.arrival  # first: what is written after this is among the entries
+        if not self._must_answer:
+            self._place = arrival
             return None
         cut = self._source.cut(after=self._place, known=self.theirs, told=self._told, held=self._theirs_held)
-        if cut.is_empty and not self._must_answer:
-            self._place = cut.arrival
-            return None
         self.owes_push = False
         return cut
 

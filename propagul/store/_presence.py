@@ -131,13 +131,12 @@ class Presence:
         now = self._monotonic()
         late_s = now - self._looked_at - interval_s
         self._looked_at = now
-        was_stopped = late_s > self._ttl_s * _PAUSE
-        if was_stopped:
+        if late_s > self._ttl_s * _PAUSE:
             self._excuse(late_s)
         repeat_s = max(REPEAT_S, 60.0 * members)
         due = now - self._repeated_at > repeat_s
         renewed = self._repeated_by != self._space.origin
-        if due or not is_member or was_stopped or renewed or self._is_contested:
+        if due or not is_member or renewed or self._is_contested:
             self.repeat()
         self._expire(now - _KEPT * repeat_s)
 
