@@ -70,6 +70,11 @@ class _TappedLink:
         """See `Link`."""
         return self._inner.version
 
+    @property
+    def instance(self) -> bytes:
+        """See `Link`."""
+        return self._inner.instance
+
     async def send(self, frame: bytes) -> None:
         """See `Link`."""
         self._frames.append(frame)

@@ -34,9 +34,10 @@ def stats(*, as_json: bool, path: str | None) -> None:
 @click.command
 @on_directory
 def verify(*, path: str | None) -> None:
-    """Look for damage, in every log.
+    """Look for damage and forgery, in every log.
 
-    Reads all records and changes nothing. Exits with 1 if anything is damaged.
+    Reads all records and changes nothing. Exits with 1 if anything is damaged, or if a row that must prove who wrote it
+    does not.
     """
     where, faults = directory.find(path), 0
     directory.room_of(where)

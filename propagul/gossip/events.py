@@ -156,12 +156,18 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link is open and authenticated; `urgent` if we have no other and the peer should make room for it."""
+    """A link is open and authenticated.
+
+    Attributes:
+        urgent: Whether we have no other and the peer should make room for it.
+        instance: Tells this run of the peer from others; empty where it is not known.
+    """
 
     link: LinkKey
     peer: NodeId
     dialed: bool
     urgent: bool = False
+    instance: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,8 @@ class GossipNode:
             self._forget(twin, now)
         exchanges = self._spaces.exchanges(event)
         comparisons = self._spaces.comparisons(self._config.compare_interval_s, self._jitter, now)
-        who, pulse_at = (event.peer, event.dialed, event.urgent), now + self._spread(self._config.pulse_interval_s)
+        who = event.peer, event.dialed, event.urgent, event.instance
+        pulse_at = now + self._spread(self._config.pulse_interval_s)
         self._peers[event.link] = Peer(*who, exchanges, now, now, pulse_at, comparisons)
         self._lanes_at = min(self._lanes_at, now)
         effects: list[Effect] = [Ready(event.link)]

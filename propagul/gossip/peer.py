@@ -10,6 +10,7 @@ from propagul.gossip.directions import Direction
 from propagul.gossip.lanes import Lane
 from propagul.gossip.messages import VERSION, Hello
 from propagul.link.local import is_local
+from propagul.link.twins import are_two_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ class Peer:
     """One open link and who is at its end.
 
     Attributes:
+        instance: Which run of the node it is; empty where that is not known.
         comparisons: Of the namespaces whose rows prove themselves.
         numbered: The exchanges by the peer's numbers; None where it has a namespace that we have not.
         lane: How we want to hear of news from it.
@@ -35,6 +37,7 @@ class Peer:
     node: NodeId
     dialed: bool
     urgent: bool
+    instance: bytes
     exchanges: dict[str, Exchange]
     up_at: float
     heard_at: float
@@ -49,7 +52,14 @@ class Peer:
     owes_pulse: bool = False
 
     def gives_way(self, newcomer: LinkUp, me: NodeId) -> bool:
-        """Of two links between one pair keep the one that the smaller identity dialled; of two such, the newer."""
+        """Whether this link ends for another one between the same pair.
+
+        For another run of the peer, always: the run before may be dead without our having noticed, and of twins, if the
+        one that came first kept the other out, neither would learn of the other. Of two links with one run both ends
+        keep the one that the smaller identity dialled; of two such, the newer.
+        """
+        if are_two_runs(newcomer.instance, self.instance):
+            return True
         if newcomer.dialed == self.dialed:
             return True
         return newcomer.dialed == (me < newcomer.peer)

@@ -57,7 +57,7 @@ async def approach(
     greeting = Hello(purpose, terms.versions, terms.instance, nonce)
     answer = await _greet(terms, stream, address, greeting, own=peer == terms.credentials.node)
     terms.note_instance(peer, greeting._replace(instance=answer.instance), address.host)
-    return TcpLink(stream, peer=peer, purpose=purpose, dialed=True, version=answer.version)
+    return TcpLink(stream, peer=peer, purpose=purpose, dialed=True, version=answer.version, instance=answer.instance)
 
 
 def _recognise(

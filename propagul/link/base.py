@@ -71,6 +71,10 @@ class Link(Protocol):
     def version(self) -> int:
         """The protocol version that both ends speak on it."""
 
+    @property
+    def instance(self) -> bytes:
+        """Tells the process at the other end from other runs of the same identity; empty where it tells none."""
+
     async def send(self, frame: bytes) -> None:
         """Queue one frame; return when the transport may take more (flow control).
 

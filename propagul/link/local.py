@@ -69,6 +69,11 @@ class LocalLink:
         """The protocol version; the processes of one directory are of one program."""
         return PROTOCOL_VERSION
 
+    @property
+    def instance(self) -> bytes:
+        """Empty: the system ends the links of a process with it, so none stands in the way of the next run."""
+        return b""
+
     def opened(self, peer: NodeId, purpose: Purpose) -> None:
         """The handshake is done."""
         self.peer, self.purpose, self._decoder.limit = peer, purpose, FRAME_BYTES_MAX

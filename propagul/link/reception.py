@@ -107,7 +107,8 @@ async def _handshake(
     stream.allow_long_frames()
     await stream.send(pack_ok(version, terms.instance))
     terms.note_instance(peer, hello, stream.remote.host)
-    link = TcpLink(stream, peer=peer, purpose=Purpose(hello.purpose), dialed=False, version=version)
+    purpose, instance = Purpose(hello.purpose), hello.instance
+    link = TcpLink(stream, peer=peer, purpose=purpose, dialed=False, version=version, instance=instance)
     return link, awaited
 
 

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 class TcpLink:
     """Implements `propagul.link.base.ByteLink`; made by `TcpTransport` only, after both ends proved themselves."""
 
-    __slots__ = ("_dialed", "_peer", "_purpose", "_stream", "_version")
+    __slots__ = ("_dialed", "_instance", "_peer", "_purpose", "_stream", "_version")
 
-    def __init__(self, stream: FrameStream, *, peer: NodeId, purpose: Purpose, dialed: bool, version: int) -> None:
+    def __init__(
+        self, stream: FrameStream, *, peer: NodeId, purpose: Purpose, dialed: bool, version: int, instance: bytes
+    ) -> None:
         self._stream, self._peer, self._purpose = stream, peer, purpose
-        self._dialed, self._version = dialed, version
+        self._dialed, self._version, self._instance = dialed, version, instance
 
     def __repr__(self) -> str:
         return f"TcpLink({self._purpose} {'to' if self._dialed else 'from'} {self._peer} at {self.remote})"
@@ -47,6 +49,11 @@ class TcpLink:
     def version(self) -> int:
         """The protocol version that both ends speak on it."""
         return self._version
+
+    @property
+    def instance(self) -> bytes:
+        """Tells the process at the other end from other runs of the same identity; empty where it tells none."""
+        return self._instance
 
     async def send(self, frame: bytes) -> None:
         """Queue one frame; return when the transport may take more.

@@ -50,6 +50,11 @@ class InstanceBook:
         return seen.returns >= RETURNS
 
 
+def are_two_runs(one: bytes, other: bytes) -> bool:
+    """Whether two links with one identity surely lead to different runs of it: restarted, or twins."""
+    return bool(one and other) and one != other
+
+
 def runs_twice(node: NodeId) -> str:
     """What a third node says of twins."""
     return f"two machines run with the identity of node {node}: give one of them a fresh data directory"

@@ -82,7 +82,7 @@ def is_older(path: Path, room: str) -> bool:
         StoreError: It belongs to another room or a newer version.
         StoreCorrupt: Its label is damaged.
     """
-    label = _read_label(path)
+    label = read_label(path)
     if label is None:
         return False
     if label.format > FORMAT:
@@ -122,7 +122,7 @@ def migrate(path: Path) -> None:
     """
     place = path.resolve()
     with _turn_to_migrate(place):
-        label = _read_label(place)
+        label = read_label(place)
         if label is None or label.format >= FORMAT:
             return
         step = MIGRATIONS.get(label.format)
@@ -184,7 +184,12 @@ def _migration_lock(place: Path) -> Path:
     return place.with_name(f"{place.name}.migrating.lock")
 
 
-def _read_label(path: Path) -> Label | None:
+def read_label(path: Path) -> Label | None:
+    """What a directory says of itself; None if it says nothing.
+
+    Raises:
+        StoreCorrupt: It is damaged.
+    """
     label = path / _LABEL
     try:
         found = json.loads(label.read_bytes())

@@ -29,6 +29,7 @@ from propagul.gossip import (
 )
 from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
+from propagul.link.twins import are_two_runs
 from propagul.store._asks import is_ask
 from propagul.store._targets import ASKS_MAX, MeshCounters, Open, Target
 
@@ -193,7 +194,7 @@ class Mesh:
         self._open[key] = entry
         self.counters.links_opened += 1
         self.links_changed.set()
-        self._feed(LinkUp(key, link.peer, link.dialed, urgent))
+        self._feed(LinkUp(key, link.peer, link.dialed, urgent, link.instance))
         try:
             async with asyncio.TaskGroup() as group:
                 sender = group.create_task(self._send(key, entry))
@@ -302,28 +303,34 @@ class Mesh:
             link = await self._dial(target)
             target.tried.set()
             self._moved.set()
-            if link is not None and link.peer in self.node.linked():
+            if link is not None and self._is_held(link):
                 link.abort()  # another address of somebody we are linked with
             elif link is not None:
                 since = self._clock.monotonic()
                 lonely = self.node.overlay.is_urgent(len(self.node.passing_on()))
                 await self.carry(link, urgent=target.urgent or lonely)
+                target.ousted = link.peer in self.node.linked() and not self._is_held(link)
                 if self._clock.monotonic() - since > self._config.redial_s_max:
                     delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
             await self._clock.wait(never, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads dials, no secret
             delay_s = min(delay_s * 2, self._config.redial_s_max)
 
+    def _is_held(self, link: Link) -> bool:
+        """Whether there is a link to this run of a node already, for all that is known."""
+        key = self.node.linked().get(link.peer)
+        return key is not None and not are_two_runs(link.instance, self._open[key].link.instance)
+
     def _satisfied(self, target: Target) -> bool:
         linked = self.node.linked()
         if target.node is None or target.node in linked or target.transport is not None or target.urgent:
-            return target.node in linked
+            return target.node in linked and not target.ousted
         enough = self._config.active_max - 1 if self.node.sparse else self._config.peers_max
         return len(self.node.passing_on()) >= enough
 
     async def _dial(self, target: Target) -> Link | None:
         """Try each address once; note why none answered."""
         troubles = []
-        target.refused = False
+        target.refused = target.ousted = False
         for address in target.addresses:
             try:
                 transport = target.transport or self._transport

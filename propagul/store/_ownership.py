@@ -155,6 +155,18 @@ def reading_in(path: Path) -> Reading:
     return Reading(Apart(rules.owned, newest)) if rules.owned else Reading()
 
 
+def proving_in(path: Path, room: str, space: str) -> OwnedRows | VerifiedRows | None:
+    """The rows of the state in a directory that prove who wrote them, to be looked at: nobody writes with these.
+
+    Raises:
+        StoreCorrupt, StoreError: As `reading_in`.
+    """
+    rules, nobody = _rules_in(path), Identity.generate()
+    if rules.verify == ORIGIN:
+        return VerifiedRows(room, space, rules.owned, nobody)
+    return OwnedRows(room, space, rules.owned, nobody) if rules.owned else None
+
+
 def _rules_in(path: Path, *, spare: bool = False) -> Rules:
     """The rules that a directory says; none at all if it must not say them and is damaged."""
     file = path / FILE

@@ -37,6 +37,7 @@ class Target:
         tried: Set when the first round of dials has ended, one way or the other.
         trouble: Why the last round failed; empty after a success.
         refused: Whether somebody answered and was not a member of this room, or not who was expected.
+        ousted: Whether its link ended for one to another run of it: this run may live too, and is dialled once more.
         transport: How it is dialled, if it is a process of our own directory.
         urgent: Whether it must make room for us.
     """
@@ -46,6 +47,7 @@ class Target:
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     trouble: str = ""
     refused: bool = False
+    ousted: bool = False
     transport: Transport | None = None
     urgent: bool = False
     task: asyncio.Task[None] | None = None

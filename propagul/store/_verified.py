@@ -127,19 +127,27 @@ class VerifiedRows(SealedRows):
 
     def proof_of(self, key: str, sibling: Sibling) -> Proof | None:
         """What proves a value; None if nothing does, or it is not that author's to write."""
-        proof = _batch_proof.read(sibling.payload)
-        if proof is None or (sibling.kind == GONE) != isinstance(proof.value, Absent):
-            return None
-        author = node_id(proof.author)
-        if key.startswith(self.owned) and author != self.named_in(key):
-            return None
-        link = _batch_proof.holds(proof, key, sibling.kind, Place(self._room, self._space, sibling.dot))
-        if link is None:
+        proof, link = self._proven(key, sibling)
+        if proof is None or link is None:
             return None
         if not self._chains.fits(sibling.dot.origin, proof.before, link):
             self._traffic.equivocations += 1
-            _log.warning("store.two_histories namespace=%r member=%s", self._space, author)
+            _log.warning("store.two_histories namespace=%r member=%s", self._space, node_id(proof.author))
         return proof
+
+    def is_good(self, key: str, sibling: Sibling) -> bool:
+        """Whether an author that may write there wrote this there."""
+        _, link = self._proven(key, sibling)
+        return link is not None
+
+    def _proven(self, key: str, sibling: Sibling) -> tuple[Proof | None, Link | None]:
+        """What a value says of itself, and the batch that it is of if that holds."""
+        proof = _batch_proof.read(sibling.payload)
+        if proof is None or (sibling.kind == GONE) != isinstance(proof.value, Absent):
+            return proof, None
+        if key.startswith(self.owned) and node_id(proof.author) != self.named_in(key):
+            return proof, None
+        return proof, _batch_proof.holds(proof, key, sibling.kind, Place(self._room, self._space, sibling.dot))
 
     def _complain(self, key: str) -> None:
         _log.warning("store.not_proven namespace=%r key=%r refused=%d", self._space, key[:80], self._refused)

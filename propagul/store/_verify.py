@@ -2,7 +2,7 @@
 
 Nothing is written, locked or created: a damaged directory stays as it is, and a running process is not disturbed. What
 it appends meanwhile may or may not be seen. Judgement is recovery's: what opening would cut as a torn tail is noted,
-what opening would refuse is a fault.
+what opening would refuse is a fault, and so is a row that must prove who wrote it and does not.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from propagul.log import records, snapshot
 from propagul.log.cold import cold_if_large
 from propagul.log.event_reader import EventReader
 from propagul.log.fold import Fold
+from propagul.log.formats import read_label
 from propagul.log.place import number_of, offset_of
 from propagul.log.recovery import Replay
 from propagul.log.segment import SegmentFile, segment_path, segment_paths
 from propagul.log.snapshot_reader import read_snapshot, snapshot_path
 from propagul.store._holdings import holdings_of
-from propagul.store._ownership import reading_in
+from propagul.store._ownership import proving_in, reading_in
 from propagul.store._signed import is_there
 from propagul.store._spaces import OWN, ROOM, STATE
 
@@ -34,11 +35,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from propagul.crdt import Row
+    from propagul.store._owned import OwnedRows
+    from propagul.store._verified import VerifiedRows
 
 _LOG_ID: Final = re.compile(r"[0-9a-f]{16}")
 _TRIES: Final = 5
 _PAUSE_S: Final = 0.2
 _ROUNDS: Final = 50
+
+NAMED_MAX: Final = 100
+"""Rows that do not prove who wrote them are named up to so many a log; of the rest it is said how many they are."""
+
+_KEY_CHARS: Final = 80
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +59,7 @@ class LogReport:
         records: Events read, in snapshot and segments.
         keys: Keys that hold a value, rows of counters, sets, logs and maps included.
         size_bytes: Of what was read.
-        faults: What is wrong, with file and offset.
+        faults: What is wrong, with file and offset, or log and key.
         notes: What is odd and harms nothing: a write that had not finished.
     """
 
@@ -63,7 +72,7 @@ class LogReport:
 
 
 def verify(path: Path) -> Iterator[LogReport]:
-    """Read every log of a state directory. O(bytes).
+    """Read every log of a state directory. O(bytes), and a signature for each row or batch that must bear one.
 
     Raises:
         OSError: The directory cannot be read.
@@ -98,6 +107,7 @@ class _Reading:
         self._log_id = int(directory.name, 16)
         self._replicas = {space: Replica(Origin(1)) for space in (STATE, OWN, ROOM)}
         self._replicas[STATE].apart = reading_in(directory.parent.parent).apart
+        self._proving = _proving_in(directory.parent.parent)
         self._reader = EventReader(directory, self._log_id)
         self._fold: Fold | None = Fold(self._replicas, self._reader.read)
         self._fold.cold = cold_if_large(directory, self._reader.read)
@@ -115,6 +125,7 @@ class _Reading:
             self._read_segment(path, is_last=path == [*paths][-1])
         if self._fold is not None:
             self._look_at_values()
+            self._look_at_proofs()
 
     def _read_snapshots(self) -> None:
         faults = snapshot.verify(self._directory)
@@ -185,6 +196,36 @@ class _Reading:
                 self.report.faults.append(
                     f"{self._directory}: {holding.name!r} holds {count} that no version known reads"
                 )
+
+    def _look_at_proofs(self) -> None:
+        """Check the signatures of rows that must bear one. A value in the log is read for it and not kept."""
+        bad = 0
+        for key, row in self._replicas[STATE] if self._proving is not None else ():
+            if accused := self._unproven(key, row):
+                bad += 1
+                if bad <= NAMED_MAX:
+                    self.report.faults.append(f"{self._directory}: {key[:_KEY_CHARS]!r} {accused}")
+        if bad > NAMED_MAX:
+            self.report.faults.append(f"{self._directory}: {bad - NAMED_MAX} more rows do not prove who wrote them")
+
+    def _unproven(self, key: str, row: Row) -> str:
+        """What is wrong with a row that must prove who wrote it; empty if nothing is."""
+        rows = self._proving
+        if rows is None or not key.startswith(rows.prefixes):
+            return ""
+        try:
+            if all(rows.is_good(key, sibling) for sibling in row.siblings):
+                return ""
+        except StoreError as error:
+            return f"cannot be read: {error}"
+        if key.startswith(rows.owned):
+            return f"was not written by its owner, {rows.owner_of(key) or 'who is nobody'}"
+        return "does not prove who wrote it"
+
+
+def _proving_in(path: Path) -> OwnedRows | VerifiedRows | None:
+    label = read_label(path)
+    return None if label is None else proving_in(path, label.room, STATE)
 
 
 def _newest(directory: Path) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, IdentityError, LinkError, LocalProtocolError
 from propagul.link import FRAME_BYTES_MAX, Address, NodeId, Purpose
-from propagul.link.messages import PROTOCOL_VERSION
+from propagul.link.messages import INSTANCE_BYTES, PROTOCOL_VERSION
 from propagul.store import SystemClock
 
 if TYPE_CHECKING:
@@ -58,10 +58,14 @@ class MemoryNetwork:
         self._delays: dict[frozenset[str], float] = {}
         self._losses: dict[frozenset[str], float] = {}
         self._ports = itertools.count(_EPHEMERAL_PORT)
+        self._runs = itertools.count(1)
 
     def transport(self, host: str) -> MemoryTransport:
-        """The transport of a host, for `AgentStateStore(transport=...)`. Call again after a crash of that host."""
-        return MemoryTransport(self, host)
+        """The transport of a host, for `AgentStateStore(transport=...)`. Call again after a crash of that host.
+
+        Each is another run of that host to the others, as of a process that was started again, or of a twin.
+        """
+        return MemoryTransport(self, host, next(self._runs).to_bytes(INSTANCE_BYTES))
 
     def cut(self, a: str, b: str) -> None:
         """Break every link between two hosts, losing what is under way, and let no new one open."""
@@ -112,14 +116,15 @@ class MemoryNetwork:
         for link in [link for link in self._links if link.host == host]:
             link.fail()
 
-    def _connect(self, host: str, address: Address, purpose: Purpose) -> _MemoryLink:
+    def _connect(self, host: str, instance: bytes, address: Address, purpose: Purpose) -> _MemoryLink:
         listener = self._listeners.get(address)
         if listener is None or not self._carries(host, address.host):
             raise LinkError(f"nobody answers at {address}")
         if purpose not in listener.accept:
             raise LinkError(f"{address} serves no links for {purpose}")
-        here = _MemoryLink(self, host, address, purpose, dialed=True)
-        there = _MemoryLink(self, address.host, Address(host, next(self._ports)), purpose, dialed=False)
+        here = _MemoryLink(self, host, address, purpose, dialed=True, instance=listener.instance)
+        remote = Address(host, next(self._ports))
+        there = _MemoryLink(self, address.host, remote, purpose, dialed=False, instance=instance)
         here.other, there.other = there, here
         self._links += [here, there]
         listener.serve(there)
@@ -142,8 +147,8 @@ class MemoryNetwork:
 class MemoryTransport:
     """One host's way into a `MemoryNetwork`. Implements `propagul.link.base.Transport`."""
 
-    def __init__(self, network: MemoryNetwork, host: str) -> None:
-        self._network, self._host = network, host
+    def __init__(self, network: MemoryNetwork, host: str, instance: bytes) -> None:
+        self._network, self._host, self._instance = network, host, instance
 
     @property
     def node(self) -> NodeId:
@@ -162,7 +167,7 @@ class MemoryTransport:
         port = address.port or next(free for free in itertools.count(9000) if free not in taken)
         if port in taken:
             raise LinkError(f"port {port} on {self._host} is taken by another program: choose another port")
-        listener = _MemoryListener(self._network, Address(self._host, port), accept)
+        listener = _MemoryListener(self._network, Address(self._host, port), accept, self._instance)
         await listener.open()
         return listener
 
@@ -175,7 +180,7 @@ class MemoryTransport:
         """
         if address.host == self._host:
             raise LinkError(f"{address} is this node itself")
-        link = self._network._connect(self._host, address, purpose)  # noqa: SLF001 - one module
+        link = self._network._connect(self._host, self._instance, address, purpose)  # noqa: SLF001 - one module
         if expect is not None and link.peer != expect:
             link.abort()
             raise IdentityError(f"{address} is {link.peer}, expected was {expect}")
@@ -190,9 +195,13 @@ class _MemoryListener:
     """An open port; owns the tasks of the links it accepted until the last one ends."""
 
     def __init__(
-        self, network: MemoryNetwork, address: Address, accept: Mapping[Purpose, Callable[[Link], Awaitable[None]]]
+        self,
+        network: MemoryNetwork,
+        address: Address,
+        accept: Mapping[Purpose, Callable[[Link], Awaitable[None]]],
+        instance: bytes,
     ) -> None:
-        self.address, self.accept = address, accept
+        self.address, self.accept, self.instance = address, accept, instance
         self._network = network
         self._closed = asyncio.Event()
         self._group = asyncio.TaskGroup()
@@ -236,8 +245,10 @@ class _MemoryListener:
 class _MemoryLink:
     """One end of a link. Implements `propagul.link.base.Link`."""
 
-    def __init__(self, network: MemoryNetwork, host: str, remote: Address, purpose: Purpose, *, dialed: bool) -> None:
-        self.host, self.remote, self.purpose, self.dialed = host, remote, purpose, dialed
+    def __init__(
+        self, network: MemoryNetwork, host: str, remote: Address, purpose: Purpose, *, dialed: bool, instance: bytes
+    ) -> None:
+        self.host, self.remote, self.purpose, self.dialed, self.instance = host, remote, purpose, dialed, instance
         self.other = self
         self._network = network
         self._inbox: deque[tuple[float, bytes]] = deque()

@@ -16,12 +16,14 @@ import pytest
 
 from fleet_app.cli._state_watch import described
 from propagul import AgentStateStore, LocalProtocolError
+from propagul.crdt import Dot, Origin, Stamp
 from propagul.store._export import Exported, export_lines
 from propagul.store._holdings import holdings
 from propagul.store._import import Imported, import_lines
 from propagul.store._readable import dumps, from_json, loads, to_json
 from propagul.store._retention import Retention
 from propagul.store._verify import verify
+from tests.store.owners import hand, plain_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -593,6 +595,26 @@ def test_a_damaged_snapshot_and_a_lost_segment_are_named(shell: Shell, state: Pa
     (report,) = verify(state)
     assert any("is gone" in fault for fault in report.faults)
     assert any("another name" in fault for fault in report.faults)
+
+
+@pytest.mark.parametrize("rules", [{"owned": ("nodes/",)}, {"verify": "origin"}])
+def test_a_row_that_does_not_prove_who_wrote_it_is_named_and_its_value_is_not(
+    shell: Shell, tmp_path: Path, rules: dict[str, object]
+) -> None:
+    where = tmp_path / "room"
+    store = store_at(where, **rules)
+    store.set("honest", 1)
+    store.set(f"nodes/{store.node}", 2)
+    store.close()
+    assert shell("state", "verify", "--path", str(where)).stdout.endswith("no faults\n")
+    store = store_at(where)
+    store._state.traffic.admit = lambda block: block  # as a program that believes everybody
+    hand(store._state, plain_block("nodes/anybody", CANARY, Dot(Stamp(2**40), Origin(7))))
+    store.close()
+    done = shell("state", "verify", "--path", str(where))
+    assert (done.returncode, done.stderr) == (1, f"propagul: {where} has 1 fault\n")
+    assert ": 'nodes/anybody' " in done.stdout
+    assert CANARY not in done.stdout
 
 
 def test_an_unfinished_write_is_noted_and_is_no_fault(shell: Shell, state: Path) -> None:

@@ -1,8 +1,8 @@
 """Gossip nodes under a seeded adversary, in virtual time.
 
 FIFO links that break in the middle of a stream, several links between one pair that the two ends see in different
-order, crashes, restored backups, lost nodes, disks that are full for a while, clocks ten years apart, two namespaces,
-in some schedules nodes that want nothing of one or send nothing of it.
+order, crashes that in some schedules are noticed late, restored backups, lost nodes, disks that are full for a while,
+clocks ten years apart, two namespaces, in some schedules nodes that want nothing of one or send nothing of it.
 The shipped node, replica and codec run unchanged and talk in encoded frames. Beside each replica walks the oracle's
 knowledge: what a stream conveys is what its sender knew at the cut. After every change the replica must show exactly
 what the oracle says, and after healing all survivors must be equal, as far as directions let them. A failing seed
@@ -200,10 +200,11 @@ class SimIncoming:
 
 @dataclass(slots=True)
 class End:
-    """One end of a link: frames waiting to be taken, and frames on their way to the other end."""
+    """One end of a link, at one run of a node: frames waiting to be taken, and frames on their way to the other end."""
 
     node: int
     key: LinkKey
+    instance: bytes
     ready: bool = False
     frames: Iterator[bytes] | None = None
     arrives_at: float = 0.0
@@ -258,6 +259,9 @@ class Simulation:
         self.tap: Callable[[int, int, bytes], None] = lambda _sender, _receiver, _frame: None
         self.authored: dict[tuple[int, str], set[int]] = {}
         self.kept: set[tuple[int, int]] = set()
+        self.runs = itertools.count(1)
+        self.instances: dict[int, bytes] = {}
+        self.quiet = random.Random(seed) if not lan and 300 <= seed % 500 < 400 else None
         count = nodes or self.rng.randint(3, 6)
         self.directions = self.some_directions(seed, count) if directions is None else directions
         for number in range(count):
@@ -275,6 +279,7 @@ class Simulation:
         }
 
     def boot(self, number: int, logs: Logs) -> None:
+        self.instances[number] = next(self.runs).to_bytes(8)
         skew = 0 if self.lan else self.rng.choice([0, 0, 1, -1]) * 10 * YEAR_NS
         self.sources[number] = {}
         for space in self.spaces:
@@ -394,16 +399,17 @@ class Simulation:
         """Open a link that `a` dials, unless one of them is gone; each end hears of it in its own time."""
         if a not in self.nodes or b not in self.nodes:
             return
-        wire = Wire((End(a, LinkKey(next(self.link_keys))), End(b, LinkKey(next(self.link_keys)))))
+        here, there = (End(number, LinkKey(next(self.link_keys)), self.instances[number]) for number in (a, b))
+        wire = Wire((here, there))
         self.wires.append(wire)
         for side, end in enumerate(wire.ends):
             end.up_at = self.now + self.pause(self.rng.choice([0.0, 0.0, 0.2]))
             self.at(end.up_at - self.now, lambda side=side: self.link_up(wire, side))  # type: ignore[misc]
 
     def link_up(self, wire: Wire, side: int) -> None:
-        end, peer = wire.ends[side], NodeId(f"n{wire.ends[1 - side].node}")
+        end, other = wire.ends[side], wire.ends[1 - side]
         if wire.open:
-            self.feed(end.node, LinkUp(end.key, peer, dialed=side == 0))
+            self.feed(end.node, LinkUp(end.key, NodeId(f"n{other.node}"), side == 0, instance=other.instance))
 
     def cut_wire(self, wire: Wire) -> None:
         if wire.open:
@@ -412,9 +418,20 @@ class Simulation:
             for end in wire.ends:
                 self.feed(end.node, LinkDown(end.key))
 
+    def leave_open(self, wire: Wire, late: float) -> None:
+        """Nothing goes over a link any more, and its ends hear of that later."""
+        wire.open = False
+        self.wires.remove(wire)
+        for end in wire.ends:
+            self.at(late, lambda end=end: self.feed(end.node, LinkDown(end.key)))  # type: ignore[misc]
+
     def crash(self, number: int) -> Logs:
+        """A node is gone. In the hundred schedules before those with directions its peers notice late, if at all."""
         for wire in [w for w in self.wires if number in (w.ends[0].node, w.ends[1].node)]:
-            self.cut_wire(wire)
+            if self.quiet is not None and self.quiet.random() < 0.7:
+                self.leave_open(wire, self.quiet.choice([0.5, 5.0]))
+            else:
+                self.cut_wire(wire)
         del self.nodes[number]
         self.ticking.pop(number, None)
         return {space: source.log for space, source in self.sources.pop(number).items()}

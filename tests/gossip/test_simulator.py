@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from propagul.crdt import Block, Entry, Join, Merged, Stamp
+    from tests.gossip.simulator import Wire
 
 SEEDS, BLOCK = 500, 50
 
@@ -60,6 +61,26 @@ def test_the_adversary_does_everything_it_is_said_to_do() -> None:
                 simulation.step()
         seen["lost nodes"] += began_with - len(simulation.nodes)
     assert all(count > 5 for count in seen.values()), seen
+
+
+def test_in_some_schedules_a_crash_is_noticed_late_and_the_next_run_gets_in_all_the_same() -> None:
+    came = []
+    for seed in range(300, 340):
+        simulation = Simulation(seed)
+
+        def come(wire: Wire, side: int, simulation: Simulation = simulation) -> None:
+            (end, other), is_open = wire.ends[::-1] if side else wire.ends, wire.open
+            peers = simulation.nodes[end.node]._peers if is_open else {}
+            held = [peer.instance for peer in peers.values() if peer.node == f"n{other.node}"]
+            Simulation.link_up(simulation, wire, side)
+            if is_open and held and held != [other.instance]:
+                came.append(peers.get(end.key))
+
+        simulation.link_up = come  # type: ignore[method-assign]
+        for _ in range(50):
+            simulation.step()
+    assert len(came) > 10
+    assert all(came)
 
 
 def test_in_some_schedules_nodes_have_directions() -> None:

@@ -86,6 +86,7 @@ def test_frames_arrive_whole_and_in_order_and_both_ends_know_each_other(private:
             assert await link.receive() == frame
         assert (link.peer, link.purpose, link.dialed) == (B, Purpose.GOSSIP, True)
         assert peers == [(A, Purpose.GOSSIP, False)]
+        assert link.instance == b""
         await link.aclose()
         await link.aclose()
         await listener.aclose()

@@ -10,8 +10,8 @@ import pytest
 from propagul.errors import IdentityError, LinkError
 from propagul.link import Credentials, Identity, NodeId, Purpose, RoomAuthority, TcpTransport
 from propagul.link.messages import TWIN
-from propagul.link.twins import NODES_MAX, RETURNS, InstanceBook, runs_twice
-from tests.link.world import ROOM, SECRET, linked, listening, member, reasons, run
+from propagul.link.twins import NODES_MAX, RETURNS, InstanceBook, are_two_runs, runs_twice
+from tests.link.world import ROOM, SECRET, linked, listening, member, reasons, run, standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +69,19 @@ def test_a_third_node_that_is_linked_with_both_says_who_runs_twice(*, third_dial
     run(scenario)
 
 
+def test_both_ends_of_a_link_know_which_run_of_the_other_it_is() -> None:
+    async def scenario() -> None:
+        ours, theirs, silent = (TcpTransport(standing(), instance=run) for run in (b"this run", b"that run", b""))
+        dialled, accepted = await linked(ours, theirs)
+        assert (dialled.instance, accepted.instance) == (b"that run", b"this run")
+        await dialled.aclose()
+        dialled, accepted = await linked(ours, silent)
+        assert (dialled.instance, accepted.instance) == (b"", b"this run")
+        await dialled.aclose()
+
+    run(scenario)
+
+
 def test_tunnels_of_several_processes_of_one_directory_make_no_twin() -> None:
     async def scenario() -> None:
         third, processes = member(), twins()
@@ -84,6 +97,11 @@ def test_tunnels_of_several_processes_of_one_directory_make_no_twin() -> None:
 def noted(instances: Sequence[bytes]) -> list[bool]:
     book = InstanceBook()
     return [book.note(NODE, instance) for instance in instances]
+
+
+def test_two_links_are_of_two_runs_only_where_both_ends_tell_theirs() -> None:
+    assert are_two_runs(b"one", b"two")
+    assert not any(are_two_runs(*pair) for pair in ((b"one", b"one"), (b"one", b""), (b"", b"one"), (b"", b"")))
 
 
 def test_no_number_of_restarts_makes_a_twin() -> None:

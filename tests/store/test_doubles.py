@@ -123,7 +123,10 @@ def test_a_link_knows_both_its_ends() -> None:
         assert (a.peer, b.peer) == (network.transport("b").node, network.transport("a").node)
         assert a.remote == Address("b", PORT)
         assert b.remote.host == "a"
+        again, _, more = await linked(network)
+        assert len({b"", a.instance, b.instance, again.instance}) == 4, "each transport of a host is another run of it"
         done.set()
+        more.set()
 
     run(scenario)
 
