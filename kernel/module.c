@@ -14,6 +14,8 @@ static PyMethodDef functions[] = {
      "take_rows(table, here, others, join)\n--\n\nSee propagul.crdt.bulk."},
     {"load_plains", (PyCFunction)(void (*)(void))load_plains, METH_FASTCALL,
      "load_plains(table, plains)\n--\n\nSee propagul.crdt.bulk."},
+    {"offer_plains", (PyCFunction)(void (*)(void))offer_plains, METH_FASTCALL,
+     "offer_plains(by_key, place, plains)\n--\n\nSee propagul.crdt.bulk."},
     {"lacking", (PyCFunction)(void (*)(void))lacking, METH_FASTCALL,
      "lacking(known, plains, others)\n--\n\nSee propagul.crdt.bulk."},
     {"read_slots", (PyCFunction)(void (*)(void))read_slots, METH_FASTCALL,
@@ -42,7 +44,7 @@ fill_module(PyObject *module)
         }
         Py_DECREF(type);
     }
-    return PyModule_AddIntConstant(module, "LAYOUT", 5);
+    return PyModule_AddIntConstant(module, "LAYOUT", 6);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};

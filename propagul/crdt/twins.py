@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KERNEL_VARIABLE: Final = "PROPAGUL_KERNEL"
 
-_LAYOUT: Final = 5
+_LAYOUT: Final = 6
 """Which functions and arrangement of slots and columns a kernel must know; one left over from before is not used."""
 
 
