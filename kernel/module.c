@@ -31,18 +31,29 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* `payload.Packed`. A class made in Python has the collector count and visit each of its objects, as each refers to its
+   class; these it does not know of. */
+static PyType_Slot packed_slots[] = {
+    {Py_tp_doc, "Canonical msgpack of a list, a dict or a datetime; see propagul.crdt.payload."}, {0, NULL}};
+
+static PyType_Spec packed_spec = {"propagul.crdt.payload.Packed", 0, 0, Py_TPFLAGS_DEFAULT, packed_slots};
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    int failed = type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0;
+    Py_XDECREF(type);
+    return failed ? -1 : 0;
+}
+
 static int
 fill_module(PyObject *module)
 {
-    PyType_Spec *const specs[] = {&getter_spec, &setter_spec};
     make_crc_table();
-    for (int i = 0; i < 2; i++) {
-        PyObject *type = PyType_FromModuleAndSpec(module, specs[i], NULL);
-        if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
-            Py_XDECREF(type);
-            return -1;
-        }
-        Py_DECREF(type);
+    if (add_type(module, &getter_spec, NULL) < 0 || add_type(module, &setter_spec, NULL) < 0
+        || add_type(module, &packed_spec, &PyBytes_Type) < 0) {
+        return -1;
     }
     return PyModule_AddIntConstant(module, "LAYOUT", 6);
 }

@@ -196,7 +196,7 @@ def test_the_collector_passes_over_what_there_is_a_million_of(quick: bool, modul
     with by(module if quick else None):
         table = Table()
         for number in range(CHUNK + 5):
-            table.write(f"key {number}", 0, Packed(b"\x90") if number % 2 else Evicted(number), number + 1, 7)
+            table.write(f"key {number}", 0, Evicted(number), number + 1, 7)
         offer = Offer()
         offer.add(Block([("key", Evicted(5), 0, Stamp(1), Origin(2))], []))
     seen = [table.values, table._keys, *table.values[:CHUNK], offer._payloads, offer.plain_at(0)[0]]
