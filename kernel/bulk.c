@@ -3,7 +3,7 @@
 #include "kernel.h"
 
 /* A plain row as it travels: a tuple of key, payload, kind, stamp, origin. */
-static int
+int
 read_plain(PyObject *plain, Written *written)
 {
     uint64_t kind;
@@ -313,7 +313,7 @@ read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count)
 
 /* Packed and evicted payloads are of classes made in Python: the collector looks at each, though all that they refer to
    is their class. */
-static void
+void
 untrack_payload(PyObject *payload)
 {
     if ((PyBytes_Check(payload) || PyLong_Check(payload)) && Py_TYPE(payload)->tp_dictoffset == 0

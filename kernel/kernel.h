@@ -262,6 +262,9 @@ int vector_covers(Vector *v, PyObject *origin, uint64_t stamp);
 
 enum outcome take_row(Table *t, Vector *here, PyObject *key, PyObject *row);
 
+int read_plain(PyObject *plain, Written *written);
+void untrack_payload(PyObject *payload);
+
 /* --- callables bound to one store (shortcut.c, get.c, set.c, setter.c, record.c) ---------------------------------- */
 
 #define SHORTCUT_HEAD                                                                                                  \
@@ -338,6 +341,7 @@ PyObject *newest_of(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *take_rows(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *load_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *offer_plains(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *lacking(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *read_slots(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *encode_blocks(PyObject *module, PyObject *const *args, Py_ssize_t count);

@@ -14,6 +14,8 @@ static PyMethodDef functions[] = {
      "take_rows(table, here, others, join)\n--\n\nSee propagul.crdt.bulk."},
     {"load_plains", (PyCFunction)(void (*)(void))load_plains, METH_FASTCALL,
      "load_plains(table, plains)\n--\n\nSee propagul.crdt.bulk."},
+    {"offer_plains", (PyCFunction)(void (*)(void))offer_plains, METH_FASTCALL,
+     "offer_plains(by_key, place, plains)\n--\n\nSee propagul.crdt.bulk."},
     {"lacking", (PyCFunction)(void (*)(void))lacking, METH_FASTCALL,
      "lacking(known, plains, others)\n--\n\nSee propagul.crdt.bulk."},
     {"read_slots", (PyCFunction)(void (*)(void))read_slots, METH_FASTCALL,
@@ -29,20 +31,31 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* `payload.Packed`. A class made in Python has the collector count and visit each of its objects, as each refers to its
+   class; these it does not know of. */
+static PyType_Slot packed_slots[] = {
+    {Py_tp_doc, "Canonical msgpack of a list, a dict or a datetime; see propagul.crdt.payload."}, {0, NULL}};
+
+static PyType_Spec packed_spec = {"propagul.crdt.payload.Packed", 0, 0, Py_TPFLAGS_DEFAULT, packed_slots};
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject *base)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, (PyObject *)base);
+    int failed = type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0;
+    Py_XDECREF(type);
+    return failed ? -1 : 0;
+}
+
 static int
 fill_module(PyObject *module)
 {
-    PyType_Spec *const specs[] = {&getter_spec, &setter_spec};
     make_crc_table();
-    for (int i = 0; i < 2; i++) {
-        PyObject *type = PyType_FromModuleAndSpec(module, specs[i], NULL);
-        if (type == NULL || PyModule_AddType(module, (PyTypeObject *)type) < 0) {
-            Py_XDECREF(type);
-            return -1;
-        }
-        Py_DECREF(type);
+    if (add_type(module, &getter_spec, NULL) < 0 || add_type(module, &setter_spec, NULL) < 0
+        || add_type(module, &packed_spec, &PyBytes_Type) < 0) {
+        return -1;
     }
-    return PyModule_AddIntConstant(module, "LAYOUT", 5);
+    return PyModule_AddIntConstant(module, "LAYOUT", 6);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, fill_module}, {0, NULL}};

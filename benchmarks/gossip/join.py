@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 from benchmarks import material, workers
 from benchmarks.gossip.company import DEADLINE_S, fill, store, until
 from benchmarks.gossip.relay import LOOPBACK, Relay, free_port
-from benchmarks.gossip.stalls import stalls
+from benchmarks.gossip.stalls import run, stalls
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchmarks.gossip.stalls import Turns
     from propagul import AgentStateStore
 
 _AFTERWARDS_S = 1.0
 """So long after the join stalls still count: rows are joined in slices then."""
 
 
-def cold_join(size: int, seed: int, scratch: str = "") -> dict[str, float]:
+def cold_join(size: int, seed: int, scratch: str = "") -> Mapping[str, float]:
     """Seconds until a store that joined holds `size` keys, and the longest stall of either loop.
 
     Args:
@@ -28,7 +31,7 @@ def cold_join(size: int, seed: int, scratch: str = "") -> dict[str, float]:
         seed: Of the values.
         scratch: Where both keep a log; in memory alone if empty.
     """
-    return asyncio.run(_cold_join(size, seed, scratch))
+    return run(lambda turns: _cold_join(turns, size, seed, scratch))
 
 
 def cut_join(size: int, seed: int) -> dict[str, float]:
@@ -36,15 +39,15 @@ def cut_join(size: int, seed: int) -> dict[str, float]:
     return asyncio.run(_cut_join(size, seed))
 
 
-def joiner(port: int, size: int, seed: int, scratch: str) -> dict[str, float]:
+def joiner(port: int, size: int, seed: int, scratch: str) -> Mapping[str, float]:
     """The joining process."""
-    return asyncio.run(_join(port, size, seed, scratch))
+    return run(lambda turns: _join(turns, port, size, seed, scratch))
 
 
-async def _cold_join(size: int, seed: int, scratch: str) -> dict[str, float]:
+async def _cold_join(turns: Turns, size: int, seed: int, scratch: str) -> dict[str, float]:
     async with AsyncExitStack() as stack:
         full = await stack.enter_async_context(_full(stack, size, seed, scratch))
-        async with stalls() as found:
+        async with stalls(turns) as found:
             joined = await _joined(full.addresses[0].port, size, seed, scratch)
         mine = found.as_numbers()
     return {**joined, **{f"sender_{name}": number for name, number in mine.items()}}
@@ -84,11 +87,11 @@ async def _joined(port: int, size: int, seed: int, scratch: str) -> dict[str, fl
     return dict(await asyncio.to_thread(workers.ours().run, joiner, **work))
 
 
-async def _join(port: int, size: int, seed: int, scratch: str) -> dict[str, float]:
+async def _join(turns: Turns, port: int, size: int, seed: int, scratch: str) -> dict[str, float]:
     expected = material.rows(size, seed)
     async with AsyncExitStack() as stack:
         joining = store("joining", None, path=_directory(stack, scratch))
-        async with stalls() as found:
+        async with stalls(turns) as found:
             began = time.perf_counter()
             report = await joining.start(peers=[(LOOPBACK, port)], sync_timeout_s=DEADLINE_S)
             stack.push_async_callback(joining.stop)

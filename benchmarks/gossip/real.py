@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks.crew import column, median
 from benchmarks.form import Figure, paired
 from benchmarks.gossip import change, idle, join, load, many, spread
+from benchmarks.gossip.stalls import PARTS
 from benchmarks.gossip.virtual import SEED
 from benchmarks.store import durable
 from benchmarks.workers import WorkloadFailed
@@ -70,20 +71,20 @@ def joining(crew: Crew) -> Iterator[Figure]:
     found = [crew.run("propagul", join.cold_join, size=size, seed=number) for number in range(crew.scale.rounds)]
     logged = crew.run("propagul", join.cold_join, size=size, seed=SEED, scratch=crew.scratch)
     cut = crew.run("propagul", join.cut_join, size=size, seed=SEED)
-    parts = ("stall_ms", "stall_cpu_ms", "stalls_over_5ms")
     detail: dict[str, object] = {
         "keys": size,
         "clock": "wall time, from `start` until it returned complete; content compared",
         "with_directories_s": logged["s"],
         "with_directories_stall_ms": logged["stall_ms"],
-        **{f"joiner_{part}": median(found, part) for part in parts},
-        **{f"sender_{part}": median(found, f"sender_{part}") for part in parts},
+        **{f"joiner_{part}": median(found, part) for part in PARTS},
+        **{f"sender_{part}": median(found, f"sender_{part}") for part in PARTS},
         **cut,
     }
     yield Figure(name="cold_join_100k_s", unit="s", samples=column(found, "s"), detail=detail)
     worst = [max(each["stall_ms"], each["sender_stall_ms"]) for each in found]
     stalled = {
-        "measure": "by how much a timer of 1 ms was late at worst, in either process, until a second after the join"
+        "measure": "by how much a timer of 1 ms was late at worst, in either process, until a second after the join",
+        "turns": "from one wait of the loop to the next; a timer may have to wait for three",
     }
     yield Figure(name="cold_join_stall_ms", unit="ms", samples=worst, detail=stalled | detail)
 

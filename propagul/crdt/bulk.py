@@ -6,6 +6,8 @@ join means stands in `row`, not here.
 
 from __future__ import annotations
 
+from array import array
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +15,12 @@ if TYPE_CHECKING:
 
     from propagul.crdt.block import Plain
     from propagul.crdt.dot import Dot, Origin
-    from propagul.crdt.payload import Evicted, Found
+    from propagul.crdt.payload import Evicted, Found, Payload
     from propagul.crdt.row import Row
     from propagul.crdt.table import Table
     from propagul.crdt.vector import VersionVector
+
+    Column = array[int] | bytes
 
 
 def take_plains(table: Table, seen: Callable[[Origin], int], plains: list[Plain]) -> list[Plain]:
@@ -68,6 +72,23 @@ def load_plains(table: Table, plains: list[Plain]) -> None:
         write(key, kind, payload, stamp, origin)
 
 
+def offer_plains(
+    by_key: dict[str, int | Row | None], place: int, plains: list[Plain]
+) -> tuple[list[Payload], Column, Column, Column]:
+    """Turn rows into columns, of which the next place is `place`: enter there where each key is.
+
+    Returns:
+        Payloads, kinds, stamps and origins; numbers in arrays, or in the bytes of these.
+    """
+    by_key.update(zip([plain[0] for plain in plains], count(place), strict=False))
+    return (
+        [plain[1] for plain in plains],
+        array("H", [plain[2] for plain in plains]),
+        array("Q", [plain[3] for plain in plains]),
+        array("Q", [plain[4] for plain in plains]),
+    )
+
+
 def lacking(
     known: VersionVector, plains: list[Plain], others: list[tuple[str, Row]]
 ) -> tuple[list[Plain], list[tuple[str, Row]]]:
@@ -97,7 +118,9 @@ def take_rows(
         join(key, theirs)
 
 
-def uncollected(items: list[str] | list[Found] | list[Plain] | list[tuple[str, Dot, Evicted]]) -> None:
+def uncollected(
+    items: list[str] | list[Found] | list[Payload] | list[Plain] | list[tuple[str, Dot, Evicted]],
+) -> None:
     """Have the collector of cycles pass over a list, the tuples in it and the payloads in these.
 
     It would look at each of a million, and everybody would wait; and there is nothing to find, as they refer to nothing

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from propagul.crdt.twins import lean
 
+
+@lean
 class Packed(bytes):
     """Canonical msgpack of a list, a dict or a datetime. Checked to be one whole object before it is made."""
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     R = TypeVar("R")
+    T = TypeVar("T")
 
 KERNEL_VARIABLE: Final = "PROPAGUL_KERNEL"
 
-_LAYOUT: Final = 5
+_LAYOUT: Final = 6
 """Which functions and arrangement of slots and columns a kernel must know; one left over from before is not used."""
 
 
@@ -35,6 +36,18 @@ def twin_of(function: Callable[P, R]) -> Callable[P, R]:
     """
     found = kernel()
     return function if found is None else cast("Callable[P, R]", getattr(found, function.__name__))
+
+
+def lean(made: type[T]) -> type[T]:
+    """The kernel's class of that name, of whose objects the collector of cycles knows nothing; or the class as it is.
+
+    For classes that add nothing to a type of Python's but a name. Which one it is, is decided once.
+    """
+    try:
+        found = kernel()
+    except LocalProtocolError:  # whoever opens a store is told
+        return made
+    return made if found is None else cast("type[T]", getattr(found, made.__name__))
 
 
 def kernel() -> ModuleType | None:

@@ -45,6 +45,9 @@ _AFTER_YOU_S = 0.5
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
+_TURN_BYTES: Final = 32 * 1024
+"""Who has taken so many bytes of frames lets others have a turn: two frames of rows take longer than many may wait."""
+
 CROWD: Final = 4
 """So many times `peers_max` links are borne until the overlay has spread them; a hub has its leaves within it."""
 
@@ -217,6 +220,7 @@ class Mesh:
     # --- tasks ---------------------------------------------------------------------------------------------------
 
     async def _receive(self, key: LinkKey, link: Link) -> None:
+        taken_bytes = 0
         try:
             while True:
                 frame = await link.receive()
@@ -228,6 +232,10 @@ class Mesh:
                 self._feed(Received(key, frame))
                 if self._pressure.is_pressing:
                     await asyncio.to_thread(self._pressure.relieve, block=True)
+                taken_bytes += len(frame)
+                if taken_bytes > _TURN_BYTES:
+                    taken_bytes = 0
+                    await asyncio.sleep(0)  # frames that are here already would let nobody else have a turn
         except ClosedError:
             return
         except (PeerProtocolError, StoreError) as error:

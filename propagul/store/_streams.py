@@ -126,9 +126,10 @@ class IncomingStream:
         self._blocks.append(decoded)
         self._size += len(block)
         self._rows += len(decoded)
-        if self._size > STAGE_BYTES and self._space.journal is not None:
-            self._stage(self._space.journal)
-        elif self._rows > EAGER_ROWS_MAX and self._space.journal is None:
+        journal = self._space.journal
+        if journal is not None and (self._staged is not None or self._size > STAGE_BYTES):
+            self._stage(journal)
+        elif self._rows > EAGER_ROWS_MAX:
             self._gather()
 
     def apply(self, entries: list[Entry], join: Join | None) -> bool:

@@ -196,16 +196,45 @@ def test_the_collector_passes_over_what_there_is_a_million_of(quick: bool, modul
     with by(module if quick else None):
         table = Table()
         for number in range(CHUNK + 5):
-            table.write(f"key {number}", 0, Packed(b"\x90") if number % 2 else Evicted(number), number + 1, 7)
+            table.write(f"key {number}", 0, Evicted(number), number + 1, 7)
         offer = Offer()
         offer.add(Block([("key", Evicted(5), 0, Stamp(1), Origin(2))], []))
-    seen = [table.values, table._keys, *table.values[:CHUNK], offer.by_key, offer.by_key["key"]]
+    seen = [table.values, table._keys, *table.values[:CHUNK], offer._payloads, offer.plain_at(0)[0]]
     assert {gc.is_tracked(each) for each in seen} == {not quick}
+    assert not gc.is_tracked(offer.by_key)
     assert len(table.values) == len(table._keys) == CHUNK + 5
     wrongs: list[tuple[object, ...]] = [(5,), ((),), ([], [0]), ([1], ["0"]), ([], 5)]
     for wrong in wrongs:
         with pytest.raises((TypeError, IndexError)):
             (module.uncollected_at if len(wrong) > 1 else module.uncollected)(*wrong)
+
+
+MANY: list[Plain] = [(key, payload, 2**16 - 1, Stamp(2**63 - 1), Origin(2**64 - 1))
+                     for key, payload in zip(KEYS, PAYLOADS * 99, strict=False)]  # fmt: skip
+
+
+@pytest.mark.parametrize("plains", [[], MANY[:1], MANY], ids=len)
+def test_an_offer_has_the_same_columns(plains: list[Plain], module: ModuleType) -> None:
+    found = []
+    for kernel in (module, None):
+        with by(kernel):
+            offer = Offer()
+            offer.add(Block(plains, []))
+            offer.add(Block([("last", 5, 1, Stamp(2), Origin(3))], []))
+        found.append((list(offer.by_key.items()), [offer.plain_at(place) for place in range(len(plains) + 1)]))
+    assert found[0] == found[1]
+    assert found[0][0][-1] == ("last", len(plains))
+    assert [(key, *rest) for (key, _), rest in zip(*found[0], strict=True)][:-1] == plains
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ([], 0, []), ({}, -1, []), ({}, 0, ()), ({}, 0, [1]), ({}, 0, [("k", 1, 0, 1)]), ({}, 0, [(1,) * 5])],
+    ids=range(7),
+)
+def test_what_is_no_plain_row_is_not_offered(arguments: tuple[object, ...], module: ModuleType) -> None:
+    with pytest.raises(TypeError):
+        module.offer_plains(*arguments)
 
 
 @pytest.mark.parametrize("quick", [True, False])

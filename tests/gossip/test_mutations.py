@@ -169,9 +169,9 @@ MUTANTS = [
         "(type(theirs)() if announced.goes_on else theirs.copy()) if announced.join else None, goes_on=", JOIN,
     ),
     Mutant(
-        "what is named again does not replace the older row", "crdt/pending.py",
-        "self.by_key.update((plain[0], plain) for plain in block.plain)",
-        "self.by_key.update((plain[0], plain) for plain in block.plain if plain[0] not in self.by_key)", 100,
+        "what is named again does not replace the older row", "crdt/bulk.py",
+        "by_key.update(zip([plain[0] for plain in plains], count(place), strict=False))",
+        "list(map(by_key.setdefault, [plain[0] for plain in plains], count(place)))", 100,
     ),
     Mutant(
         "the log reads a join that went on from its beginning", "log/fold.py",

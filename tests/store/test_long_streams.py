@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -10,17 +12,19 @@ from unittest import mock
 import pytest
 
 from propagul import AgentStateStore
-from propagul.crdt import Offer, Origin, Stamp, codec
+from propagul.crdt import Offer, Origin, Packed, Stamp, VersionVector, codec
 from propagul.crdt.block import Block
 from propagul.crdt.merge import Merge
 from propagul.errors import PeerProtocolError, StoreFull
+from propagul.gossip import Effect, Event, Received
 from propagul.store._streams import EAGER_ROWS_MAX
+from tests.gossip.taking import taken
 from tests.store.test_compaction import disk_of, killed
 from tests.store.test_memory import pull
-from tests.store.world import FAST, address, loopback, run, until
+from tests.store.world import FAST, Island, address, loopback, on_island, run, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from propagul.crdt.block import Plain
@@ -208,3 +212,79 @@ def test_an_offer_that_names_a_key_twice_is_refused() -> None:
     offer.add(Block(rows, []))
     with pytest.raises(PeerProtocolError, match="twice"):
         offer.add(codec.decode_block(codec.encode_block(Block(rows, []))))
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Callable[[], int]]:
+    """How many more objects of the collector's kind were made than let go of: what it begins its passes by."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield lambda: gc.get_count()[0]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("logged", [False, True])
+def test_a_hundred_thousand_rows_do_not_have_the_collector_go_through_the_process(
+    logged: bool,  # noqa: FBT001 - a parameter
+    tmp_path: Path,
+) -> None:
+    """A row that is an object to it means one pass for 700 rows, and for 80,000 one over everything that there is."""
+    sender, store = (AgentStateStore("room", port=None, path=path) for path in (None, tmp_path if logged else None))
+    values: list[Callable[[int], object]]
+    values = [str] if gc.is_tracked(Packed(b"")) else [str, lambda number: {"n": number}]  # without the kernel: tracked
+    expected = {f"agents/{number:06}": values[number % len(values)](number) for number in range(100_000)}
+    for key, value in expected.items():
+        sender.set(key, value)
+    cut = sender._state.cut(after=0, known=VersionVector(), told=0)
+    blocks, incoming, most = list(taken(cut.blocks())), store._state.incoming(), 0
+    with counted() as count:
+        for block in blocks:
+            incoming.add(block)
+            most = max(most, count())
+        incoming.apply(cut.entries, None)
+        while store._state.settle():
+            most = max(most, count())
+    assert most < len(expected) / 20
+    assert store.get_all() == expected
+    sender.close()
+    store.close()
+
+
+def test_frames_that_are_there_already_leave_others_a_turn_between_them() -> None:
+    """Each holds hundreds of rows."""
+    turns, long = 0, list[int]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def scenario(island: Island) -> None:
+        hub, store = await island.start("hub"), await island.start("store", "hub")
+        assert store._network is not None
+        node = store._network.mesh.node
+        handle = node.handle
+
+        def watched(event: Event, now: float) -> list[Effect]:
+            if isinstance(event, Received) and len(event.frame) > 50_000:
+                long.append(turns)
+            return handle(event, now)
+
+        node.handle = watched  # type: ignore[method-assign]
+        island.network.clog("hub", "store")
+        with hub.transaction():
+            for number in range(4000):
+                hub.set(f"k{number}", "x" * 300)
+        await island.clock.advance(1.0)
+        other = asyncio.create_task(others())
+        island.network.unclog("hub", "store")
+        while store.get("k3999") is None:
+            await island.clock.advance(0.05)
+        other.cancel()
+
+    on_island(scenario)
+    assert len(long) > 10
+    assert len(set(long)) == len(long)
