@@ -278,8 +278,11 @@ class Simulation:
             for number in chance.sample(range(nodes), chance.randint(1, nodes // 2))
         }
 
-    def boot(self, number: int, logs: Logs) -> None:
+    def begin_run(self, number: int) -> None:
         self.instances[number] = next(self.runs).to_bytes(8)
+
+    def boot(self, number: int, logs: Logs) -> None:
+        self.begin_run(number)
         skew = 0 if self.lan else self.rng.choice([0, 0, 1, -1]) * 10 * YEAR_NS
         self.sources[number] = {}
         for space in self.spaces:
