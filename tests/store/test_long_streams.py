@@ -17,6 +17,7 @@ from propagul.crdt.block import Block
 from propagul.crdt.merge import Merge
 from propagul.errors import PeerProtocolError, StoreFull
 from propagul.gossip import Effect, Event, Received
+from propagul.store import _streams
 from propagul.store._streams import EAGER_ROWS_MAX
 from tests.gossip.taking import taken
 from tests.store.test_compaction import disk_of, killed
@@ -249,6 +250,25 @@ def test_a_hundred_thousand_rows_do_not_have_the_collector_go_through_the_proces
     assert most < len(expected) / 20
     assert store.get_all() == expected
     sender.close()
+    store.close()
+
+
+def test_each_block_is_logged_when_it_comes_once_a_stream_waits_in_the_log(
+    sender: AgentStateStore, tmp_path: Path
+) -> None:
+    """Many at once keep everybody waiting."""
+    store = AgentStateStore("room", port=None, path=tmp_path)
+    cut = sender._state.cut(after=0, known=VersionVector(), told=0)
+    incoming, logged = store._state.incoming(), list[int]()
+    with mock.patch.object(_streams, "STAGE_BYTES", 10_000):
+        for block in taken(cut.blocks()):
+            incoming.add(block)
+            logged.append(sum(len(staged.places) for staged in disk_of(store).journal.staging()))
+    begun = logged.count(0)
+    assert begun > 1
+    assert logged[begun:] == list(range(begun + 1, len(logged) + 1))
+    assert incoming.apply(cut.entries, None)
+    assert len(store) == ROWS
     store.close()
 
 
