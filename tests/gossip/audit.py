@@ -36,6 +36,7 @@ class Audit(Simulation):
             self.connect(number, LIAR)
 
     def boot(self, number: int, logs: Logs) -> None:
+        self.instances[number] = next(self.runs).to_bytes(8)
         origin, rng = Origin(self.rng.getrandbits(60)), random.Random(self.rng.random())
         log = logs.get("", MemoryLog())
         is_liar = number == LIAR and not self.lan
