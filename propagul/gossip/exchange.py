@@ -230,6 +230,8 @@ class Exchange:
 
     def outgoing(self) -> Iterator[bytes | InThread]:
         """The frames that are due. Cut now, encoded as they are taken."""
+        if not self.owes_anything and self._turn.began is None:
+            return
         if not self.course.gives:
             self.owes_delta = self.owes_push = False
         elif self.heard and not self._is_out and not self._source.is_busy and not self._turn.is_waiting:
