@@ -45,7 +45,7 @@ _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
 _TURN_BYTES: Final = 64 * 1024
-"""Who has taken more bytes of frames lets others have a turn: two long frames. After each one, a long join took longer."""
+"""Who has taken more bytes of frames, two long ones, lets others have a turn. One by one, a long join took longer."""
 
 CROWD: Final = 4
 """So many times `peers_max` links are borne until the overlay has spread them; a hub has its leaves within it."""
