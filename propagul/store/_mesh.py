@@ -45,8 +45,8 @@ _AFTER_YOU_S = 0.5
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
-_TURN_BYTES: Final = 32 * 1024
-"""Who has taken so many bytes of frames lets others have a turn: two frames of rows take longer than many may wait."""
+_TURN_BYTES: Final = 64 * 1024
+"""Who has taken more bytes of frames, two long ones, lets others have a turn. One by one, a long join took longer."""
 
 CROWD: Final = 4
 """So many times `peers_max` links are borne until the overlay has spread them; a hub has its leaves within it."""

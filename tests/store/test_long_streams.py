@@ -272,8 +272,8 @@ def test_each_block_is_logged_when_it_comes_once_a_stream_waits_in_the_log(
     store.close()
 
 
-def test_frames_that_are_there_already_leave_others_a_turn_between_them() -> None:
-    """Each holds hundreds of rows."""
+def test_frames_that_are_there_already_leave_others_their_turns() -> None:
+    """Each holds hundreds of rows; two are taken at a time."""
     turns, long = 0, list[int]()
 
     async def others() -> None:
@@ -307,4 +307,4 @@ def test_frames_that_are_there_already_leave_others_a_turn_between_them() -> Non
 
     on_island(scenario)
     assert len(long) > 10
-    assert len(set(long)) == len(long)
+    assert max(map(long.count, long)) == 2
