@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from propagul.store._pressure import Pressure
 
 _AFTER_YOU_S = 0.5
+_SETTLED: Final = 2
+"""So many times `redial_s_max` a link lasts that stays: twins put each other out sooner, in turns of one length."""
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
@@ -318,7 +320,7 @@ class Mesh:
                 lonely = self.node.overlay.is_urgent(len(self.node.passing_on()))
                 await self.carry(link, urgent=target.urgent or lonely)
                 target.ousted = link.peer in self.node.linked() and not self._is_held(link)
-                if self._clock.monotonic() - since > self._config.redial_s_max:
+                if self._clock.monotonic() - since > _SETTLED * self._config.redial_s_max:
                     delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
             await self._clock.wait(never, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads dials, no secret
             delay_s = min(delay_s * 2, self._config.redial_s_max)

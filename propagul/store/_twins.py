@@ -34,7 +34,8 @@ class TwinWatch:
     Args:
         key: The row that this node writes about itself.
         clock: The store's.
-        config: How long a proof is told (as long as presence lives), and how often a twin is answered at most.
+        config: How long a proof is told, and how often a twin is answered at most. It is told as long as presence
+            lives and two turns more, for twins that take turns with all others hear of each other in their own only.
         call_home: Has a call made in the loop; from any thread.
         answer: Writes the row again, in the loop.
     """
@@ -50,7 +51,8 @@ class TwinWatch:
         self.run = secrets.token_hex(_RUN_CHARS // 2)
         self.seen = ""
         self._key, self._now, self._call_home, self._answer = key, clock.monotonic, call_home, answer
-        self._kept_s, self._interval_s = config.presence_ttl_s, config.presence_interval_s
+        self._kept_s = config.presence_ttl_s + 2 * config.redial_s_max
+        self._interval_s = config.presence_interval_s
         self._unread: deque[Payload | Evicted] = deque(maxlen=_WAITING_MAX)
         self._answered_at = self._proved_at = float("-inf")
         self._owed = False
