@@ -327,8 +327,8 @@ def test_a_long_stream_into_full_memory_is_joined_by_rank(tmp_path: Path) -> Non
     owner._state._wall_ns = wall_ns
     owner._state._replica.renew(Origin(7))
     owner.set(key, "b" * 1000)  # by a clock that went back
-    for n in range(3000):
-        owner.set(f"filler {n}", "y" * 1000)
+    for n in range(1500):
+        owner.set(f"filler {n}", "y" * 2000)
     tell(store._state, owner._state)
     assert store._state.is_busy
     store._state.settle_all()

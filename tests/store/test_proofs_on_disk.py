@@ -139,11 +139,12 @@ def test_what_was_replaced_or_belongs_to_no_rule_is_no_fault(tmp_path: Path) -> 
     store.set(MINE, "honest, and newer")
     store.close()
     assert faults(tmp_path) == []
-    shutil.copytree(tmp_path, tmp_path.with_name("copy"))
-    store = AgentStateStore(ROOM, port=None, path=tmp_path.with_name("copy"), owned=())
+    copy = tmp_path.with_name(f"copy of {tmp_path.name}")
+    shutil.copytree(tmp_path, copy)
+    store = AgentStateStore(ROOM, port=None, path=copy, owned=())
     store.set("nodes/anybody", "now it may")
     store.close()
-    assert faults(tmp_path.with_name("copy")) == []
+    assert faults(copy) == []
 
 
 def block_of(key: str, sibling: Sibling) -> Block:
