@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 _PAUSE_S = 0.5
-_WAVE = 20
-"""So many stores start together. More at once, and one processor is so late with all that they doubt themselves."""
+_WAVE = 10
+"""So many stores start together. More at once, and one processor is so late with all that they doubt each other."""
 
 
 def many(stores: int, writes: int, warmups: int, *, quiet_s: float, over: str, seed: int) -> dict[str, float]:
@@ -95,10 +95,14 @@ async def _formed(size: int, over: str, chance: random.Random) -> AsyncIterator[
             stores += [_unstarted(number, over, network) for number in wave]
             given = [[chance.choice(before).addresses[0]] if before else [] for _ in wave]
             await asyncio.gather(*(stores[n].start(peers=peers) for n, peers in zip(wave, given, strict=True)))
-        await until(lambda: all(len(one.members()) == size - 1 for one in stores), "each sees all others", pause_s=1.0)
+            await until(functools.partial(_see_all, stores), "each sees all others", pause_s=1.0)
         yield stores
     finally:
         await asyncio.gather(*(one.stop() for one in stores))
+
+
+def _see_all(stores: list[AgentStateStore]) -> bool:
+    return all(len(one.members()) == len(stores) - 1 for one in stores)
 
 
 def _unstarted(number: int, over: str, network: MemoryNetwork) -> AgentStateStore:
