@@ -31,7 +31,7 @@ class Audit(Simulation):
     """One seeded run: the network, crashes and restored backups of the simulator, and a liar."""
 
     def __init__(self, seed: int, *, nodes: int | None = None, lan: bool = False) -> None:
-        super().__init__(seed, nodes=nodes, lan=lan, spaces=("",))
+        super().__init__(seed, nodes=nodes, lan=lan, spaces=("",), directions={})
         for number in range(1, 0 if lan else len(self.nodes)):
             self.connect(number, LIAR)
 

@@ -40,13 +40,16 @@ from tests.gossip.taking import taken
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SEEDS, BLOCK = 24, 12
+BLOCK = 12
+FIRST = (0, 394)
+"""The simulator's schedules are not all of a kind: from 400 on some have more, which these must do without."""
+
 LINK, NUMBER = LinkKey(1), 0
 FIRST_S = INTERVAL_S / 10 * 1.2 + 0.1
 """When the first comparison has surely begun."""
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
+@pytest.mark.parametrize("first", FIRST)
 def test_whatever_a_member_lies_about_the_honest_ones_end_with_the_same_rows(first: int) -> None:
     for seed in range(first, first + BLOCK):
         simulate(seed)

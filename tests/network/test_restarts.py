@@ -23,6 +23,7 @@ FROZEN_S = 30.0 if IS_LONG else 8.0
 """Longer than a link may be silent and than presence is believed."""
 
 
+@pytest.mark.timeout(60 + 30 * KILLS)
 def test_what_a_killed_member_acknowledged_is_everywhere_once_it_runs_again(guest: Room) -> None:
     for life in range(KILLS):
         writes = guest[GUEST].burst(f"life {life} ")
