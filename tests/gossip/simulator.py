@@ -426,7 +426,7 @@ class Simulation:
         wire.open = False
         self.wires.remove(wire)
         for end in wire.ends:
-            self.at(late, lambda end=end: self.feed(end.node, LinkDown(end.key)))  # type: ignore[misc]
+            self.at(late, lambda end=end: self.feed(end.node, LinkDown(end.key)))  # type: ignore[misc]  # of this turn
 
     def crash(self, number: int) -> Logs:
         """A node is gone. In the hundred schedules before those with directions its peers notice late, if at all."""

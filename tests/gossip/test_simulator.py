@@ -76,7 +76,7 @@ def test_in_some_schedules_a_crash_is_noticed_late_and_the_next_run_gets_in_all_
             if is_open and held and held != [other.instance]:
                 came.append(peers.get(end.key))
 
-        simulation.link_up = come  # type: ignore[method-assign]
+        simulation.link_up = come  # type: ignore[method-assign]  # it looks on
         for _ in range(50):
             simulation.step()
     assert len(came) > 10

@@ -293,7 +293,7 @@ def test_frames_that_are_there_already_leave_others_their_turns() -> None:
                 long.append(turns)
             return handle(event, now)
 
-        node.handle = watched  # type: ignore[method-assign]
+        node.handle = watched  # type: ignore[method-assign]  # it looks on
         island.network.clog("hub", "store")
         with hub.transaction():
             for number in range(4000):
