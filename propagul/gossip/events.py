@@ -159,6 +159,7 @@ class LinkUp:
     """A link is open and authenticated.
 
     Attributes:
+        dialed: Whether we opened it; else it is used from when its peer speaks on it.
         urgent: Whether we have no other and the peer should make room for it.
         instance: Tells this run of the peer from others; empty where it is not known.
     """

@@ -2,7 +2,7 @@
 
 Theory of operation. A node has one `Exchange` a namespace a link. Five things make it speak:
 
-- a new link: HELLO, then one DIGEST a namespace (the whole vector, or "same as your hello");
+- a new link, who dialled first: HELLO, then one DIGEST a namespace (the whole vector, or "same as your hello");
 - a local write: a PUSH of this origin's own rows at once on every link that has nothing unacknowledged; the
   acknowledgement (a DIGEST) brings the next one, with everything written meanwhile in its newest form;
 - news from one link, in the lane in which each other peer wants it: the rows themselves, or a DIGEST after
@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
+from propagul.gossip.callers import Callers
 from propagul.gossip.decoding import decode
 from propagul.gossip.events import (
     Drop,
@@ -38,7 +39,7 @@ from propagul.gossip.events import (
 )
 from propagul.gossip.exchange import NEVER, Exchange
 from propagul.gossip.lanes import Lane, Lanes
-from propagul.gossip.messages import Compare, Delta, Digest, Hello, Mend, Pulse, Push, encode
+from propagul.gossip.messages import Compare, Delta, Digest, Hello, Mend, Pulse, Push
 from propagul.gossip.overlay import Overlay
 from propagul.gossip.peer import Peer
 from propagul.gossip.spaces import Spaces
@@ -99,6 +100,7 @@ class GossipNode:
         self._rules = rules
         self._jitter = jitter
         self._peers: dict[LinkKey, Peer] = {}
+        self._callers = Callers()
         self.overlay = Overlay(config.active_max, jitter)
         self._lanes = Lanes(jitter)
         self._lanes_at = NEVER
@@ -125,8 +127,10 @@ class GossipNode:
     def _handle(self, event: Event, now: float) -> list[Effect]:
         match event:
             case LinkUp():
-                return self._link_up(event, now)
+                self._callers.wait_for(event, now)
+                return self._admit(event.link, now) if event.dialed else []
             case LinkDown():
+                self._callers.pop(event.link)
                 self._forget(event.link, now)
                 return []
             case Received():
@@ -156,23 +160,24 @@ class GossipNode:
         """The frames due on a link. Take them all before asking again; nothing is encoded before it is taken.
 
         An `InThread` among them must be run before the next one is taken.
+
+        Raises:
+            PeerProtocolError: There will be no more, and why.
         """
         peer = self._peers.get(link)
         if peer is not None:
-            for frame in self._frames(peer):
-                peer.spoke = True
-                yield frame
+            yield from peer.outgoing(self._label, self._rules, recovering=self.recovering)
 
     def next_tick(self) -> float | None:
         """When `Tick` is due, by the clock of `now`; None while there is no link."""
-        due = [self._lanes_at, self._spaces.turns.next_lapse()] if self._peers else []
-        due += [at] if (at := self._spaces.held.next_expiry()) < NEVER else []
+        due = [self._spaces.held.next_expiry(), self._callers.next_lapse(self._config.silence_s_max)]
+        due += [self._lanes_at, self._spaces.turns.next_lapse()] if self._peers else []
         due += [peer.next_due(self._config.silence_s_max) for peer in self._peers.values()]
-        return min(due, default=None)
+        return at if (at := min(due)) < NEVER else None
 
     def linked(self) -> dict[NodeId, LinkKey]:
-        """Peers with an open link."""
-        return {peer.node: link for link, peer in self._peers.items()}
+        """Peers with an open link. Any thread."""
+        return {peer.node: link for link, peer in list(self._peers.items())}
 
     def passing_on(self) -> set[NodeId]:
         """Those of them that the overlay is made of; see `Peer.passes_on`."""
@@ -201,21 +206,15 @@ class GossipNode:
         """Linked peers that said they have applied and logged these writes."""
         return {peer.node for peer in self._peers.values() if all(map(peer.exchanges[space].theirs.covers, dots))}
 
-    def _frames(self, peer: Peer) -> Iterator[bytes | InThread]:
-        if not peer.hello_sent:
-            peer.hello_sent = True
-            yield encode(peer.our_hello(self._label, self._rules, recovering=self.recovering))
-        if peer.owes_pulse:
-            peer.owes_pulse = False
-            yield encode(Pulse(lane=peer.lane))
-            peer.spoke = False  # or every other pulse would be saved
-        yield from peer.outgoing()
-
-    def _link_up(self, event: LinkUp, now: float) -> list[Effect]:
+    def _admit(self, link: LinkKey, now: float) -> list[Effect]:
+        """A link is to be used: we have dialled it, or the peer has spoken on it."""
+        event = self._callers.pop(link)
+        if event is None:
+            return []
         if event.peer == self._me:
             return [Drop(event.link, "linked to itself")]
         twin = self.linked().get(event.peer)
-        if twin is not None and not self._peers[twin].gives_way(event, self._me):
+        if twin is not None and not self._peers[twin].gives_way(event, self._me, now):
             return [Drop(event.link, "already linked")]
         if twin is not None:
             self._forget(twin, now)
@@ -238,14 +237,15 @@ class GossipNode:
             self._spaces.abandon(peer.node, peer.exchanges, now, is_sound=is_sound)
 
     def _received(self, event: Received, now: float) -> list[Effect]:
+        effects = self._admit(event.link, now)
         peer = self._peers.get(event.link)
-        if peer is None:
-            return []
-        peer.heard_at = now
-        try:
-            return self._take(event.link, peer, event.frame, now)
-        except (PeerProtocolError, StoreError) as error:
-            return [self._dropped(event.link, error, now)]
+        if peer is not None and not peer.refusal:
+            peer.heard_at = now
+            try:
+                effects += self._take(event.link, peer, event.frame, now)
+            except (PeerProtocolError, StoreError) as error:
+                effects.append(self._dropped(event.link, error, now))
+        return effects
 
     def _take(self, link: LinkKey, peer: Peer, frame: bytes, now: float) -> list[Effect]:
         message = decode(frame)
@@ -291,11 +291,7 @@ class GossipNode:
         return [Ready(link)] if comparison.owes_anything else []
 
     def _greeted(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
-        if hello.rules != self._rules:
-            raise PeerProtocolError(
-                f"it admits rows by other rules than this store, which has: {self._rules or 'none'}"
-            )
-        peer.said_hello(hello)
+        peer.said_hello(hello, self._rules)
         return [Ready(link), *self._room_for(link, peer, hello, now)]
 
     def _room_for(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
@@ -369,13 +365,14 @@ class GossipNode:
         self._excuse(now - (self.next_tick() or now))
         if self._lanes_at <= now:
             self._choose_lanes(now)
+        silent = self._callers.lapse(now, self._config.silence_s_max)
         for link, peer in list(self._peers.items()):
             if now - peer.heard_at >= self._config.silence_s_max:
                 self._forget(link, now)
-                effects.append(Drop(link, "silent for too long"))
+                silent.append(link)
             elif peer.due(now, now + self._spread(self._config.pulse_interval_s)):
                 effects.append(Ready(link))
-        return effects
+        return [*effects, *(Drop(link, "silent for too long") for link in silent)]
 
     def _excuse(self, late_s: float) -> None:
         """We were not running, so it is not the others who were silent (Lifeguard: Dadgar, Phillips, Currey 2018)."""

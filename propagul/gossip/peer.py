@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from propagul.errors import PeerProtocolError
 from propagul.gossip.directions import Direction
 from propagul.gossip.lanes import Lane
-from propagul.gossip.messages import VERSION, Hello
+from propagul.gossip.messages import VERSION, Hello, Pulse, encode
 from propagul.link.local import is_local
 from propagul.link.twins import are_two_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from propagul.gossip.compare import Comparison
     from propagul.gossip.events import InThread, LinkUp
     from propagul.gossip.exchange import Exchange
     from propagul.link.base import NodeId
+
+
+CROSSING_S: Final = 5.0
+"""Of two links that come up within so much time each may have been dialled without knowing of the other."""
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class Peer:
         lane: How we want to hear of news from it.
         wanted: How it wants to hear of news from us.
         spoke: Whether anything was sent since the last pulse was due.
+        refusal: Why nothing but our hello is said on this link; the peer learns the same from it. Else empty.
     """
 
     node: NodeId
@@ -49,27 +54,31 @@ class Peer:
     lane: Lane = Lane.TELL
     wanted: Lane = Lane.TELL
     spoke: bool = False
+    refusal: str = ""
     owes_pulse: bool = False
 
-    def gives_way(self, newcomer: LinkUp, me: NodeId) -> bool:
-        """Whether this link ends for another one between the same pair.
+    def gives_way(self, newcomer: LinkUp, me: NodeId, now: float) -> bool:
+        """Whether this link ends for another one between the same pair, that we dialled or the peer has spoken on.
 
         For another run of the peer, always: the run before may be dead without our having noticed, and of twins, if the
-        one that came first kept the other out, neither would learn of the other. Of two links with one run both ends
-        keep the one that the smaller identity dialled; of two such, the newer.
+        one that came first kept the other out, neither would learn of the other. With one run, who dialled decides: we
+        keep what we hold, and the peer speaks on another link only if it holds none. If we then hold one that we have
+        dialled ourselves, the two crossed, and the one that the smaller identity dialled stays; or the peer has lost
+        what we still hold.
         """
         if are_two_runs(newcomer.instance, self.instance):
             return True
-        if newcomer.dialed == self.dialed:
-            return True
-        return newcomer.dialed == (me < newcomer.peer)
+        if newcomer.dialed:
+            return False
+        have_crossed = self.dialed and now - self.up_at < CROSSING_S
+        return not have_crossed or newcomer.peer < me
 
     @property
     def passes_on(self) -> bool:
         """Whether this link is part of the overlay: other processes of our directory and leaves are beside it."""
         return not is_local(self.node) and (self.hello is None or not self.hello.directions)
 
-    def our_hello(self, label: str, rules: str, *, recovering: bool) -> Hello:
+    def _our_hello(self, label: str, rules: str, *, recovering: bool) -> Hello:
         """What we say first. The vectors of this instant are kept until the peer's first telling."""
         ours = {space: exchange.course.ours for space, exchange in self.exchanges.items()}
         return Hello(
@@ -82,8 +91,8 @@ class Peer:
             directions={space: way for space, way in ours.items() if way is not Direction.MESH},
         )
 
-    def said_hello(self, hello: Hello) -> None:
-        """The peer has spoken first.
+    def said_hello(self, hello: Hello, rules: str) -> None:
+        """The peer has spoken first; here, rows are admitted by `rules`.
 
         Raises:
             PeerProtocolError: It has said that before.
@@ -91,6 +100,9 @@ class Peer:
         if self.hello is not None:
             raise PeerProtocolError("a second hello")
         self.hello = hello
+        if hello.rules != rules:
+            self.refusal = f"it admits rows by other rules than this store, which has: {rules or 'none'}"
+            return
         self.numbered = [self.exchanges.get(space) for space in hello.digests]
         for space, exchange in self.exchanges.items():
             if space in hello.digests:
@@ -122,8 +134,29 @@ class Peer:
         exchange = self.addressed(space)
         return None if exchange is None else self.comparisons.get(exchange.space)
 
-    def outgoing(self) -> Iterator[bytes | InThread]:
-        """The frames that are due of all namespaces. What vectors tell of waits for no comparison."""
+    def outgoing(self, label: str, rules: str, *, recovering: bool) -> Iterator[bytes | InThread]:
+        """The frames that are due.
+
+        Raises:
+            PeerProtocolError: There will be no more, and why.
+        """
+        if not self.hello_sent:
+            self.hello_sent = True
+            yield from self._spoken([encode(self._our_hello(label, rules, recovering=recovering))])
+        if self.refusal:
+            raise PeerProtocolError(self.refusal)
+        if self.owes_pulse:
+            self.owes_pulse = False
+            yield encode(Pulse(lane=self.lane))  # which is not counted, or every other one would be saved
+        yield from self._spoken(self._frames())
+
+    def _spoken(self, frames: Iterable[bytes | InThread]) -> Iterator[bytes | InThread]:
+        for frame in frames:
+            self.spoke = True
+            yield frame
+
+    def _frames(self) -> Iterator[bytes | InThread]:
+        """The frames of all namespaces. What vectors tell of waits for no comparison."""
         yield from self._exchanged()
         for comparison in self.comparisons.values():
             for frame in comparison.outgoing():

@@ -140,5 +140,5 @@ class Company:
 
 def company(parts: Parts, mesh: Mesh) -> tuple[Roll, Company]:
     """The roll of a member, and whom it keeps links with."""
-    roll = Roll(parts.presence, parts.transport.node, parts.proofs.is_revoked)
+    roll = Roll(parts.presence, parts.transport.node, parts.proofs.is_revoked, mesh.node.linked)
     return roll, Company(mesh, roll, parts.clock, Remembered(parts.spaces[OWN], parts.clock, MEMBERS))

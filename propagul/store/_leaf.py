@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from propagul.crdt import Dot, Origin, Stamp
 from propagul.gossip import Direction
 from propagul.link import NodeId
-from propagul.link.local import is_local
 from propagul.store._company import Company
 from propagul.store._remembered import HUBS, Remembered
 from propagul.store._report import Member
@@ -20,7 +19,7 @@ from propagul.store._roll import LEAF, Enrolled, Roll
 from propagul.store._spaces import OWN, PRESENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from propagul.gossip import GossipNode
     from propagul.link import Address
@@ -38,18 +37,18 @@ class LinkedRoll(Roll):
     """The roll of a leaf: whoever it is linked with, by what they said first on the link."""
 
     def __init__(self, presence: Presence, me: NodeId, is_revoked: Callable[[NodeId], bool], node: GossipNode) -> None:
-        super().__init__(presence, me, is_revoked)
+        super().__init__(presence, me, is_revoked, node.linked)
         self._node = node
 
-    def enrol(self, row: dict[str, object], linked: Collection[NodeId], *, again: bool = False) -> None:
+    def enrol(self, row: dict[str, object], *, again: bool = False) -> None:
         """Say who we are, and that we are a leaf."""
-        super().enrol({**row, LEAF: True}, linked, again=again)
+        super().enrol({**row, LEAF: True}, again=again)
 
-    def look(self, linked: Collection[NodeId]) -> None:
+    def look(self) -> None:
         """Who is linked is here. Nobody's presence is known that could be vouched for."""
-        self.members, self.reached = self.read(), set(linked)
+        self.members, self.reached = self.read(), self._neighbours()
 
-    def heard_within(self, age_s_max: float, linked: Collection[NodeId]) -> list[Member]:  # noqa: ARG002 - all are
+    def heard_within(self, age_s_max: float) -> list[Member]:  # noqa: ARG002 - all are
         """Who is linked. Any thread."""
         return [
             Member(node=node, label=said.label, addresses=(), linked=True, heard_s=0.0, leaf=said.is_leaf)
@@ -58,7 +57,7 @@ class LinkedRoll(Roll):
 
     def read(self) -> dict[NodeId, Enrolled]:
         """Who is linked and has spoken. Any thread."""
-        greeted = {node: self._node.hello_of(node) for node in self._node.linked() if not is_local(node)}
+        greeted = {node: self._node.hello_of(node) for node in self._neighbours()}
         return {
             node: Enrolled(
                 label=hello.label,

@@ -259,7 +259,7 @@ class Mesh:
                     await asyncio.sleep(0)  # a link that takes everything would let nobody else have a turn
         except ClosedError:
             entry.link.abort()
-        except StoreError as error:
+        except (PeerProtocolError, StoreError) as error:
             self._note_drop(f"{entry.link.remote}: {error}")
             entry.link.abort()
 
@@ -313,22 +313,20 @@ class Mesh:
             link = await self._dial(target)
             target.tried.set()
             self._moved.set()
-            if link is not None and self._is_held(link):
-                link.abort()  # another address of somebody we are linked with
-            elif link is not None:
+            if link is not None:
                 since = self._clock.monotonic()
                 lonely = self.node.overlay.is_urgent(len(self.node.passing_on()))
                 await self.carry(link, urgent=target.urgent or lonely)
-                target.ousted = link.peer in self.node.linked() and not self._is_held(link)
+                target.ousted = self._is_ousted(link)
                 if self._clock.monotonic() - since > _SETTLED * self._config.redial_s_max:
                     delay_s = 0.1  # a link that ends sooner may have a reason to; it must not be opened without pause
             await self._clock.wait(never, delay_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads dials, no secret
             delay_s = min(delay_s * 2, self._config.redial_s_max)
 
-    def _is_held(self, link: Link) -> bool:
-        """Whether there is a link to this run of a node already, for all that is known."""
+    def _is_ousted(self, link: Link) -> bool:
+        """Whether there is a link to another run of a node now."""
         key = self.node.linked().get(link.peer)
-        return key is not None and not are_two_runs(link.instance, self._open[key].link.instance)
+        return key is not None and are_two_runs(link.instance, self._open[key].link.instance)
 
     def _satisfied(self, target: Target) -> bool:
         linked = self.node.linked()

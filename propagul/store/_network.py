@@ -200,7 +200,7 @@ class Network:
 
     def members(self) -> list[Member]:
         """Who can be reached, or could a moment ago; this store left out."""
-        return self.roll.heard_within(self._parts.config.presence_ttl_s, self._node.linked())
+        return self.roll.heard_within(self._parts.config.presence_ttl_s)
 
     @property
     def door(self) -> str:
@@ -303,7 +303,7 @@ class Network:
     def _enrol(self, *, again: bool = False) -> None:
         listens = [[address.host, address.port] for address in self.addresses]
         row = {"label": self._parts.label, "addresses": listens, **self._parts.proofs.announcement()}
-        self.roll.enrol(self._twins.mark(row), self._node.linked(), again=again)
+        self.roll.enrol(self._twins.mark(row), again=again)
 
     def _tend_keys(self) -> None:
         """Have the keys be what the room knows of them, and say which certificate is our newest."""
@@ -330,7 +330,7 @@ class Network:
             await self._parts.clock.wait(asyncio.Event(), _ENROL_S)
 
     def _look(self) -> None:
-        self.roll.look(self.linked())
+        self.roll.look()
         together = self._node.passing_on().union(self.roll.passing_on())
         self.mesh.be_sparse(len(together) > self._parts.config.peers_max)
 

@@ -65,7 +65,7 @@ class Presence:
         self._own: dict[str, Payload] = {}
         self._alive_at: dict[Origin, float] = {}
         self._heard_at: dict[Origin, float] = {}
-        self._members: frozenset[Origin] = frozenset()
+        self._members: set[Origin] = set()
         self._looked_at = self._repeated_at = monotonic()
         self._repeated_by = space.origin
         self._is_contested = False
@@ -118,7 +118,13 @@ class Presence:
     def vouch(self, origins: Iterable[Origin], members: Iterable[Origin]) -> None:
         """The processes with these origins can be reached now, of all that are members."""
         self._alive_at.update(dict.fromkeys(origins, self._now()))
-        self._members = frozenset(members)
+        self._members = set(members)
+
+    def enrol(self, origin: Origin, *, reached: bool) -> None:
+        """The process with this origin is a member: what arrives of it proves nothing from now on."""
+        self._members.add(origin)
+        if reached:
+            self._alive_at[origin] = self._now()
 
     def tend(self, interval_s: float, *, is_member: bool, members: int = 0) -> None:
         """Repeat what this store says, if that is due, and drop what nobody says any more. Call every `interval_s`.

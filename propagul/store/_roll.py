@@ -61,18 +61,31 @@ class Enrolled:
 class Roll:
     """Reads members' rows and vouches for those who can be reached.
 
+    Args:
+        presence: Where they stand.
+        me: Whose own row is left out.
+        is_revoked: Whether a node was shut out.
+        linked: With whom we are linked, other processes of our directory included.
+
     Attributes:
         members: Everybody who could be reached until a moment ago, this store left out.
         reached: Those of them that a chain of links leads to now.
         is_revoked: Whether a node was shut out, and is on no roll any more.
     """
 
-    def __init__(self, presence: Presence, me: NodeId, is_revoked: Callable[[NodeId], bool]) -> None:
+    def __init__(
+        self,
+        presence: Presence,
+        me: NodeId,
+        is_revoked: Callable[[NodeId], bool],
+        linked: Callable[[], Collection[NodeId]],
+    ) -> None:
         self.members: Mapping[NodeId, Enrolled] = {}
         self.reached: set[NodeId] = set()
         self._presence = presence
         self._me = me
         self.is_revoked = is_revoked
+        self._linked = linked
         self._own: dict[str, object] = {}
         self._has_left = False
         self._lost: dict[NodeId, Origin] = {}
@@ -94,15 +107,16 @@ class Roll:
             self._said.pop(node, None)
         else:
             self._said[node] = said
+            self._presence.enrol(said.dot.origin, reached=node in self.reached or node in self._linked())
 
     @property
     def is_member(self) -> bool:
         """Whether this store is on it."""
         return bool(self._own)
 
-    def enrol(self, row: dict[str, object], linked: Collection[NodeId], *, again: bool = False) -> None:
+    def enrol(self, row: dict[str, object], *, again: bool = False) -> None:
         """Say who we are and with whom we are linked, if that has changed, or `again`."""
-        links = sorted(short(node) for node in linked if not is_local(node))
+        links = sorted(map(short, self._neighbours()))
         row = {**row, "links": links[:_LINKS_MAX]}
         if (row != self._own or again) and not self._has_left:
             self._own = row
@@ -113,16 +127,20 @@ class Roll:
         self._has_left = True
         self._presence.withdraw()
 
-    def look(self, linked: Collection[NodeId]) -> None:
-        """Read what is new and vouch for everybody who can be reached; `linked` are those who surely can."""
+    def _neighbours(self) -> set[NodeId]:
+        return {node for node in self._linked() if not is_local(node)}
+
+    def look(self) -> None:
+        """Read what is new and vouch for everybody who can be reached; those who are linked surely can."""
+        linked = self._neighbours()
         before, self.members = self.members, self.read()
         self._lost.update((node, said.dot.origin) for node, said in before.items() if node not in self.members)
         for node in list(self._lost)[:-_LOST_MAX]:
             del self._lost[node]
         if self._is_back(linked):
             self._presence.repeat()
-        if (self.members, set(linked)) != self._seen:
-            self._seen = self.members, set(linked)
+        if (self.members, linked) != self._seen:
+            self._seen = self.members, linked
             leaves = [node for node, said in self.members.items() if said.is_leaf]
             reached = reachable(linked, {node: said.links for node, said in self.members.items()}, leaves)
             self.reached = reached & self.members.keys()
@@ -149,8 +167,9 @@ class Roll:
         """One member's row as it is now. Any thread."""
         return self._said.get(node)
 
-    def heard_within(self, age_s_max: float, linked: Collection[NodeId]) -> list[Member]:
+    def heard_within(self, age_s_max: float) -> list[Member]:
         """Members that could be reached so recently, as the store's user sees them. Any thread."""
+        linked = self._linked()
         found = ((node, said, self._presence.age_s(said.dot.origin)) for node, said in self.read().items())
         return [
             Member(

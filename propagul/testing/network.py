@@ -36,6 +36,9 @@ RETRANSMIT_S = 0.2
 RETRANSMISSIONS_MAX = 6
 """A frame lost more often than this in a row breaks its link: TCP has tried for about 12 s by then."""
 
+_FLIGHTS = 5
+"""Of TCP and of TLS, until the dialled end has an open link; the end that dialled hears of it after one more."""
+
 _EPHEMERAL_PORT = 49_152
 _log = logging.getLogger("propagul.testing")
 
@@ -77,7 +80,10 @@ class MemoryNetwork:
         self._cut.discard(frozenset((a, b)))
 
     def delay(self, a: str, b: str, seconds: float) -> None:
-        """From now on let every frame between two hosts take this long. Frames never overtake each other."""
+        """From now on let every frame between two hosts take this long. Frames never overtake each other.
+
+        A link opens after five of them at the dialled end, and after one more at the other.
+        """
         self._delays[frozenset((a, b))] = seconds
 
     def clog(self, source: str, target: str) -> None:
@@ -115,6 +121,19 @@ class MemoryNetwork:
             self._listeners.pop(address).stop()
         for link in [link for link in self._links if link.host == host]:
             link.fail()
+
+    async def _dial(self, host: str, instance: bytes, address: Address, purpose: Purpose) -> _MemoryLink:
+        late_s = self._delays.get(frozenset((host, address.host)), 0.0)
+        if late_s:
+            await self.clock.wait(asyncio.Event(), _FLIGHTS * late_s)
+        link = self._connect(host, instance, address, purpose)
+        if late_s:
+            try:
+                await self.clock.wait(asyncio.Event(), late_s)
+            except BaseException:
+                link.abort()
+                raise
+        return link
 
     def _connect(self, host: str, instance: bytes, address: Address, purpose: Purpose) -> _MemoryLink:
         listener = self._listeners.get(address)
@@ -180,7 +199,7 @@ class MemoryTransport:
         """
         if address.host == self._host:
             raise LinkError(f"{address} is this node itself")
-        link = self._network._connect(self._host, self._instance, address, purpose)  # noqa: SLF001 - one module
+        link = await self._network._dial(self._host, self._instance, address, purpose)  # noqa: SLF001 - one module
         if expect is not None and link.peer != expect:
             link.abort()
             raise IdentityError(f"{address} is {link.peer}, expected was {expect}")

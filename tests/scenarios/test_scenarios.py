@@ -26,6 +26,7 @@ from tests.scenarios.operations import (
     Crash,
     Cut,
     CutOneWay,
+    Delay,
     Delete,
     Heal,
     Lose,
@@ -93,6 +94,9 @@ BY_HAND = {
             Skew("b", 3e8), Write("b", "k0"), Write("a", "k1"), Pass(1.0), Write("a", "k0"), Crash("a"), Crash("b"),
             Crash("c"), Skew("b", 0.0), Restart("a"), Restart("b"), Restart("c"), Write("b", "k0"), Await(),
         ),
+    ),
+    "both ends dial each other at once over a slow line": Scenario(
+        ("a", "b"), (Delay("a", "b", 0.5), Reset("a", "b"), Await(20.0), Reset("a", "b"), Write("a", "k0"), Await(20.0))
     ),
     "a network that loses a third of everything, and links that break": Scenario(
         QUARTET,
@@ -193,7 +197,7 @@ PLANTED: dict[str, tuple[AbstractContextManager[object], str, str]] = {
         "does not see",
     ),
     "who cannot be reached directly is down": (
-        mock.patch("propagul.store._roll.reachable", lambda linked, _: set(linked)),
+        mock.patch("propagul.store._roll.reachable", lambda linked, *_: set(linked)),
         "one link is cut and everybody still sees everybody",
         "that was in reach",
     ),
