@@ -137,8 +137,13 @@ class Exchange:
         return is_shared and self.caught_up and not is_moving
 
     @property
+    def may_send(self) -> bool:
+        """Whether `outgoing` may have frames; not worth asking it otherwise."""
+        return self.owes_anything or self._turn.began is not None
+
+    @property
     def owes_anything(self) -> bool:
-        """Whether `outgoing` may have frames."""
+        """Whether something has happened that the peer may have to be told of."""
         return self.owes_digest or self.owes_ack or self.owes_delta or self.owes_push
 
     def hello(self) -> bytes:
@@ -230,8 +235,6 @@ class Exchange:
 
     def outgoing(self) -> Iterator[bytes | InThread]:
         """The frames that are due. Cut now, encoded as they are taken."""
-        if not self.owes_anything and self._turn.began is None:
-            return
         if not self.course.gives:
             self.owes_delta = self.owes_push = False
         elif self.heard and not self._is_out and not self._source.is_busy and not self._turn.is_waiting:

@@ -165,13 +165,17 @@ class Peer:
 
     def _exchanged(self) -> Iterator[bytes | InThread]:
         for exchange in self.exchanges.values():
-            yield from exchange.outgoing()
+            if exchange.may_send:
+                yield from exchange.outgoing()
 
     def next_due(self, silence_s_max: float) -> float:
         """When something is due, or the peer has been silent for too long."""
         due = min(self.pulse_at, self.heard_at + silence_s_max)
-        for exchange in self.exchanges.values():  # asked after every event of every link
-            due = min(due, exchange.tell_at, exchange.relay_at)
+        for exchange in self.exchanges.values():
+            if exchange.tell_at < due:  # noqa: PLR1730 - asked after every event of every link; `min` takes thrice as long
+                due = exchange.tell_at
+            if exchange.relay_at < due:  # noqa: PLR1730
+                due = exchange.relay_at
         for comparison in self.comparisons.values():
             due = min(due, comparison.at)
         return due
