@@ -5,6 +5,7 @@ FROM ?= 0
 SEEDS ?= 5000
 SECONDS ?= 60
 RUN := .venv/bin/python
+LONG_LIMITS := --timeout=1200 -o faulthandler_timeout=1190
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel
@@ -31,7 +32,7 @@ test: setup lint ## lint, then every test
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
 
 test-all: setup lint ## every test with its long loops: 200 kills, searches over 20,000 schedules, a million frames
-	@PROPAGUL_LONG_TESTS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
+	@LONG_TESTS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15 $(LONG_LIMITS)
 	@PROPAGUL_KERNEL=off $(RUN) -m pytest -n $(WORKERS) --dist loadgroup tests/crdt tests/log tests/state tests/store
 
 sim: setup ## the simulators over SEEDS schedules from FROM on; a failure prints the line that replays it

@@ -29,7 +29,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 EXIT_GRACE_S = 2.0
 """How long a process that a test has already told to end may take to be gone."""
 
-KEPT_SETTINGS = {"PROPAGUL_KERNEL", "PROPAGUL_LONG_TESTS"}
+KEPT_SETTINGS = {"PROPAGUL_KERNEL"}
 """Which settings of the library's own a test run is meant to see."""
 
 PORTS = range(12_000, 32_000)
@@ -37,7 +37,7 @@ PORTS = range(12_000, 32_000)
 
 _PR_SET_CHILD_SUBREAPER = 36
 
-EXAMPLES = 100 if os.environ.get("PROPAGUL_LONG_TESTS") == "1" else 50
+EXAMPLES = 100 if os.environ.get("LONG_TESTS") == "1" else 50
 """Of each property that does not say how many."""
 
 settings.register_profile("dev", deadline=None, print_blob=True, max_examples=EXAMPLES)
@@ -50,7 +50,7 @@ settings.load_profile("ci" if IN_CI else "dev")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked as long, and say how much that is, unless long tests were asked for."""
-    if os.environ.get("PROPAGUL_LONG_TESTS") == "1":
+    if os.environ.get("LONG_TESTS") == "1":
         return
     long = [item for item in items if item.get_closest_marker("long")]
     items[:] = [item for item in items if item not in long]

@@ -42,7 +42,7 @@ from propagul.crdt import (
 from propagul.crdt.payload import Remove
 from propagul.log import fold
 
-LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+LONG = os.environ.get("LONG_TESTS") == "1"
 """Whether time does not matter: many more examples, and a million hostile frames."""
 
 SPACE = "room"

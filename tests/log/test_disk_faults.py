@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+LONG = os.environ.get("LONG_TESTS") == "1"
 CALLS = (
     "allocate",
     "map_shared",

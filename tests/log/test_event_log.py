@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from propagul.log.place import Place
 
-LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+LONG = os.environ.get("LONG_TESTS") == "1"
 BOOT, OTHER_BOOT = "this boot", "another boot"
 PAYLOADS = [b"first", b"x" * 70, bytes(9), b"", records.encode(b"a record inside a payload", 0, 1)[:-1], b"last"]
 SEALED = 2

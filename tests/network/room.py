@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.network.lab import Lab
 
-IS_LONG: Final = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+IS_LONG: Final = os.environ.get("LONG_TESTS") == "1"
 
 NAMES: Final = ("a", "b", "c", "d", "e")
 GUEST: Final = "guest"

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Block, Entry, Join, Merged, Stamp
 
-IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+IS_LONG = os.environ.get("LONG_TESTS") == "1"
 SEEDS, BLOCK = (600 if IS_LONG else 5), 5
 REAL_SEEDS = range(30 if IS_LONG else 1)
 

@@ -1,6 +1,6 @@
 """The state simulator finds planted bugs: each mutant of the library fails within a bounded number of schedules.
 
-`python -m tests.state.test_mutations` finds the seeds anew; with PROPAGUL_LONG_TESTS=1 the tests do the same search.
+`python -m tests.state.test_mutations` finds the seeds anew; with LONG_TESTS=1 the tests do the same search.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIMULATOR = "tests.state.simulator"
 SCHEDULES, SCHEDULES_LONG = 40, 20_000
 TIMEOUT_S, TIMEOUT_LONG_S = 60, 3600
 PLANTED = [*MUTANTS, *STRANGERS]
-IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+IS_LONG = os.environ.get("LONG_TESTS") == "1"
 
 
 @pytest.mark.parametrize("mutant", PLANTED, ids=[mutant.name for mutant in PLANTED])

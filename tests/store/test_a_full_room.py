@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from propagul import AgentStateStore
 
-IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+IS_LONG = os.environ.get("LONG_TESTS") == "1"
 MEMBERS = 40 if IS_LONG else 20
 CONFIG = GossipConfig()
 

@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-IS_LONG = os.environ.get("PROPAGUL_LONG_TESTS") == "1"
+IS_LONG = os.environ.get("LONG_TESTS") == "1"
 LIMIT_MIB = 400
 STALL_S_MAX = 0.020
 
