@@ -1,4 +1,4 @@
-"""Links that others have dialled and not yet spoken on.
+"""Links that are open and not used yet: others have dialled them and not spoken on them.
 
 Two nodes may dial each other at the same moment, and one may dial the other twice. Which of several links with one run
 of a peer stays must be the same at both ends, in whatever order each hears of what. Who dialled a link therefore
@@ -7,21 +7,20 @@ decides first: it speaks only if it holds no other one, and until it speaks the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from propagul.gossip.events import LinkKey, LinkUp
 
 
-@dataclass(slots=True)
 class Callers:
     """Who called, and when."""
 
-    _waiting: dict[LinkKey, tuple[LinkUp, float]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._waiting: dict[LinkKey, tuple[LinkUp, float]] = {}
 
-    def wait_for(self, event: LinkUp, now: float) -> None:
-        """A link has come up that the other end dialled."""
+    def add(self, event: LinkUp, now: float) -> None:
+        """A link has come up and is not used yet."""
         self._waiting[event.link] = event, now
 
     def pop(self, link: LinkKey) -> LinkUp | None:

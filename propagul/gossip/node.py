@@ -127,7 +127,7 @@ class GossipNode:
     def _handle(self, event: Event, now: float) -> list[Effect]:
         match event:
             case LinkUp():
-                self._callers.wait_for(event, now)
+                self._callers.add(event, now)
                 return self._admit(event.link, now) if event.dialed else []
             case LinkDown():
                 self._callers.pop(event.link)
