@@ -1,8 +1,9 @@
 """The command line: `propagul`, `propagul-mesh` and `python -m fleet_app`.
 
 Importing this file needs the standard library only. What the commands need comes with the `fleet` extra and is imported
-when a command runs; without it there is one line that says what to install. `propagul state` belongs to the library: it
-needs click and nothing else of the extra, so it is found before the fleet's commands are imported.
+when a command runs; without it there is one line that says what to install, and which version that is can be asked all
+the same. `propagul state` belongs to the library: it needs click and nothing else of the extra, so it is found before
+the fleet's commands are imported.
 
 Exit codes: 0 done, 1 it did not work, 2 something was said wrongly. The last two come with one line on stderr.
 """
@@ -39,6 +40,11 @@ def mesh_main(arguments: Sequence[str] | None = None, *, serve: Serve | None = N
 
 def _run(program: str, arguments: Sequence[str] | None, serve: Serve | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in (["--version"], ["version"]):
+        from fleet_app.cli.version import version_line  # noqa: PLC0415 - what it needs takes a moment to load
+
+        print(version_line())  # noqa: T201 - as below
+        return 0
     try:
         from fleet_app.cli.frame import run  # noqa: PLC0415 - needs click
 

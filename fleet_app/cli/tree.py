@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.metadata
-import platform
 from typing import TYPE_CHECKING
 
 import click
@@ -22,6 +20,7 @@ from fleet_app.cli.show import show
 from fleet_app.cli.state import state
 from fleet_app.cli.status import status
 from fleet_app.cli.up import up
+from fleet_app.cli.version import version_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,17 +28,9 @@ if TYPE_CHECKING:
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
-def installed_version() -> str:
-    """The version of the installed distribution."""
-    try:
-        return importlib.metadata.version("propagul")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown (not installed, run from its source)"
-
-
 def _print_version(context: click.Context, _: click.Parameter | None, wanted: bool) -> None:  # noqa: FBT001 - click's
     if wanted:
-        click.echo(f"propagul {installed_version()} (Python {platform.python_version()}, {platform.system()})")
+        click.echo(version_line())
         context.exit()
 
 

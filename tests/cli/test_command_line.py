@@ -256,6 +256,13 @@ def test_without_the_extra_one_line_says_what_to_install(shell: Shell, missing: 
     assert 'pip install "propagul[fleet]>=1"' in done.stderr
 
 
+@pytest.mark.parametrize("word", ["version", "--version"])
+def test_without_the_extra_the_version_can_be_asked(shell: Shell, word: str) -> None:
+    done = shell.python(WITHOUT_EXTRA.format(missing="click"), word)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("propagul ")
+
+
 def test_a_library_that_is_missing_only_when_the_node_starts_is_named_by_its_extra(shell: Shell) -> None:
     done = shell.python(RAISING.format(error="ModuleNotFoundError('x', name='zeroconf')"), "fleet", "up")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
