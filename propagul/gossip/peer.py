@@ -174,7 +174,7 @@ class Peer:
         for exchange in self.exchanges.values():
             if exchange.tell_at < due:  # noqa: PLR1730 - asked after every event of every link; `min` takes thrice as long
                 due = exchange.tell_at
-            if exchange.relay_at < due:  # noqa: PLR1730
+            if exchange.relay_at < due:  # noqa: PLR1730 - as above
                 due = exchange.relay_at
         for comparison in self.comparisons.values():
             due = min(due, comparison.at)

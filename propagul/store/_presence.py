@@ -121,7 +121,7 @@ class Presence:
         self._members = set(members)
 
     def enrol(self, origin: Origin, *, reached: bool) -> None:
-        """The process with this origin is a member: what arrives of it proves nothing from now on."""
+        """The process with this origin is a member, `reached` just now or not; what arrives of it proves nothing."""
         self._members.add(origin)
         if reached:
             self._alive_at[origin] = self._now()

@@ -130,7 +130,7 @@ class MemoryNetwork:
         if late_s:
             try:
                 await self.clock.wait(asyncio.Event(), late_s)
-            except BaseException:
+            except BaseException:  # whoever gave up dialling, nobody has the link
                 link.abort()
                 raise
         return link
