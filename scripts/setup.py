@@ -28,7 +28,7 @@ PYTHON_MIN = (3, 11)
 LEVELS = {
     "wheel": ["--group", "wheel"],
     "demo": ["--group", "wheel", "--editable", ".[fleet]", "--group", "engine"],
-    "dev": ["--editable", ".[fleet]", "--group", "engine", "--group", "dev"],
+    "dev": ["--editable", ".[fleet,langgraph]", "--group", "engine", "--group", "agents", "--group", "dev"],
 }
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -1,0 +1,1 @@
+"""LangGraph on replicated state: threads that survive crashes and machines."""
