@@ -2,7 +2,7 @@
 
     from propagul_openai_agents import PropagulSession
 
-`PropagulSession` is the SDK's `Session`: give it to `Runner.run`. How its rows lie in the store is in `_conversation`.
+`PropagulSession` is the SDK's `Session`: give it to `Runner.run`.
 """
 
 try:

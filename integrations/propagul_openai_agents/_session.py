@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+import json
+from typing import TYPE_CHECKING, Self, cast
 
 from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
 
 from propagul import Connection, connect
-from propagul_openai_agents._conversation import Conversation
+from propagul_timeline import Timeline, in_thread, path, printed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from agents.items import TResponseInputItem
 
     from propagul import AgentStateStore
-
-_T = TypeVar("_T")
 
 
 class PropagulSession:
@@ -46,7 +44,7 @@ class PropagulSession:
     ) -> None:
         self.session_id, self.store = session_id, store
         self.session_settings: SessionSettings | None = coerce_session_settings(session_settings or SessionSettings())
-        self._conversation = Conversation(store, session_id)
+        self._timeline: Timeline[object] = Timeline(store, "openai-agents", path(session_id), json.loads)
 
     @classmethod
     def from_conn_string(
@@ -68,9 +66,8 @@ class PropagulSession:
         newest = resolve_session_limit(limit, self.session_settings)
         if newest == 0:
             return []
-        read = self._conversation.read
-        items = await _in_thread(read if newest is None or newest < 0 else lambda: self._conversation.last(newest))
-        return cast("list[TResponseInputItem]", items)
+        entries = await in_thread(lambda: self._timeline.read(None if newest is None or newest < 0 else newest))
+        return [cast("TResponseInputItem", entry.item) for entry in entries]
 
     async def add_items(self, items: Sequence[TResponseInputItem]) -> None:
         """Append items: all of them side by side, or none.
@@ -80,22 +77,13 @@ class PropagulSession:
             LimitExceeded, StoreError, NotReplicated: As for a write of the store.
         """
         if items:
-            await _in_thread(lambda: self._conversation.add(items))
+            texts = [printed(item) for item in items]
+            await in_thread(lambda: self._timeline.append(texts))
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Remove the newest item and return it; None if there is none."""
-        return cast("TResponseInputItem | None", await _in_thread(self._conversation.pop))
+        return cast("TResponseInputItem | None", await in_thread(self._timeline.pop))
 
     async def clear_session(self) -> None:
         """Begin anew. What others add who have not heard of it yet does not come back."""
-        await _in_thread(self._conversation.clear)
-
-
-async def _in_thread(call: Callable[[], _T]) -> _T:
-    """Call in a thread; if cancelled, only once the call has ended, so that what comes next finds it done."""
-    done = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(done)
-    except asyncio.CancelledError:
-        await asyncio.wait([done])
-        raise
+        await in_thread(self._timeline.begin)

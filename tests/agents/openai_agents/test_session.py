@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +13,6 @@ from propagul import AgentStateStore
 from propagul_openai_agents import PropagulSession
 from tests.agents.openai_agents.world import said, texts
 from tests.store.world import ROOM, SECRET, address, loopback, run
-from tests.workshop.documents import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,10 +194,3 @@ def test_a_connection_string_opens_a_session_with_and_without_a_loop(tmp_path: P
     run(scenario)
     with PropagulSession.from_conn_string("s", str(tmp_path)) as session:
         assert texts(asyncio.run(session.get_items())) == ["1", "2"]
-
-
-def test_without_the_sdk_the_import_names_the_extra() -> None:
-    code = "import sys; sys.path.append('integrations'); sys.modules['agents'] = None; import propagul_openai_agents"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert 'pip install "propagul[openai-agents]"' in done.stderr.splitlines()[-1]
