@@ -9,9 +9,9 @@ from agents.memory import SessionSettings
 from agents.memory.sqlite_session import SQLiteSession
 from hypothesis import given
 from hypothesis import strategies as st
+from propagul_openai_agents import PropagulSession
 
 from propagul import AgentStateStore
-from propagul_openai_agents import PropagulSession
 
 if TYPE_CHECKING:
     from agents.items import TResponseInputItem

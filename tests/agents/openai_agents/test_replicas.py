@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from propagul_openai_agents import PropagulSession
+
 from tests.agents.openai_agents.world import said, texts
 from tests.store.world import Island, on_island
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agents import Runner
-
 from propagul_openai_agents import PropagulSession
+
 from tests.agents.openai_agents.world import Counting, agent
 from tests.store.world import address, loopback
 from tests.workshop.documents import ROOT

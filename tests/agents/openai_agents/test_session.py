@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 from agents.memory import Session, SessionSettings
+from propagul_openai_agents import PropagulSession
 
 from propagul import AgentStateStore
-from propagul_openai_agents import PropagulSession
 from tests.agents.openai_agents.world import said, texts
 from tests.store.world import ROOM, SECRET, address, loopback, run
 
