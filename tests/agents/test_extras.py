@@ -15,6 +15,9 @@ from tests.workshop.documents import ROOT
     [
         ("propagul_crewai", "crewai", "crewai"),
         ("propagul_openai_agents", "agents", "openai-agents"),
+        ("propagul_adk", "google.adk", "adk"),
+        ("propagul_agent_framework", "agent_framework", "agent-framework"),
+        ("propagul_llamaindex", "llama_index.core", "llamaindex"),
     ],
 )
 def test_without_its_framework_an_adapter_names_the_extra(package: str, framework: str, extra: str) -> None:
