@@ -7,7 +7,8 @@ so and not left waiting for itself.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING
 
 from propagul.errors import ClosedError, LocalProtocolError
 from propagul.store._durability import check_may_wait
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Dot
     from propagul.store._durability import Durability
+    from propagul.store._namespace import Namespace
     from propagul.store._network import Network
-
-_LOOK_S: Final = 0.5
-"""Who waits in a thread looks this often whether the store still runs."""
+    from propagul.store._pressure import Pressure
+    from propagul.store._values import Limits
 
 
 class DurableMap(StateMap):
@@ -35,6 +36,10 @@ class DurableMap(StateMap):
         _is_inherited: bool
 
         def _started(self) -> Network: ...
+
+    def __init__(self, space: Namespace, limits: Limits, pressure: Pressure | None = None) -> None:
+        super().__init__(space, limits, pressure)
+        self._waiting: set[Future[None]] = set()
 
     async def flush(self, peers: int = 0, *, timeout_s: float = 10.0, disk: bool = True) -> None:
         """Return when everything written so far is on the disk and in the logs of `peers` other stores.
@@ -79,13 +84,20 @@ class DurableMap(StateMap):
         if not network.loop.is_running():
             raise LocalProtocolError("the event loop that this store was started in has ended without `store.stop()`")
         waiting = asyncio.run_coroutine_threadsafe(network.replicated(dots, peers, timeout_s), network.loop)
-        while True:
-            try:
-                return waiting.result(_LOOK_S)
-            except TimeoutError:
-                if self._network is not network:
-                    waiting.cancel()
-                    raise ClosedError("the store was stopped before peers had logged the writes") from None
+        self._waiting.add(waiting)
+        if self._network is not network:
+            waiting.cancel()  # or nobody would: it was stopped just now
+        try:
+            waiting.result()
+        except CancelledError:
+            raise ClosedError("the store was stopped before peers had logged the writes") from None
+        finally:
+            self._waiting.discard(waiting)
+
+    def _give_up_waiting(self) -> None:
+        """The store is being stopped: those who wait for peers are told."""
+        for waiting in list(self._waiting):
+            waiting.cancel()
 
     def _before_write(self, *, block: bool = True) -> None:
         if self._is_inherited:

@@ -192,6 +192,7 @@ class AgentStateStore(RoomKeys, DurableMap):
     async def stop(self) -> None:
         """Say goodbye, close port, links and log. The store cannot be used again; what it stored can. Idempotent."""
         (network, self._network), self._home, self._tells = (self._network, None), None, None
+        self._give_up_waiting()
         if network is not None:
             await at_home(network.loop, network.close())
         self._close_local()
