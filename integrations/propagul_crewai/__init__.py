@@ -8,5 +8,8 @@ try:
 except ImportError as error:
     raise ImportError('CrewAI is not installed here: pip install "propagul[crewai]"') from error
 
+from propagul_crewai.checkpoints import PropagulCheckpointProvider as PropagulCheckpointProvider
 from propagul_crewai.crew import PersistentCrew as PersistentCrew
 from propagul_crewai.flows import PropagulFlowPersistence as PropagulFlowPersistence
+from propagul_crewai.memory import PropagulMemoryStorage as PropagulMemoryStorage
+from propagul_crewai.memory import memory_storage_factory as memory_storage_factory

@@ -108,6 +108,18 @@ def lent(state: object) -> object:
     return name
 
 
+def named(state: object) -> str:
+    """The connection string of what names a store.
+
+    Raises:
+        TypeError: It is neither a connection string, nor a path, nor a store.
+    """
+    name = lent(state)
+    if not isinstance(name, str):
+        raise TypeError(f"a store is named by a connection string or is an AgentStateStore, not {type(name).__name__}")
+    return name
+
+
 class Lease:
     """A hold on the store of a place: opened at the first use, let go of by `close` or when it is collected.
 
