@@ -11,7 +11,7 @@ seen again, and replicas that create the same session at once mean the same one.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, Unpack
 from urllib.parse import unquote
 
 from google.adk.errors._stale_session_error import StaleSessionError
@@ -30,7 +30,7 @@ from propagul_adk._state import ScopedState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from propagul import AgentStateStore
+    from propagul import AgentStateStore, StoreOptions
 
 _LOCKS: Final = 64
 _STALE: Final = "the session was modified in storage since it was loaded: load it again with get_session"
@@ -57,9 +57,11 @@ class PropagulSessionService(BaseSessionService):
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     @classmethod
-    def from_conn_string(cls, conn_string: str, *, refuse_stale: bool = True, **options: object) -> Connection[Self]:
+    def from_conn_string(
+        cls, conn_string: str, *, refuse_stale: bool = True, room: str | None = None, **options: Unpack[StoreOptions]
+    ) -> Connection[Self]:
         """Open a store for sessions, for `with` and `async with`; the options are those of `propagul.connect`."""
-        return connect(conn_string, lambda store: cls(store, refuse_stale=refuse_stale), **options)
+        return connect(conn_string, lambda store: cls(store, refuse_stale=refuse_stale), room=room, **options)
 
     async def create_session(
         self, *, app_name: str, user_id: str, state: dict[str, object] | None = None, session_id: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from agent_framework import HistoryProvider, Message
 from propagul_timeline import Timeline, in_thread, path
@@ -13,7 +13,7 @@ from propagul import Connection, connect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from propagul import AgentStateStore
+    from propagul import AgentStateStore, StoreOptions
 
 _NO_SESSION: Final = "default"
 
@@ -37,9 +37,11 @@ class PropagulHistoryProvider(HistoryProvider):
         self.store = store
 
     @classmethod
-    def from_conn_string(cls, conn_string: str, *, source_id: str = "propagul", **options: object) -> Connection[Self]:
+    def from_conn_string(
+        cls, conn_string: str, *, source_id: str = "propagul", room: str | None = None, **options: Unpack[StoreOptions]
+    ) -> Connection[Self]:
         """Open a store for history, for `with` and `async with`; the options are those of `propagul.connect`."""
-        return connect(conn_string, lambda store: cls(store, source_id=source_id), **options)
+        return connect(conn_string, lambda store: cls(store, source_id=source_id), room=room, **options)
 
     async def get_messages(
         self,

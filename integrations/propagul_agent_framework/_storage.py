@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import secrets
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, Unpack
 from urllib.parse import unquote
 
 from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
@@ -27,7 +27,7 @@ from propagul_agent_framework._pieces import Pieces
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from propagul import AgentStateStore
+    from propagul import AgentStateStore, StoreOptions
 
 _ROOT: Final = "agent-framework"
 
@@ -61,9 +61,11 @@ class PropagulCheckpointStorage:
         self.store, self._codec = store, Codec(classes)
 
     @classmethod
-    def from_conn_string(cls, conn_string: str, *, classes: Iterable[type] = (), **options: object) -> Connection[Self]:
+    def from_conn_string(
+        cls, conn_string: str, *, classes: Iterable[type] = (), room: str | None = None, **options: Unpack[StoreOptions]
+    ) -> Connection[Self]:
         """Open a store for checkpoints, for `with` and `async with`; the options are those of `propagul.connect`."""
-        return connect(conn_string, lambda store: cls(store, classes=classes), **options)
+        return connect(conn_string, lambda store: cls(store, classes=classes), room=room, **options)
 
     async def save(self, checkpoint: WorkflowCheckpoint) -> str:
         """Store a checkpoint and return its id.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
 from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
 from propagul_timeline import Timeline, in_thread, path, printed
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from agents.items import TResponseInputItem
 
-    from propagul import AgentStateStore
+    from propagul import AgentStateStore, StoreOptions
 
 
 class PropagulSession:
@@ -53,10 +53,13 @@ class PropagulSession:
         conn_string: str,
         *,
         session_settings: SessionSettings | dict[str, int | None] | None = None,
-        **options: object,
+        room: str | None = None,
+        **options: Unpack[StoreOptions],
     ) -> Connection[Self]:
         """Open a store for one session, for `with` and `async with`; the options are those of `propagul.connect`."""
-        return connect(conn_string, lambda store: cls(session_id, store, session_settings=session_settings), **options)
+        return connect(
+            conn_string, lambda store: cls(session_id, store, session_settings=session_settings), room=room, **options
+        )
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """The conversation, oldest first: the newest `limit` items of it, else what `session_settings` says.
