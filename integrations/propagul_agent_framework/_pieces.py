@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from propagul import AgentStateStore
 
-PIECE_CHARS: Final = 256
-_CUT_EVERY: Final = 16
+PIECE_CHARS: Final = 128
+_CUT_EVERY: Final = 8
 """Elements between cuts of a list, on average."""
 _PIECE, _SPAN = "$piece", "$span"
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PART_CHARS: Final = 128 * 1024
 """Of a text in one row; at most half a MiB in UTF-8, which a store's default limits allow."""
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_ASCII: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def path(*names: str) -> str:
@@ -29,11 +31,11 @@ def printed(value: object) -> str:
     Raises:
         TypeError, ValueError: It is not JSON.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _JSON.encode(value)
     try:
         text.isascii() or text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which JSON has an escape for
-        return json.dumps(value, separators=(",", ":"))
+        return _ASCII.encode(value)
     return text
 
 
