@@ -68,7 +68,7 @@ class Counter(Executor):  # type: ignore[misc,unused-ignore]  # a class of no kn
         self.asks_at, self.size = asks_at, size
         self.said: list[Message] = []
 
-    @handler
+    @handler  # type: ignore[untyped-decorator,unused-ignore]
     async def count(self, countdown: Countdown, ctx: WorkflowContext[Countdown, int]) -> None:
         """One step."""
         self.said.append(Message("user", [f"{countdown.left}: " + "x" * self.size]))
@@ -79,7 +79,7 @@ class Counter(Executor):  # type: ignore[misc,unused-ignore]  # a class of no kn
         else:
             await ctx.yield_output(len(self.said))
 
-    @response_handler
+    @response_handler  # type: ignore[untyped-decorator,unused-ignore]
     async def answered(self, asked: Question, answer: str, ctx: WorkflowContext[Countdown, int]) -> None:
         """Go on."""
         self.said.append(Message("user", [f"{asked.about} {answer}"]))
