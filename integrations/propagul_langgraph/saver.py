@@ -86,9 +86,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         `propagul://room@host:port,...?secret_file=...&path=...`, peers of a room. Options are the store's, such as
         `durability="group"`; for the others see the class.
         """
-        return connect(
-            conn_string, lambda store: cls(store, serde=serde, replicas=replicas, ttl=ttl), room="langgraph", **options
-        )
+        return connect(conn_string, lambda store: cls(store, serde=serde, replicas=replicas, ttl=ttl), **options)
 
     def setup(self) -> None:
         """Nothing: there are no tables to be made. For programs that call it for every saver."""
