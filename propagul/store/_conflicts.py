@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from propagul.crdt import ABSENT, REGISTER, REMOVE, Op
+from propagul.errors import LocalProtocolError
 from propagul.store import _values
 from propagul.store._traffic import written_ahead
 
@@ -69,7 +70,7 @@ class Conflicts:
         return chosen
 
     def update(self, keys: Collection[str], change: Callable[[dict[str, list[object]]], Mapping[str, object]]) -> bool:
-        """Read keys, decide and write in one step, as a transaction; return whether anything was written.
+        """Read keys, decide and write in one step, a transaction of its own; return whether anything was written.
 
         Args:
             keys: What is read, and may be written.
@@ -79,9 +80,12 @@ class Conflicts:
 
         Raises:
             ValueError: It returned a key that was not read.
+            LocalProtocolError: The caller is in a transaction.
             TypeError, LimitExceeded, StoreFull, StoreError: As `set`.
         """
         keys = [_values.check_key(key, self._limits) for key in keys]
+        if self._rows.in_transaction:
+            raise LocalProtocolError("`update` is a transaction of its own: call it outside of `store.transaction()`")
         while True:
             hold, rows = self._state.hold(), {key: self._rows.row(key) for key in keys}
             chosen = change({key: _thawed(key, row) for key, row in rows.items()})
