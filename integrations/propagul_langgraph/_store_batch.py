@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from langgraph.store.base import GetOp, ListNamespacesOp, PutOp, SearchOp, validate_op_namespace
 
 from propagul_langgraph import _store_filters
+from propagul_langgraph._store_keys import path_of, prefix_of
 from propagul_langgraph._store_ttl import check_minutes
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ class Batch:
     Attributes:
         ops: All of them.
         puts: What is written: the last operation of each name.
+        paths: Where the items stand that are read or written by name.
 
     Raises:
-        InvalidNamespaceError, TypeError, ValueError: One is none.
+        InvalidNamespaceError, TypeError, ValueError, LimitExceeded: One is none.
     """
 
     def __init__(self, ops: Iterable[Op]) -> None:
@@ -41,11 +43,8 @@ class Batch:
         for op in self.ops:
             _check(op)
         self.puts: dict[Name, PutOp] = {(op.namespace, op.key): op for op in self.ops if isinstance(op, PutOp)}
-
-    @property
-    def names(self) -> set[Name]:
-        """Items that are read or written by name."""
-        return {(op.namespace, op.key) for op in self.ops if isinstance(op, (GetOp, PutOp))}
+        names = {(op.namespace, op.key) for op in self.ops if isinstance(op, (GetOp, PutOp))}
+        self.paths = {name: path_of(*name) for name in names}
 
     @property
     def queries(self) -> list[str]:
@@ -68,6 +67,7 @@ def _check(op: Op) -> None:
         case PutOp():
             _check_put(op)
         case SearchOp():
+            prefix_of(op.namespace_prefix)
             _check_page(op.limit, op.offset)
             _store_filters.check(op.filter or {})
         case ListNamespacesOp():

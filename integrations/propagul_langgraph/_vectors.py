@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import blake2b
-from itertools import islice
+from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -85,10 +85,9 @@ class Vectors:
 
     def _drop_more(self, path: str, kept: int) -> None:
         """Remove rows beyond the first so many."""
-        start = f"{self._prefix}{path}#"
-        for key in self._store.keys(start):
-            if not key[len(start) :].isdecimal() or int(key[len(start) :]) >= kept:
-                self._store.delete(key)
+        further = (f"{self._prefix}{path}#{number}" for number in count(kept))
+        for key in takewhile(self._store.__contains__, further):
+            self._store.delete(key)
 
 
 def digest_of(texts: Sequence[str]) -> str:
@@ -143,7 +142,8 @@ def as_vectors(embedded: Iterable[Sequence[float]], dims: int | None) -> list[Ve
     """
     vectors = []
     for vector in embedded:
-        array = np.asarray(vector, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            array = np.asarray(vector, dtype=np.float32)
         if array.ndim != 1 or not array.size or (dims is not None and array.size != dims):
             raise ValueError(f"the embedding function returned a vector of shape {array.shape}, not of {dims} numbers")
         if not np.isfinite(array).all():

@@ -19,7 +19,6 @@ from propagul import AgentStateStore, connect
 from propagul_langgraph._items import ItemRow, Items
 from propagul_langgraph._store_batch import Batch
 from propagul_langgraph._store_index import NOTHING, Index
-from propagul_langgraph._store_keys import path_of
 from propagul_langgraph._store_search import Search
 from propagul_langgraph._store_sweeper import Sweeper
 from propagul_langgraph._store_ttl import Expiry, check_ttl
@@ -108,7 +107,7 @@ class PropagulStore(BaseStore):
         were. What a put survives when this has returned is the store's durability.
 
         Raises:
-            InvalidNamespaceError, TypeError, ValueError: An operation is none; nothing was done.
+            InvalidNamespaceError, TypeError, ValueError, LimitExceeded: An operation is none; nothing was done.
             TypeError, ValueError, LimitExceeded: A value cannot be stored; the message says what in it, and why.
             LocalProtocolError: It would have to wait, in the thread of the event loop that the store runs in.
             StoreFull, StoreError: The log took it not.
@@ -129,8 +128,7 @@ class PropagulStore(BaseStore):
             embedded = await self._index.aembed(batch.queries, (text for held in texts.values() for text in held))
         if batch.is_long or self.store.waits:
             return await asyncio.to_thread(self._run, batch, texts, embedded, self.store.get)
-        paths = [path_of(*name) for name in batch.names]
-        keys = [key_of(path) for path in paths for key_of in (self._items.key_of, self._expiry.key_of)]
+        keys = [key_of(path) for path in batch.paths.values() for key_of in (self._items.key_of, self._expiry.key_of)]
         held = {key: await self.store.aget(key) for key in keys}  # what only the disk holds is read in a thread
         return self._run(batch, texts, embedded, held.get)
 
@@ -148,12 +146,13 @@ class PropagulStore(BaseStore):
         swept = 0
         for path in self._expiry.due():
             item = self._items.at(path, self.store.get)
-            if item is not None and item.row.ttl is not None:
-                if self._expiry.is_over(item, self.store.get):
-                    self._remove(path)
-                    swept += 1
-            elif item is not None or self._items.key_of(path) not in self.store:
+            if item is not None and item.row.ttl is None:
                 self._expiry.drop(path)
+            elif item is not None and self._expiry.is_over(item, self.store.get):
+                self._remove(path)
+                swept += 1
+            elif self._items.key_of(path) not in self.store:
+                self._remove(path)  # what another machine left
         return swept
 
     def start_ttl_sweeper(self, sweep_interval_minutes: float | None = None) -> Future[None]:
@@ -186,9 +185,9 @@ class PropagulStore(BaseStore):
         results = [self._read(op, search, embedded, get) for op in batch.ops]
         for name, op in batch.puts.items():
             if op.value is None:
-                self._remove(path_of(*name))
+                self._remove(batch.paths[name])
             else:
-                self._put(op, search, texts.get(name, []), embedded, get)
+                self._put(op, batch.paths[name], search, texts.get(name, []), embedded, get)
         return results
 
     def _read(self, op: Op, search: Search, embedded: Embedded, get: Get) -> Result:
@@ -210,9 +209,8 @@ class PropagulStore(BaseStore):
             self._expiry.used(item, get)
         return item.item()
 
-    def _put(self, op: PutOp, search: Search, texts: list[str], embedded: Embedded, get: Get) -> None:
+    def _put(self, op: PutOp, path: str, search: Search, texts: list[str], embedded: Embedded, get: Get) -> None:
         """Write an item and what belongs to it, in one step."""
-        path = path_of(op.namespace, op.key)
         former = self._items.at(path, get)
         now = dt.datetime.fromtimestamp(self._now(), dt.UTC)
         created = now if former is None or search.is_gone(former) else former.row.created
