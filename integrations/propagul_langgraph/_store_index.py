@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from langgraph.store.base import ensure_embeddings, get_text_at_path, tokenize_path
 
-from propagul_langgraph._vectors import as_vectors
+from propagul_langgraph._vectors import as_vectors, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,17 +18,33 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
     from langgraph.store.base import IndexConfig, PutOp
 
+    from propagul_langgraph._store_batch import Batch, Name
     from propagul_langgraph._vectors import Vector
 
 _SETTINGS: Final = frozenset({"dims", "embed", "fields"})
 _WHOLE: Final = "$"
 
 
+class _Wanted(NamedTuple):
+    """What is to be embedded of a batch: queries, the texts of each item, and each of those once."""
+
+    queries: list[str]
+    texts: Mapping[Name, list[str]]
+    distinct: list[str]
+
+
+class Made(NamedTuple):
+    """The vectors of an item, and of which texts they are: see `digest_of`."""
+
+    digest: str = ""
+    vectors: Sequence[Vector] = ()
+
+
 class Embedded(NamedTuple):
-    """The vectors of a batch, by what they were made of."""
+    """What was embedded of a batch."""
 
     queries: Mapping[str, Vector]
-    texts: Mapping[str, Vector]
+    items: Mapping[Name, Made]
 
 
 NOTHING: Final = Embedded({}, {})
@@ -53,12 +69,30 @@ class Index:
         self.embeddings: Embeddings = ensure_embeddings(config.get("embed"))
         self._fields = _tokenized(config.get("fields") or [_WHOLE])
 
-    def texts(self, op: PutOp) -> list[str]:
-        """What is embedded of an item.
+    def embed(self, batch: Batch) -> Embedded:
+        """Embed what is searched for and what is put.
 
         Raises:
-            TypeError: It is to be embedded whole, and JSON has no form for something in it.
+            TypeError: An item is to be embedded whole, and JSON has no form for something in it.
+            ValueError: What the function returned is no vectors.
         """
+        wanted = self._wanted(batch)
+        vectors = self.embeddings.embed_documents(wanted.distinct) if wanted.distinct else []
+        return self._embedded(wanted, [self.embeddings.embed_query(query) for query in wanted.queries], vectors)
+
+    async def aembed(self, batch: Batch) -> Embedded:
+        """The same without holding up the event loop: a function that is not async runs in a thread."""
+        wanted = self._wanted(batch)
+        vectors = await self.embeddings.aembed_documents(wanted.distinct) if wanted.distinct else []
+        return self._embedded(wanted, await asyncio.gather(*map(self.embeddings.aembed_query, wanted.queries)), vectors)
+
+    def _wanted(self, batch: Batch) -> _Wanted:
+        texts = {name: self._texts(op) for name, op in batch.puts.items()}
+        distinct = dict.fromkeys(text for held in texts.values() for text in held)
+        return _Wanted(list(dict.fromkeys(batch.queries)), texts, list(distinct))
+
+    def _texts(self, op: PutOp) -> list[str]:
+        """What is embedded of an item."""
         if op.value is None or op.index is False:
             return []
         fields = self._fields if op.index is None else _tokenized(op.index)
@@ -67,30 +101,14 @@ class Index:
         except TypeError as error:
             raise TypeError(f"the item {op.key!r} in {op.namespace!r} cannot be embedded: {error}") from error
 
-    def embed(self, queries: Iterable[str], texts: Iterable[str]) -> Embedded:
-        """Embed queries and texts."""
-        asked, held = list(dict.fromkeys(queries)), list(dict.fromkeys(texts))
-        vectors = self.embeddings.embed_documents(held) if held else []
-        return self._embedded(asked, [self.embeddings.embed_query(query) for query in asked], held, vectors)
-
-    async def aembed(self, queries: Iterable[str], texts: Iterable[str]) -> Embedded:
-        """The same without holding up the event loop: a function that is not async runs in a thread."""
-        asked, held = list(dict.fromkeys(queries)), list(dict.fromkeys(texts))
-        vectors = await self.embeddings.aembed_documents(held) if held else []
-        found = await asyncio.gather(*map(self.embeddings.aembed_query, asked))
-        return self._embedded(asked, found, held, vectors)
-
     def _embedded(
-        self,
-        queries: Sequence[str],
-        found: Sequence[Sequence[float]],
-        texts: Sequence[str],
-        vectors: Sequence[Sequence[float]],
+        self, wanted: _Wanted, queries: Sequence[Sequence[float]], vectors: Sequence[Sequence[float]]
     ) -> Embedded:
-        if len(vectors) != len(texts):
-            raise ValueError(f"the embedding function returned {len(vectors)} vectors for {len(texts)} texts")
-        of_queries, of_texts = as_vectors(found, self._dims), as_vectors(vectors, self._dims)
-        return Embedded(dict(zip(queries, of_queries, strict=True)), dict(zip(texts, of_texts, strict=True)))
+        if len(vectors) != len(wanted.distinct):
+            raise ValueError(f"the embedding function returned {len(vectors)} vectors for {len(wanted.distinct)} texts")
+        of = dict(zip(wanted.distinct, as_vectors(vectors, self._dims), strict=True))
+        items = {name: Made(digest_of(held), [of[text] for text in held]) for name, held in wanted.texts.items()}
+        return Embedded(dict(zip(wanted.queries, as_vectors(queries, self._dims), strict=True)), items)
 
 
 def _tokenized(fields: Iterable[str]) -> list[str | list[str]]:

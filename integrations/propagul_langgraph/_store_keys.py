@@ -1,25 +1,22 @@
 """Where the rows of items and cache entries stand: labels and keys as parts of the store's keys.
 
-A part is the name itself where that is short and plain, else `~` and a hash of it, so that no name reads as two parts.
-How a label is written depends on those before it only: all keys of a namespace begin alike, whatever stands below it.
+A part is the name itself where that is short and plain, else a hash of it: see `_keys.part`. How a label is written
+depends on those before it only: all keys of a namespace begin alike, whatever stands below it.
 """
 
 from __future__ import annotations
 
-import re
-from base64 import urlsafe_b64encode
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from propagul import LimitExceeded
+from propagul_langgraph._keys import part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 LABELS_MAX: Final = 24
 """So many labels of any length make a key below 1 KiB."""
 
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:|@+-]{0,80}")
 _PLAIN_CHARS_MAX: Final = 400
 """A label is hashed, too, where those before it take so much already."""
 
@@ -33,7 +30,7 @@ def prefix_of(namespace: Sequence[str]) -> str:
     if len(namespace) > LABELS_MAX:
         subject = f"the namespace {tuple(namespace[:2])!r}..."
         raise LimitExceeded(subject, size=len(namespace), limit=LABELS_MAX, unit="labels")
-    return "".join(f"{part}/" for part in _parts(namespace))
+    return "".join(f"{written}/" for written in _parts(namespace))
 
 
 def path_of(namespace: Sequence[str], key: str) -> str:
@@ -42,7 +39,7 @@ def path_of(namespace: Sequence[str], key: str) -> str:
     Raises:
         LimitExceeded: The namespace has too many labels.
     """
-    return prefix_of(namespace) + _part(key)
+    return prefix_of(namespace) + part(key)
 
 
 def is_hashed(path: str) -> bool:
@@ -56,18 +53,9 @@ def names_in(path: str) -> tuple[tuple[str, ...], str]:
     return tuple(labels), key
 
 
-def _parts(names: Iterable[str]) -> Iterable[str]:
+def _parts(names: Iterable[str]) -> Iterator[str]:
     taken = 0
     for name in names:
-        part = _part(name) if taken < _PLAIN_CHARS_MAX else _hashed(name)
-        taken += len(part)
-        yield part
-
-
-def _part(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) else _hashed(name)
-
-
-def _hashed(name: str) -> str:
-    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=15).digest()
-    return "~" + urlsafe_b64encode(digest).decode("ascii")
+        written = part(name if taken < _PLAIN_CHARS_MAX else f"/{name}")  # with a slash in it, it is hashed
+        taken += len(written)
+        yield written

@@ -18,11 +18,12 @@ from langgraph.store.base import BaseStore, GetOp, ListNamespacesOp, PutOp, Sear
 from propagul import AgentStateStore, connect
 from propagul_langgraph._items import ItemRow, Items
 from propagul_langgraph._store_batch import Batch
-from propagul_langgraph._store_index import NOTHING, Index
+from propagul_langgraph._store_index import NOTHING, Index, Made
+from propagul_langgraph._store_keys import path_of
 from propagul_langgraph._store_search import Search
 from propagul_langgraph._store_sweeper import Sweeper
 from propagul_langgraph._store_ttl import Expiry, check_ttl
-from propagul_langgraph._vectors import Vectors, digest_of
+from propagul_langgraph._vectors import Vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
     from langgraph.store.base import IndexConfig, Item, Op, Result, TTLConfig
 
     from propagul import Connection
-    from propagul_langgraph._items import Get, Stored
-    from propagul_langgraph._store_batch import Name
+    from propagul_langgraph._items import Get
     from propagul_langgraph._store_index import Embedded
-    from propagul_langgraph._vectors import Vector
 
 ROOT: Final = "lgs/"
 SWEEP_MINUTES: Final = 5.0
@@ -113,24 +112,18 @@ class PropagulStore(BaseStore):
             StoreFull, StoreError: The log took it not.
         """
         batch = Batch(ops)
-        texts = self._texts(batch)
-        embedded = NOTHING
-        if self._index is not None:
-            embedded = self._index.embed(batch.queries, (text for held in texts.values() for text in held))
-        return self._run(batch, texts, embedded, self.store.get)
+        embedded = NOTHING if self._index is None else self._index.embed(batch)
+        return self._run(batch, embedded, self.store.get)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """See `batch`."""
         batch = Batch(ops)
-        texts = self._texts(batch)
-        embedded = NOTHING
-        if self._index is not None:
-            embedded = await self._index.aembed(batch.queries, (text for held in texts.values() for text in held))
+        embedded = NOTHING if self._index is None else await self._index.aembed(batch)
         if batch.is_long or self.store.waits:
-            return await asyncio.to_thread(self._run, batch, texts, embedded, self.store.get)
+            return await asyncio.to_thread(self._run, batch, embedded, self.store.get)
         keys = [key_of(path) for path in batch.paths.values() for key_of in (self._items.key_of, self._expiry.key_of)]
         held = {key: await self.store.aget(key) for key in keys}  # what only the disk holds is read in a thread
-        return self._run(batch, texts, embedded, held.get)
+        return self._run(batch, embedded, held.get)
 
     def conflicts(self, namespace: tuple[str, ...], key: str) -> list[Item]:
         """What was put under one key on several machines at the same time, newest first: `get` returns the first.
@@ -173,13 +166,7 @@ class PropagulStore(BaseStore):
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    def _texts(self, batch: Batch) -> dict[Name, list[str]]:
-        """What is to be embedded of each item that is put."""
-        if self._index is None:
-            return {}
-        return {name: self._index.texts(op) for name, op in batch.puts.items()}
-
-    def _run(self, batch: Batch, texts: dict[Name, list[str]], embedded: Embedded, get: Get) -> list[Result]:
+    def _run(self, batch: Batch, embedded: Embedded, get: Get) -> list[Result]:
         """Do operations. `get` gives the rows of items that are named."""
         search = Search(self._items, self._vectors, self._expiry, get, omits=self._omits)
         results = [self._read(op, search, embedded, get) for op in batch.ops]
@@ -187,7 +174,7 @@ class PropagulStore(BaseStore):
             if op.value is None:
                 self._remove(batch.paths[name])
             else:
-                self._put(op, batch.paths[name], search, texts.get(name, []), embedded, get)
+                self._put(op, embedded.items.get(name, Made()), search, get)
         return results
 
     def _read(self, op: Op, search: Search, embedded: Embedded, get: Get) -> Result:
@@ -209,26 +196,24 @@ class PropagulStore(BaseStore):
             self._expiry.used(item, get)
         return item.item()
 
-    def _put(self, op: PutOp, path: str, search: Search, texts: list[str], embedded: Embedded, get: Get) -> None:
+    def _put(self, op: PutOp, made: Made, search: Search, get: Get) -> None:
         """Write an item and what belongs to it, in one step."""
+        path = path_of(op.namespace, op.key)
         former = self._items.at(path, get)
         now = dt.datetime.fromtimestamp(self._now(), dt.UTC)
         created = now if former is None or search.is_gone(former) else former.row.created
-        row = ItemRow(dict(op.value or {}), created, now, op.ttl, digest_of(texts))
+        row = ItemRow(dict(op.value or {}), created, now, op.ttl, made.digest)
         is_plain = not (row.ttl or row.vectors) and (former is None or not (former.row.ttl or former.row.vectors))
         with contextlib.nullcontext() if is_plain else self.store.transaction():
-            self._put_beside(path, row, [embedded.texts[text] for text in texts], former)
+            if row.ttl is not None:
+                self._expiry.start(path, row.ttl)
+            elif former is not None and former.row.ttl is not None:
+                self._expiry.drop(path)
+            if made.vectors:
+                self._vectors.put(path, made.digest, made.vectors)
+            elif former is not None and former.row.vectors:
+                self._vectors.drop(path)
             self._items.put(path, op.namespace, op.key, row)
-
-    def _put_beside(self, path: str, row: ItemRow, vectors: list[Vector], former: Stored | None) -> None:
-        if row.ttl is not None:
-            self._expiry.start(path, row.ttl)
-        elif former is not None and former.row.ttl is not None:
-            self._expiry.drop(path)
-        if vectors:
-            self._vectors.put(path, row.vectors, vectors)
-        elif former is not None and former.row.vectors:
-            self._vectors.drop(path)
 
     def _remove(self, path: str) -> None:
         with self.store.transaction():

@@ -47,7 +47,7 @@ def test_an_item_is_readable_in_the_store_itself() -> None:
         plain, hashed = store.store.get_all("lgs/").items()
         assert plain[0] == "lgs/i/users/1/prefs"
         assert plain[1] == {"value": {"theme": "dark"}, "created": at(clock()), "updated": at(clock())}
-        assert hashed[1] == {**plain[1], "names": [["users", "a b"], "prefs"]}  # type: ignore[dict-item]
+        assert hashed[1] == {**plain[1], "names": [["users", "a b"], "prefs"]}
 
 
 def test_what_a_caller_holds_is_its_own() -> None:
@@ -244,7 +244,14 @@ def test_a_row_that_is_no_item_is_named_where_asked_for_and_hides_no_other() -> 
         good = store.store.get("lgs/i/a/k")
         assert isinstance(good, dict)
         for number, row in enumerate(
-            [5, {}, {**good, "value": 1}, {**good, "ttl": "x"}, {**good, "updated": "yesterday"}, {**good, "vectors": 1}]
+            [
+                5,
+                {},
+                {**good, "value": 1},
+                {**good, "ttl": "x"},
+                {**good, "updated": "yesterday"},
+                {**good, "vectors": 1},
+            ]
         ):
             store.store.set(f"lgs/i/a/bad{number}", row)
             with pytest.raises(StoreCorrupt, match=f"'lgs/i/a/bad{number}' is no item that this version can read"):

@@ -189,7 +189,7 @@ def test_a_full_disk_keeps_nobody_from_reading(tmp_path: Path) -> None:
 
 
 def test_a_sweeper_sweeps_until_it_is_stopped() -> None:
-    with opened(ttl={"sweep_interval_minutes": TINY}) as store:  # type: ignore[typeddict-item]
+    with opened(ttl={"sweep_interval_minutes": TINY}) as store:
         done = store.start_ttl_sweeper()
         assert store.start_ttl_sweeper() is done
         store.put(("a",), "k", {"n": 1}, ttl=TINY)
@@ -226,7 +226,7 @@ def test_a_sweep_that_fails_is_logged_and_the_next_one_sweeps(caplog: pytest.Log
             failed.append(1)
             raise OSError("the disk is slow")
 
-        store._sweeper._sweep = lambda: failing if not failed else good()  # type: ignore[assignment,return-value]
+        store._sweeper._sweep = lambda: failing if not failed else good()  # type: ignore[assignment]  # a method that may be gone
         store.start_ttl_sweeper(TINY)
         wait_until(lambda: store.store.get("lgs/i/a/k") is None)
         assert store.stop_ttl_sweeper(10)
@@ -242,7 +242,10 @@ def test_without_lifetimes_there_is_no_sweeper() -> None:
 @pytest.mark.parametrize(
     ("ttl", "message"),
     [
-        ({"default_tll": 5}, "ttl knows default_ttl, omit_expired, refresh_on_read, sweep_interval_minutes, not default_tll"),
+        (
+            {"default_tll": 5},
+            "ttl knows default_ttl, omit_expired, refresh_on_read, sweep_interval_minutes, not default_tll",
+        ),
         ({"default_ttl": 0}, "default_ttl is a number of minutes above 0, not 0"),
         ({"default_ttl": "5"}, "default_ttl is a number"),
         ({"sweep_interval_minutes": -1}, "sweep_interval_minutes is a number"),

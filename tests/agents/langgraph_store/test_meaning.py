@@ -15,7 +15,7 @@ from propagul_langgraph.store import PropagulStore
 from tests.agents.langgraph_store.world import DIMS, Embedder, by_words, embed, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def vector_rows(store: PropagulStore) -> list[str]:
@@ -62,7 +62,8 @@ def test_of_a_replaced_value_nothing_is_found() -> None:
         assert vector_rows(store) == []
         store.put(("a",), "k", {"text": "green dog"})
         store.delete(("a",), "k")
-        assert vector_rows(store) == hits(store, "green dog") == []
+        assert vector_rows(store) == []
+        assert hits(store, "green dog") == []
 
 
 def test_a_store_without_an_index_ignores_what_concerns_one_and_leaves_no_vectors_behind() -> None:
@@ -171,10 +172,6 @@ def test_filters_and_pages_hold_for_what_is_near() -> None:
 # --- the embedding function --------------------------------------------------------------------------------------
 
 
-def returning(vectors: Any) -> Callable[[Sequence[str]], Any]:
-    return lambda texts: vectors if vectors is None or callable(vectors) else [vectors] * len(texts)
-
-
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
@@ -185,7 +182,7 @@ def returning(vectors: Any) -> Callable[[Sequence[str]], Any]:
     ],
 )
 def test_what_is_no_vector_is_refused_and_nothing_stored(vectors: Any, message: str) -> None:
-    with opened(index={"dims": 2, "embed": returning(vectors)}) as store:
+    with opened(index={"dims": 2, "embed": lambda texts: [vectors] * len(texts)}) as store:
         with pytest.raises(ValueError, match=message):
             store.put(("a",), "k", {"n": 1})
         with pytest.raises(ValueError, match=message):
@@ -196,14 +193,14 @@ def test_what_is_no_vector_is_refused_and_nothing_stored(vectors: Any, message: 
 
 
 def test_a_vector_for_each_text_is_asked_for() -> None:
-    with opened(index={"dims": 2, "embed": lambda texts: [[1.0, 2.0]]}) as store:
+    with opened(index={"dims": 2, "embed": lambda _: [[1.0, 2.0]]}) as store:
         with pytest.raises(ValueError, match="returned 1 vectors for 2 texts"):
             store.batch([PutOp(("a",), key, {"n": key}) for key in "bc"])
         assert store.store.get_all() == {}
 
 
 def test_an_embedding_function_that_fails_fails_the_put() -> None:
-    def failing(texts: Sequence[str]) -> list[list[float]]:
+    def failing(_: Sequence[str]) -> list[list[float]]:
         raise ConnectionError("no model")
 
     with opened(index={"dims": 2, "embed": failing}) as store:
@@ -300,7 +297,12 @@ def test_a_search_reads_the_rows_in_a_thread(monkeypatch: pytest.MonkeyPatch) ->
     async def main(store: PropagulStore) -> None:
         await store.aput(("a",), "k", {"text": "red"})
         items = store.store.items
-        monkeypatch.setattr(store.store, "items", lambda prefix: (threads.append(threading.get_ident()), items(prefix))[1])
+
+        def noted(prefix: str) -> Iterator[tuple[str, object]]:
+            threads.append(threading.get_ident())
+            return items(prefix)
+
+        monkeypatch.setattr(store.store, "items", noted)
         assert len(await store.asearch((), query="red")) == len(await store.asearch(())) == 1
         assert threads
         assert threading.get_ident() not in threads

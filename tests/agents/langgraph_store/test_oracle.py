@@ -17,12 +17,22 @@ if TYPE_CHECKING:
 
     from propagul_langgraph.store import PropagulStore
 
-NAMESPACES = [("a",), ("a", "b"), ("a", "b", "c"), ("ab",), ("a b",), ("A",), ("x", "a", "b"), ("ü" * 50, "b"), ("*", "b")]
+NAMESPACES = [
+    ("a",),
+    ("a", "b"),
+    ("a", "b", "c"),
+    ("ab",),
+    ("a b",),
+    ("A",),
+    ("x", "a", "b"),
+    ("ü" * 50, "b"),
+    ("*", "b"),
+]
 KEYS = ["k", "k.1", "", "x/y", "~k", "ключ", "long " * 40]
 WORDS = ["red", "green", "blue", "cat", "dog"]
 PREFIXES = [(), *NAMESPACES, ("a", "b", "c", "d"), ("nothing",)]
 PATTERNS = [("a",), ("b",), ("*",), ("a", "*"), ("*", "b"), ("*", "*", "c"), ("x", "*", "b"), ("a b",)]
-FIELDS = [None, None, None, False, ["text"], ["tags[*]"], ["deep.n", "text"], ["missing"]]
+FIELDS: list[Any] = [None, None, None, False, ["text"], ["tags[*]"], ["deep.n", "text"], ["missing"]]
 
 
 class Model(InMemoryStore):
