@@ -16,56 +16,52 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langgraph.store.base import Item, SearchItem
 
 from propagul import LimitExceeded, StoreCorrupt
-from propagul_langgraph._store_keys import is_hashed, names_in, path_of, prefix_of
+from propagul_langgraph._store_keys import is_hashed, name_in, path_of, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from propagul import AgentStateStore
+    from propagul_langgraph._store_keys import Name
 
     Get = Callable[[str], object]
 
 _log = logging.getLogger("propagul.langgraph")
 
 
-class ItemRow(NamedTuple):
-    """What is stored of an item.
+class Stored(NamedTuple):
+    """An item.
 
     Attributes:
+        path: The part of its keys that all its rows share.
         value: What the user put.
         created, updated: When it was first put, and last.
         ttl: How many minutes it lives after it was last used; None for ever.
         vectors: Which vectors were made of this value; empty if none were.
+        hidden: Its namespace and key, where the path does not say them.
     """
 
+    path: str
     value: dict[str, Any]
     created: dt.datetime
     updated: dt.datetime
     ttl: float | None = None
     vectors: str = ""
+    hidden: Name | None = None
 
-
-class Stored(NamedTuple):
-    """An item with its names, and with its path: the part of its keys that all its rows share."""
-
-    path: str
-    namespace: tuple[str, ...]
-    key: str
-    row: ItemRow
+    @property
+    def name(self) -> Name:
+        """Its namespace, and its key in it."""
+        return self.hidden or name_in(self.path)
 
     def item(self) -> Item:
         """As LangGraph calls it."""
-        return Item(
-            value=self.row.value,
-            key=self.key,
-            namespace=self.namespace,
-            created_at=self.row.created,
-            updated_at=self.row.updated,
-        )
+        namespace, key = self.name
+        return Item(value=self.value, key=key, namespace=namespace, created_at=self.created, updated_at=self.updated)
 
     def search_item(self, score: float | None) -> SearchItem:
         """The same, as the result of a search."""
-        return SearchItem(self.namespace, self.key, self.row.value, self.row.created, self.row.updated, score)
+        return SearchItem(*self.name, self.value, self.created, self.updated, score)
 
 
 class Items:
@@ -92,73 +88,79 @@ class Items:
         """
         return self._listed(path, get(self._prefix + path))
 
-    def named(self, namespace: tuple[str, ...], key: str, get: Get) -> Stored | None:
+    def named(self, name: Name, get: Get) -> Stored | None:
         """The item of a name.
 
         Raises:
             StoreCorrupt: What is there is no item that this version can read.
         """
-        path = path_of(namespace, key)
+        path = path_of(*name)
         if (value := get(self._prefix + path)) is None:
             return None
-        if (row := _row(value)) is None:
+        if (item := _read(path, value, name)) is None:
             raise StoreCorrupt(f"what is stored under {self._prefix + path!r} is no item that this version can read")
-        return Stored(path, namespace, key, row)
+        return item
 
     def under(self, namespace: tuple[str, ...]) -> Iterator[Stored]:
-        """Every item of a namespace and of those below it. O(found)."""
+        """Every item of a namespace and of those below it, in the order of their paths. O(found)."""
+        skip = len(self._prefix)
         for key, value in self._store.items(self._prefix + prefix_of(namespace)):
-            if (found := self._listed(key.removeprefix(self._prefix), value)) is not None:
-                yield found
+            if (item := self._listed(key[skip:], value)) is not None:
+                yield item
 
     def paths_under(self, namespace: tuple[str, ...]) -> list[str]:
         """Their paths, sorted. O(found)."""
         skip = len(self._prefix)
         return [key[skip:] for key in self._store.keys(self._prefix + prefix_of(namespace))]
 
-    def conflicts(self, namespace: tuple[str, ...], key: str) -> list[Item]:
+    def conflicts(self, name: Name) -> list[Item]:
         """What was put concurrently under one name, newest first; empty without a conflict."""
-        path = path_of(namespace, key)
-        rows = map(_row, self._store.get_conflicts(self._prefix + path))
-        return [Stored(path, namespace, key, row).item() for row in rows if row is not None]
+        path = path_of(*name)
+        found = [_read(path, value, name) for value in self._store.get_conflicts(self._prefix + path)]
+        return [item.item() for item in found if item is not None]
 
-    def put(self, path: str, namespace: tuple[str, ...], key: str, row: ItemRow) -> None:
+    def put(self, item: Stored) -> None:
         """Write an item's row.
 
         Raises:
             TypeError, ValueError, LimitExceeded: Its value cannot be stored; the message says what in it, and why.
         """
-        packed: dict[str, object] = {"value": row.value, "created": row.created, "updated": row.updated}
-        if row.ttl is not None:
-            packed["ttl"] = row.ttl
-        if row.vectors:
-            packed["vectors"] = row.vectors
-        if is_hashed(path):
+        packed: dict[str, object] = {"value": item.value, "created": item.created, "updated": item.updated}
+        if item.ttl is not None:
+            packed["ttl"] = item.ttl
+        if item.vectors:
+            packed["vectors"] = item.vectors
+        if item.hidden is not None and is_hashed(item.path):
+            namespace, key = item.hidden
             packed["names"] = [list(namespace), key]
-        self._store.set(self._prefix + path, packed)
+        self._store.set(self._prefix + item.path, packed)
 
     def _listed(self, path: str, value: object) -> Stored | None:
         """An item, if that is what a row holds; what is none is logged."""
         if value is None:
             return None
-        if (row := _row(value)) is not None and (names := _names(path, value)) is not None:
-            return Stored(path, *names, row)
+        hidden = _hidden(path, value) if is_hashed(path) else None
+        item = _read(path, value, hidden)
+        if item is not None and (hidden is not None or not is_hashed(path)):
+            return item
         _log.warning("store.item_unreadable key=%r", self._prefix + path)
         return None
 
 
-def _row(value: object) -> ItemRow | None:
-    match value:
-        case {"value": dict(held), "created": dt.datetime() as created, "updated": dt.datetime() as updated, **more}:
-            ttl, vectors = more.get("ttl"), more.get("vectors", "")
-            if (ttl is None or type(ttl) is int or type(ttl) is float) and type(vectors) is str:
-                return ItemRow(held, created, updated, ttl, vectors)
-    return None
+def _read(path: str, value: object, name: Name | None) -> Stored | None:
+    if type(value) is not dict:
+        return None
+    held, created, updated = value.get("value"), value.get("created"), value.get("updated")
+    ttl, vectors = value.get("ttl"), value.get("vectors", "")
+    if type(held) is not dict or type(created) is not dt.datetime or type(updated) is not dt.datetime:
+        return None
+    if (ttl is not None and type(ttl) not in (int, float)) or type(vectors) is not str:
+        return None
+    return Stored(path, held, created, updated, ttl, vectors, name)
 
 
-def _names(path: str, value: object) -> tuple[tuple[str, ...], str] | None:
-    if not is_hashed(path):
-        return names_in(path)
+def _hidden(path: str, value: object) -> Name | None:
+    """The name that a row says it has, if its path agrees."""
     match value:
         case {"names": [list(labels), str(key)]} if all(type(label) is str for label in labels):
             try:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from langgraph.store.base import Op
 
-Name = tuple[tuple[str, ...], str]
-"""The namespace of an item and its key in it."""
+    from propagul_langgraph._store_keys import Name
 
 
 class Batch:

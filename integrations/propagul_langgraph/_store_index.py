@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
     from langgraph.store.base import IndexConfig, PutOp
 
-    from propagul_langgraph._store_batch import Batch, Name
+    from propagul_langgraph._store_batch import Batch
+    from propagul_langgraph._store_keys import Name
     from propagul_langgraph._vectors import Vector
 
 _SETTINGS: Final = frozenset({"dims", "embed", "fields"})

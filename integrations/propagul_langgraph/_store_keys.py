@@ -14,6 +14,9 @@ from propagul_langgraph._keys import part
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+Name = tuple[tuple[str, ...], str]
+"""The namespace of an item and its key in it."""
+
 LABELS_MAX: Final = 24
 """So many labels of any length make a key below 1 KiB."""
 
@@ -44,10 +47,10 @@ def path_of(namespace: Sequence[str], key: str) -> str:
 
 def is_hashed(path: str) -> bool:
     """Whether a path does not say all names."""
-    return path.startswith("~") or "/~" in path
+    return "~" in path
 
 
-def names_in(path: str) -> tuple[tuple[str, ...], str]:
+def name_in(path: str) -> Name:
     """Namespace and key of a path that is not hashed."""
     *labels, key = path.split("/")
     return tuple(labels), key

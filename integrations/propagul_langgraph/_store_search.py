@@ -6,7 +6,7 @@ from itertools import groupby, islice, takewhile
 from typing import TYPE_CHECKING
 
 from propagul_langgraph import _store_filters
-from propagul_langgraph._store_keys import is_hashed, names_in
+from propagul_langgraph._store_keys import is_hashed, name_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,27 +59,27 @@ class Search:
 
     def _newest(self, op: SearchOp) -> Iterator[tuple[Stored, float | None]]:
         found = [item for item in self._items.under(op.namespace_prefix) if self._is_wanted(item, op)]
-        found.sort(key=lambda item: (-item.row.updated.timestamp(), item.path))
+        found.sort(key=lambda item: item.updated, reverse=True)  # of one time: in the order of their paths
         yield from ((item, None) for item in found)
 
     def _nearest(self, op: SearchOp, query: Vector) -> Iterator[tuple[Stored, float | None]]:
         shown = set()
         for near in self._vectors.nearest(op.namespace_prefix, query):
             item = self._items.at(near.path, self._get)
-            if item is not None and item.row.vectors == near.digest and self._is_wanted(item, op):
+            if item is not None and item.vectors == near.digest and self._is_wanted(item, op):
                 shown.add(near.path)
                 yield item, near.score
         yield from ((item, None) for item, _ in self._newest(op) if item.path not in shown)
 
     def _is_wanted(self, item: Stored, op: SearchOp) -> bool:
-        return (not op.filter or _store_filters.matches(item.row.value, op.filter)) and not self.is_gone(item)
+        return (not op.filter or _store_filters.matches(item.value, op.filter)) and not self.is_gone(item)
 
     def _namespace(self, path: str, below: Iterator[str]) -> tuple[str, ...] | None:
         """The labels of a namespace by the path it has; None if nothing in it is to be seen."""
         if not self._omits and not is_hashed(path):
-            return names_in(f"{path}/")[0]
+            return name_in(f"{path}/")[0]
         items = (self._items.at(item, self._get) for item in below)
-        return next((item.namespace for item in items if item is not None and not self.is_gone(item)), None)
+        return next((item.name[0] for item in items if item is not None and not self.is_gone(item)), None)
 
 
 def _namespace_path(path: str) -> str:

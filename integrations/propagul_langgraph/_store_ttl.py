@@ -51,18 +51,18 @@ class Expiry:
 
     def is_over(self, item: Stored, get: Get) -> bool:
         """Whether an item has expired."""
-        if item.row.ttl is None or self._until(item, get(self._prefix + item.path)) > self._now():
+        if item.ttl is None or self._until(item, get(self._prefix + item.path)) > self._now():
             return False
         siblings = [get(self._prefix + item.path), *self._store.get_conflicts(self._prefix + item.path)]
         last = max(self._until(item, sibling) for sibling in siblings)
-        return last + 60 * item.row.ttl * _SLACK <= self._now()
+        return last + 60 * item.ttl * _SLACK <= self._now()
 
     def used(self, item: Stored, get: Get) -> None:
         """An item was read: it lives on from now."""
-        if item.row.ttl is None:
+        if item.ttl is None:
             return
-        until = self._now() + 60 * item.row.ttl
-        if until - self._until(item, get(self._prefix + item.path)) > 60 * item.row.ttl * _SLACK:
+        until = self._now() + 60 * item.ttl
+        if until - self._until(item, get(self._prefix + item.path)) > 60 * item.ttl * _SLACK:
             try:
                 self._store.set(self._prefix + item.path, until)
             except StoreError as error:  # a full disk: what was read is worth more than how long it lives
@@ -78,7 +78,7 @@ class Expiry:
         """What a row says; what is none says that the item was last used when it was put."""
         if type(value) is float or type(value) is int:
             return value
-        return item.row.updated.timestamp() + 60 * (item.row.ttl or 0)
+        return item.updated.timestamp() + 60 * (item.ttl or 0)
 
 
 def check_ttl(config: Mapping[str, object]) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import struct
 from hashlib import blake2b
-from itertools import count, islice, takewhile
-from typing import TYPE_CHECKING, Final, NamedTuple
+from itertools import count, takewhile
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _HEAD: Final = struct.Struct("<8sI")
 _ROW_BYTES_MAX: Final = 256 * 1024
-_BLOCK_ROWS: Final = 2048
-"""So many rows are compared at once: that bounds the memory, whatever is searched."""
+_BLOCK_ROWS: Final = 256
+"""So many rows are compared at once: what they take stays in the processor's cache, whatever is searched."""
 
 
 class Near(NamedTuple):
@@ -72,16 +72,27 @@ class Vectors:
             self._store.delete(key)
             self._drop_more(path, 1)
 
-    def nearest(self, namespace: tuple[str, ...], query: Vector) -> list[Near]:
-        """Everything in a namespace and below it that has vectors, the nearest to the query first. O(found)."""
-        rows = self._store.items(self._prefix + prefix_of(namespace))
-        best: dict[tuple[str, str], float] = {}
-        while block := list(islice(rows, _BLOCK_ROWS)):
-            for key, digest, score in _scores(block, query):
-                near = (key[len(self._prefix) :].partition("#")[0], digest)
-                best[near] = max(score, best.get(near, -2.0))
-        ranked = (Near(score, path, digest) for (path, digest), score in best.items())
-        return sorted(ranked, key=lambda near: (-near.score, near.path))
+    def nearest(self, namespace: tuple[str, ...], query: Vector) -> Iterator[Near]:
+        """Everything in a namespace and below it that has vectors, the nearest to the query first. O(found).
+
+        An item may come again, with a lower score, or with vectors that are not of its value.
+        """
+        keys: list[str] = []
+        digests: list[bytes] = []
+        scores = [np.empty(0, np.float32)]
+        rows: list[bytes] = []
+        for key, value in self._store.items(self._prefix + prefix_of(namespace)):
+            if _is_of(value, len(query)):
+                keys.append(key)
+                digests.append(value[:8])
+                rows.append(value)
+            if len(rows) == _BLOCK_ROWS:
+                scores.append(_best(rows, query))
+                rows.clear()
+        scored = np.concatenate([*scores, _best(rows, query)])
+        skip = len(self._prefix)
+        for place in np.argsort(-scored, kind="stable"):
+            yield Near(float(scored[place]), keys[place][skip:].partition("#")[0], digests[place].hex())
 
     def _drop_more(self, path: str, kept: int) -> None:
         """Remove rows beyond the first so many."""
@@ -101,16 +112,15 @@ def digest_of(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _scores(rows: Sequence[tuple[str, object]], query: Vector) -> Iterator[tuple[str, str, float]]:
-    """Key, digest and best cosine of each row that holds vectors of the query's dimensions."""
-    held = [(key, *read) for key, value in rows if (read := _read(value, len(query))) is not None]
-    if not held:
-        return
-    matrix = np.frombuffer(b"".join(body for _, _, body in held), dtype="<f4").reshape(-1, len(query))
-    starts = np.cumsum([0, *(len(body) // (4 * len(query)) for _, _, body in held[:-1])])
-    best = np.maximum.reduceat(_cosines(matrix, query), starts)
-    for (key, digest, _), score in zip(held, best.tolist(), strict=True):
-        yield key, digest, score
+def _best(rows: Sequence[bytes], query: Vector) -> Vector:
+    """The best cosine in each row."""
+    if not rows:
+        return np.empty(0, np.float32)
+    matrix = np.frombuffer(b"".join([row[_HEAD.size :] for row in rows]), dtype="<f4").reshape(-1, len(query))
+    scores = _cosines(matrix, query)
+    if len(scores) == len(rows):
+        return scores
+    return np.maximum.reduceat(scores, np.cumsum([0, *(len(row) // (4 * len(query)) for row in rows[:-1])]))
 
 
 def _cosines(matrix: NDArray[np.float32], query: Vector) -> NDArray[np.float32]:
@@ -124,14 +134,11 @@ def _cosines(matrix: NDArray[np.float32], query: Vector) -> NDArray[np.float32]:
     return scores
 
 
-def _read(value: object, dims: int) -> tuple[str, memoryview] | None:
-    """Digest and vectors of a row; None if it is none, or of other dimensions."""
-    if type(value) is not bytes or len(value) <= _HEAD.size:
-        return None
-    digest, found = _HEAD.unpack_from(value)
-    if found != dims or (len(value) - _HEAD.size) % (4 * dims):
-        return None
-    return digest.hex(), memoryview(value)[_HEAD.size :]
+def _is_of(value: object, dims: int) -> TypeGuard[bytes]:
+    """Whether a row holds vectors of so many dimensions."""
+    if type(value) is not bytes or len(value) <= _HEAD.size or (len(value) - _HEAD.size) % (4 * dims):
+        return False
+    return bool(_HEAD.unpack_from(value)[1] == dims)
 
 
 def as_vectors(embedded: Iterable[Sequence[float]], dims: int | None) -> list[Vector]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from langgraph.store.base import BaseStore, GetOp, ListNamespacesOp, PutOp, SearchOp
 
 from propagul import AgentStateStore, connect
-from propagul_langgraph._items import ItemRow, Items
+from propagul_langgraph._items import Items, Stored
 from propagul_langgraph._store_batch import Batch
 from propagul_langgraph._store_index import NOTHING, Index, Made
 from propagul_langgraph._store_keys import path_of
@@ -130,7 +130,7 @@ class PropagulStore(BaseStore):
 
         Empty without a conflict. The next put to the key settles it.
         """
-        return self._items.conflicts(namespace, key)
+        return self._items.conflicts((namespace, key))
 
     # --- lifetimes -----------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class PropagulStore(BaseStore):
         swept = 0
         for path in self._expiry.due():
             item = self._items.at(path, self.store.get)
-            if item is not None and item.row.ttl is None:
+            if item is not None and item.ttl is None:
                 self._expiry.drop(path)
             elif item is not None and self._expiry.is_over(item, self.store.get):
                 self._remove(path)
@@ -189,7 +189,7 @@ class PropagulStore(BaseStore):
                 return None
 
     def _get(self, op: GetOp, search: Search, get: Get) -> Item | None:
-        item = self._items.named(op.namespace, op.key, get)
+        item = self._items.named((op.namespace, op.key), get)
         if item is None or search.is_gone(item):
             return None
         if op.refresh_ttl:
@@ -201,19 +201,19 @@ class PropagulStore(BaseStore):
         path = path_of(op.namespace, op.key)
         former = self._items.at(path, get)
         now = dt.datetime.fromtimestamp(self._now(), dt.UTC)
-        created = now if former is None or search.is_gone(former) else former.row.created
-        row = ItemRow(dict(op.value or {}), created, now, op.ttl, made.digest)
-        is_plain = not (row.ttl or row.vectors) and (former is None or not (former.row.ttl or former.row.vectors))
+        created = now if former is None or search.is_gone(former) else former.created
+        item = Stored(path, dict(op.value or {}), created, now, op.ttl, made.digest, (op.namespace, op.key))
+        is_plain = not (op.ttl or made.vectors) and (former is None or not (former.ttl or former.vectors))
         with contextlib.nullcontext() if is_plain else self.store.transaction():
-            if row.ttl is not None:
-                self._expiry.start(path, row.ttl)
-            elif former is not None and former.row.ttl is not None:
+            if op.ttl is not None:
+                self._expiry.start(path, op.ttl)
+            elif former is not None and former.ttl is not None:
                 self._expiry.drop(path)
             if made.vectors:
                 self._vectors.put(path, made.digest, made.vectors)
-            elif former is not None and former.row.vectors:
+            elif former is not None and former.vectors:
                 self._vectors.drop(path)
-            self._items.put(path, op.namespace, op.key, row)
+            self._items.put(item)
 
     def _remove(self, path: str) -> None:
         with self.store.transaction():
