@@ -182,12 +182,11 @@ class PropagulCheckpointStorage:
     def _loaded(self, place: str, row: _Row) -> WorkflowCheckpoint:
         pieces, parts = self._kept(place)
         try:
-            form = pieces.whole(json.loads(parts.text(row.held) or ""))
+            decoded = self._codec.decode(pieces.whole(json.loads(parts.text(row.held) or "")))
         except LookupError:
             raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} has not arrived whole yet") from None
         except (ValueError, RecursionError):
             raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} cannot be read") from None
-        decoded = self._codec.decode(form)
         if not isinstance(decoded, dict):
             raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} cannot be read")
         return WorkflowCheckpoint.from_dict(decoded)

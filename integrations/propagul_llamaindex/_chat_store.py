@@ -67,10 +67,10 @@ class PropagulChatStore(BaseChatStore):
 
     def delete_messages(self, key: str) -> list[ChatMessage] | None:
         """Delete a chat and return what it was; None if there is none."""
-        if not self._is_there(key):
-            return None
         messages = self.get_messages(key)
-        self._timeline(key).begin(False)
+        if not messages:
+            return None
+        self._timeline(key).begin()
         return messages
 
     def delete_message(self, key: str, idx: int) -> ChatMessage | None:
@@ -84,13 +84,10 @@ class PropagulChatStore(BaseChatStore):
         return self._timeline(key).pop()
 
     def get_keys(self) -> list[str]:
-        """The names of all chats, sorted."""
-        rows = [
-            key.removeprefix(f"{_SPACE}/")
-            for room in ("begun", "items")
-            for key in self._store.keys(f"{_SPACE}/{room}/")
-        ]
-        return sorted(key for key in {unquote(row.split("/")[1]) for row in rows} if self._is_there(key))
+        """The names of all chats that have messages, sorted."""
+        rows = self._store.keys(f"{_SPACE}/items/")
+        names = {unquote(row.removeprefix(f"{_SPACE}/items/").partition("/")[0]) for row in rows}
+        return sorted(name for name in names if self._timeline(name).end().place)
 
     async def aset_messages(self, key: str, messages: Sequence[ChatMessage]) -> None:
         """See `set_messages`."""
@@ -119,12 +116,6 @@ class PropagulChatStore(BaseChatStore):
     async def aget_keys(self) -> list[str]:
         """See `get_keys`."""
         return await in_thread(self.get_keys)
-
-    def _is_there(self, key: str) -> bool:
-        """Whether a chat has messages, or was set to none."""
-        timeline = self._timeline(key)
-        end = timeline.end()
-        return bool(end.turn) or self._store.get(f"{_SPACE}/begun/{path(key)}/{end.generation:08x}") is True
 
     def _timeline(self, key: str) -> Timeline[ChatMessage]:
         return Timeline(self._store, _SPACE, path(key), ChatMessage.model_validate_json)

@@ -123,28 +123,38 @@ def test_a_value_inside_itself_is_refused(store: AgentStateStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "hostile",
+    ("hostile", "told"),
     [
-        '{"$object":["os:environ",{}]}',
-        '{"$object":["subprocess:Popen",{"args":"true"}]}',
-        '{"$object":["agent_framework._agents:Agent",{"x":1}]}',
-        '{"$said":["agent_framework._clients:BaseChatClient",{}]}',
-        '{"$model":["tests.agents.agent_framework.world:Unlisted",{}]}',
-        '{"$enum":["tests.agents.agent_framework.world:Countdown","x"]}',
-        '{"$class":"os:PathLike"}',
-        '{"$datetime":5}',
-        '{"$unknown":1}',
-        '{"$piece":"0"}',
-        "[" * 100_000,
+        ('{"$object":["os:environ",{}]}', "os:environ, which is not listed"),
+        ('{"$object":["subprocess:Popen",{"args":"true"}]}', "Popen, which is not listed"),
+        ('{"$object":["agent_framework._agents:Agent",{"x":1}]}', "Agent, which is not listed"),
+        ('{"$object":["agent_framework._clients:os.environ",{}]}', "which is not listed"),
+        ('{"$said":["agent_framework._clients:BaseChatClient",{}]}', "BaseChatClient, which is not listed"),
+        ('{"$model":["tests.agents.agent_framework.world:Model",{}]}', "Model, which is not listed"),
+        ('{"$model":["tests.agents.agent_framework.world:Countdown",{}]}', "Countdown, which is not listed"),
+        ('{"$enum":["tests.agents.agent_framework.world:Colour","RED"]}', "Colour, which is not listed"),
+        ('{"$class":"os:PathLike"}', "PathLike, which is not listed"),
+        ('{"$object":["tests.agents.agent_framework.world:Countdown",5]}', r"a \$object that is none"),
+        ('{"$datetime":5}', r"a \$datetime that is none"),
+        ('{"$unknown":1}', r"a \$unknown that is none"),
+        ('{"$piece":"0"}', "has not arrived whole yet"),
+        ('{"$piece":5}', r"a \$piece that is none"),
+        ("[" * 100_000, "cannot be read"),
+        ("[" * 900 + "]" * 900, "cannot be read"),
     ],
 )
-def test_what_a_hostile_member_stores_makes_no_object_that_is_not_listed(store: AgentStateStore, hostile: str) -> None:
+def test_what_a_hostile_member_stores_makes_no_object_that_is_not_listed(
+    store: AgentStateStore, hostile: str, told: str
+) -> None:
     async def scenario() -> None:
         storage = PropagulCheckpointStorage(store, classes=[Countdown])
-        await storage.save(checkpoint("c", value=1))
+        await storage.save(checkpoint("c", value="hostile"))
         (key,) = store.keys("agent-framework/rows/")
-        store.set(key, [*cast("list[object]", store.get(key))[:2], '{"state":{"value":' + hostile + "}}"])
-        with pytest.raises(WorkflowCheckpointException):
+        timestamp, previous, text = cast("list[str | None]", store.get(key))
+        assert text is not None
+        assert '"hostile"' in text
+        store.set(key, [timestamp, previous, text.replace('"hostile"', hostile)])
+        with pytest.raises(WorkflowCheckpointException, match=told):
             await storage.load("c")
 
     run(scenario)

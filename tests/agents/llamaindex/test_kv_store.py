@@ -159,6 +159,22 @@ def test_replicas_merge_show_what_conflicts_and_keep_deleted_what_was_put_late()
     on_island(scenario)
 
 
+def test_large_values_that_replicas_put_at_once_never_mix() -> None:
+    async def scenario(island: Island) -> None:
+        here, there = (PropagulKVStore(store) for store in (await island.start("a"), await island.start("b", "a")))
+        async with apart(island):
+            here.put("k", {"text": "a" * 300_000})
+            there.put("k", {"text": "b" * 400_000})
+        assert here.get("k") == there.get("k")
+        assert sorted(len(str(one["text"])) for one in here.conflicts("k")) == [300_000, 400_000]
+        assert all(len(set(str(one["text"]))) == 1 for one in here.conflicts("k"))
+        there.put("k", {"text": "c"})
+        await island.clock.advance(30)
+        assert len(here.store) == len(there.store) == 1
+
+    on_island(scenario)
+
+
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:

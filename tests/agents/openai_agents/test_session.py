@@ -10,7 +10,7 @@ import pytest
 from agents.memory import Session, SessionSettings
 from propagul_openai_agents import PropagulSession
 
-from propagul import AgentStateStore
+from propagul import AgentStateStore, LimitExceeded, Limits
 from tests.agents.openai_agents.world import said, texts
 from tests.store.world import ROOM, SECRET, address, loopback, run
 
@@ -102,6 +102,18 @@ def test_a_turn_with_an_item_that_is_no_json_is_refused_whole(store: AgentStateS
         assert len(store) == 0
 
     run(scenario)
+
+
+def test_a_turn_that_the_store_refuses_in_the_middle_is_refused_whole() -> None:
+    async def scenario() -> None:
+        session = PropagulSession("s", small)
+        with pytest.raises(LimitExceeded):
+            await session.add_items(said("good", "x" * 5000))
+        assert await session.get_items() == []
+
+    small = AgentStateStore("room", port=None, limits=Limits(value_bytes=1000))
+    run(scenario)
+    small.close()
 
 
 def test_a_row_that_cannot_be_read_hides_no_other(store: AgentStateStore) -> None:
