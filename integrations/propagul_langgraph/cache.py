@@ -92,7 +92,7 @@ class PropagulCache(BaseCache[ValueT]):
         cls, conn_string: str, *, serde: SerializerProtocol | None = None, **options: object
     ) -> Connection[PropagulCache[ValueT]]:
         """Open a store for it: for `with`, and for `async with`. See `PropagulStore.from_conn_string`."""
-        return connect(conn_string, lambda store: cls(store, serde=serde), room="langgraph", **options)
+        return connect(conn_string, lambda store: cls(store, serde=serde), **options)
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
         """The values that are there, by namespace and key."""
