@@ -31,7 +31,8 @@ _NURSERY = subprocess.Popen(
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import crewai  # noqa: F401 - for what the import does
+    from crewai.memory.storage.factory import set_memory_storage_factory
+    from propagul_crewai import PropagulMemoryStorage
 
 import pytest
 
@@ -39,6 +40,8 @@ from propagul import AgentStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+set_memory_storage_factory(lambda _: PropagulMemoryStorage("memory://"))  # every flow has one; CrewAI's takes seconds
 
 SECRET = "a secret of thirty-two characters"
 

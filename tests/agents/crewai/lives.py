@@ -13,9 +13,9 @@ from typing import Any
 from crewai.flow.flow import Flow, listen, start
 from crewai.flow.persistence import persist
 from crewai.memory.storage.factory import set_memory_storage_factory
+from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage
 
 from propagul import AgentStateStore
-from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage
 from tests.agents.crewai.models import CountedModel, parts
 
 set_memory_storage_factory(lambda _: PropagulMemoryStorage("memory://"))  # each flow has one; CrewAI's takes seconds

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from propagul_crewai import PersistentCrew, PropagulFlowPersistence
 
 from propagul import AgentStateStore
-from propagul_crewai import PersistentCrew, PropagulFlowPersistence
 from tests.agents.crewai.conftest import SECRET
 from tests.agents.crewai.lives import FiveSteps
 from tests.agents.crewai.models import CountedModel, parts
