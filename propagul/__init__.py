@@ -28,6 +28,7 @@ from propagul.errors import SyncTimeout as SyncTimeout
 from propagul.gossip import GossipConfig as GossipConfig
 from propagul.store import AgentStateStore as AgentStateStore
 from propagul.store import Change as Change
+from propagul.store import Connection as Connection
 from propagul.store import Heard as Heard
 from propagul.store import History as History
 from propagul.store import Limits as Limits
@@ -35,9 +36,11 @@ from propagul.store import Member as Member
 from propagul.store import PastState as PastState
 from propagul.store import Retention as Retention
 from propagul.store import Rotation as Rotation
+from propagul.store import StoreOptions as StoreOptions
 from propagul.store import StoreStats as StoreStats
 from propagul.store import SyncReport as SyncReport
 from propagul.store import Version as Version
+from propagul.store import connect as connect
 
 logging.getLogger("propagul").addHandler(logging.NullHandler())  # silent unless the program wants to hear
 

@@ -104,7 +104,8 @@ class Capture:
             slots = [slot for slot in slots if slot not in former]
         plain, other = twin_of(read_slots)(self._table, slots)
         for slot in changed:
-            _file(former.pop(slot), plain, other)
+            if (former_row := former.pop(slot)) is not None:
+                file(former_row, plain, other)
         return Block(plain, other)
 
     def special_rows(self) -> Iterator[Row]:
@@ -120,10 +121,8 @@ class Capture:
         self._former.clear()
 
 
-def _file(former: tuple[str, Row] | None, plain: list[Plain], other: list[tuple[str, Row]]) -> None:
+def file(former: tuple[str, Row], plain: list[Plain], other: list[tuple[str, Row]]) -> None:
     """Put a row that has changed since where it belongs."""
-    if former is None:
-        return
     key, row = former
     if row.is_plain:
         (dot, kind, payload), *_ = row.siblings

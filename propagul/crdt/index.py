@@ -1,55 +1,124 @@
-"""Which keys of typed rows there are, in order: so that reading what is under a prefix costs what it finds."""
+"""Keys in order, so that reading what is under a prefix costs what it finds.
+
+The keys stand in sorted runs of some hundreds, one after the other: a key that comes or goes moves a few of them, and
+no step of the work is long, however many keys there are.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from typing import Final
+from bisect import bisect_left, bisect_right
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
-_FEW: Final = 64
+from propagul.crdt.bulk import uncollected
+from propagul.crdt.twins import twin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+RUN: Final = 512
+"""Keys of a run that is new; it is parted when it has twice as many."""
+
+_FEW: Final = 16
 
 
 class KeyIndex:
     """A sorted set of keys. Single-threaded: the caller holds the lock.
 
-    Keys that come in bulk, as when a log is read, are sorted once, at the next question.
+    Keys that come are put in order at the next question, or before it by `take_in`, a slice at a time.
     """
 
-    __slots__ = ("_held", "_keys", "_new")
+    __slots__ = ("_lasts", "_new", "_runs", "_uncollected")
 
     def __init__(self) -> None:
-        self._keys: list[str] = []
-        self._held: set[str] = set()
-        self._new: list[str] = []
+        self._runs: list[list[str]] = []
+        self._lasts: list[str] = []
+        self._new: set[str] = set()
+        self._uncollected = twin_of(uncollected)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return self.count("")
 
     def add(self, key: str) -> None:
         """Add a key. O(1); idempotent."""
-        if key not in self._held:
-            self._held.add(key)
-            self._new.append(key)
+        self._new.add(key)
 
     def discard(self, key: str) -> None:
-        """Remove a key if it is there. O(log n), and a move of n/2 references."""
-        if key in self._held:
-            self._held.remove(key)
-            self._settle()
-            del self._keys[bisect_left(self._keys, key)]
-
-    def under(self, prefix: str) -> list[str]:
-        """The keys that begin with `prefix`, sorted. O(log n + keys found), after O(new keys) once."""
-        self._settle()
-        end = begin = bisect_left(self._keys, prefix)
-        while end < len(self._keys) and self._keys[end].startswith(prefix):
-            end += 1
-        return self._keys[begin:end]
-
-    def _settle(self) -> None:
-        if len(self._new) > _FEW:
-            self._keys += self._new
-            self._keys.sort()
+        """Remove a key if it is there. O(log n)."""
+        place = bisect_left(self._lasts, key)
+        run = self._runs[place] if place < len(self._runs) else []
+        at = bisect_left(run, key)
+        self._new.discard(key)
+        if at == len(run) or run[at] != key:
+            return
+        del run[at]
+        if run:
+            self._lasts[place] = run[-1]
         else:
-            for key in self._new:
-                insort(self._keys, key)
-        self._new.clear()
+            del self._runs[place], self._lasts[place]
+
+    def take_in(self, most: int | None = None) -> bool:
+        """Put new keys in order, at most `most`; return whether more are left. O(log n) each."""
+        if most is None or most >= len(self._new):
+            coming, self._new = self._new, set()
+            self.merge(coming)
+        else:
+            self.merge([self._new.pop() for _ in range(most)])
+        return bool(self._new)
+
+    def merge(self, keys: Iterable[str]) -> None:
+        """Put keys in order at once. O(log n) each; idempotent."""
+        coming, begin = sorted(keys), 0
+        while begin < len(coming):
+            place = bisect_left(self._lasts, coming[begin])
+            if place >= len(self._runs) - 1:  # what is above all others goes into the last run
+                place, end = max(0, len(self._runs) - 1), len(coming)
+            else:
+                end = bisect_right(coming, self._lasts[place], begin)
+            self._put(place, coming[begin:end])
+            begin = end
+
+    def under(self, prefix: str, *, reverse: bool = False) -> Iterator[str]:
+        """The keys that begin with `prefix`, in order, to be read before the index changes. O(log n + keys read)."""
+        self.take_in()
+        runs = self._between(prefix)
+        return chain.from_iterable(map(reversed, reversed(runs)) if reverse else runs)
+
+    def count(self, prefix: str) -> int:
+        """How many keys begin with `prefix`. O(log n + runs of them)."""
+        self.take_in()
+        return sum(map(len, self._between(prefix)))
+
+    def _between(self, prefix: str) -> list[list[str]]:
+        """The runs, or parts of them, with the keys that begin with `prefix`."""
+        width = len(prefix)
+
+        def cut(key: str) -> str:
+            return key[:width]
+
+        first = bisect_left(self._lasts, prefix)
+        runs = self._runs[first : bisect_right(self._lasts, prefix, first, key=cut) + 1]
+        if not runs:
+            return []
+        begin, end = bisect_left(runs[0], prefix), bisect_right(runs[-1], prefix, key=cut)
+        if len(runs) == 1:
+            return [runs[0][begin:end]]
+        return [runs[0][begin:], *runs[1:-1], runs[-1][:end]]
+
+    def _put(self, place: int, keys: list[str]) -> None:
+        if not self._runs:
+            self._runs, self._lasts = [[]], [""]
+        run = self._runs[place]
+        if len(keys) <= _FEW:
+            for key in keys:
+                at = bisect_left(run, key)
+                if at == len(run) or run[at] != key:
+                    run.insert(at, key)
+        else:
+            run = list(dict.fromkeys(sorted(run + keys)))  # sorting finds the order that there is
+        pieces = [run] if len(run) <= 2 * RUN else [run[at : at + RUN] for at in range(0, len(run), RUN)]
+        if len(pieces) > 1:
+            for piece in pieces:
+                self._uncollected(piece)
+        self._runs[place : place + 1] = pieces
+        self._lasts[place : place + 1] = [piece[-1] for piece in pieces]

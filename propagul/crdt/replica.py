@@ -119,7 +119,7 @@ class Replica:
         return self.table.row(key)
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
-        """Rows with a sibling whose key begins with a prefix, sorted by key. O(rows), or O(found) for indexed keys."""
+        """Rows with a sibling whose key begins with a prefix, sorted by key. O(found)."""
         self.settle()
         return self.table.under(prefix)
 

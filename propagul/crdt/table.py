@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import weakref
 from array import array
-from itertools import compress
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Final
 
 from propagul.crdt import row as rows
@@ -23,6 +23,7 @@ from propagul.crdt.bulk import uncollected
 from propagul.crdt.capture import Capture
 from propagul.crdt.dot import Dot, Origin, Stamp
 from propagul.crdt.index import KeyIndex
+from propagul.crdt.listing import Listing
 from propagul.crdt.payload import ABSENT
 from propagul.crdt.twins import twin_of
 
@@ -44,6 +45,7 @@ class Table:
             because the slot it read may hold another key by then.
         lessee: Who has the columns' memory at hand lets go of it when this is called; they cannot grow before.
         indexed: The keys that begin with NUL, in order: the rows of counters, sets, logs and nested maps.
+        ordered: The other keys, in order, of the slots that `order` has come to. Until somebody asks, those are none.
         slots: For each key the place of its row in the columns. *Use:* reading, like `values`.
         values: For each slot its winner's payload; ABSENT for a removal record or a free slot.
     """
@@ -55,12 +57,14 @@ class Table:
         "_journal",
         "_keys",
         "_kinds",
+        "_ordered_to",
         "_origins",
         "_special",
         "_stamps",
         "drops",
         "indexed",
         "lessee",
+        "ordered",
         "slots",
         "values",
     )
@@ -74,12 +78,12 @@ class Table:
         self._arrivals = array("Q")
         self._special: dict[int, Row] = {}
         self._free: list[int] = []
-        self.indexed = KeyIndex()
+        self.indexed, self.ordered, self._ordered_to = KeyIndex(), KeyIndex(), 0
         self.lessee: Callable[[], None] | None = None
         self._journal = Arrivals(self.slots, self.values, self._arrivals)
         for column in (self._keys, self.values):
             twin_of(uncollected)(column)
-        self._captures: list[weakref.ref[Capture]] = []
+        self._captures: list[weakref.ref[Capture] | weakref.ref[Listing]] = []
 
     def __len__(self) -> int:
         """Rows held, removal records included."""
@@ -171,7 +175,10 @@ class Table:
         """Forget a row. Its slot is used again."""
         self.drops += 1
         slot = self.slots.pop(key)
-        self.indexed.discard(key)
+        if key[0] == INDEXED:
+            self.indexed.discard(key)
+        elif slot < self._ordered_to:
+            self.ordered.discard(key)
         if self._captures:
             self._leave(slot)
         self._special.pop(slot, None)
@@ -212,10 +219,46 @@ class Table:
         self._captures.append(weakref.ref(capture, self._captures.remove))
         return capture
 
+    def order(self, prefix: str, most: int | None = None) -> bool:
+        """Put new keys of the kind of this prefix in order, at most `most`; return whether more are left.
+
+        O(log n) for each. Without it a question does so for all.
+        """
+        if prefix[:1] == INDEXED:
+            return self.indexed.take_in(most)
+        end = len(self._keys) if most is None else min(self._ordered_to + most, len(self._keys))
+        coming = self._keys[self._ordered_to : end]
+        self.ordered.merge([key for key in coming if key and key[0] != INDEXED])
+        self._ordered_to = end
+        return self.ordered.take_in(most) or end < len(self._keys)
+
+    def keys_under(self, prefix: str, *, reverse: bool = False) -> Iterator[str]:
+        """The keys that begin so, in order, removal records included, to be read before the table changes.
+
+        O(log n + keys read), after O(new keys) once. Those that begin with NUL are found by a prefix that does.
+        """
+        self.order(prefix)
+        return self._index(prefix).under(prefix, reverse=reverse)
+
     def under(self, prefix: str) -> list[tuple[str, Row]]:
-        """Rows with a sibling whose key begins with a prefix, sorted by key. O(rows), or O(found) for indexed keys."""
-        keys = self.indexed.under(prefix) if prefix[:1] == INDEXED else sorted(filter(_begins(prefix), self.slots))
+        """Rows with a sibling whose key begins with a prefix, sorted by key. O(found), after O(new keys) once."""
+        keys = self.keys_under(prefix) if prefix else chain(self.keys_under(INDEXED), self.keys_under(""))
         return [(key, row) for key in keys if (row := self._row_at(self.slots[key])).siblings]
+
+    def listing(self, prefix: str, most: int) -> Listing | None:
+        """Read the rows of `keys_under` as they are now, in slices; None for more than `most`.
+
+        Close it, or let go of it.
+        """
+        self.order(prefix)
+        if self._index(prefix).count(prefix) > most:
+            return None
+        listing = Listing(self, prefix, list(self.keys_under(prefix)))
+        self._captures.append(weakref.ref(listing, self._captures.remove))
+        return listing
+
+    def _index(self, prefix: str) -> KeyIndex:
+        return self.indexed if prefix[:1] == INDEXED else self.ordered
 
     def _new_slot(self, key: str) -> int:
         if key[0] == INDEXED:
@@ -225,6 +268,8 @@ class Table:
             if self._captures:
                 self._leave(slot)
             self._keys[slot] = key
+            if slot < self._ordered_to and key[0] != INDEXED:
+                self.ordered.add(key)
             return slot
         slot = len(self._keys)
         self._keys.append(key)
@@ -252,7 +297,3 @@ class Table:
             capture = reference()
             if capture is not None:
                 capture.leave(slot, before)
-
-
-def _begins(prefix: str) -> Callable[[str], bool]:
-    return lambda key: key.startswith(prefix)

@@ -2,6 +2,9 @@
 
 from propagul.store._clock import Clock as Clock
 from propagul.store._clock import SystemClock as SystemClock
+from propagul.store._connect import Connection as Connection
+from propagul.store._connect import StoreOptions as StoreOptions
+from propagul.store._connect import connect as connect
 from propagul.store._history import History as History
 from propagul.store._history import PastState as PastState
 from propagul.store._history import Version as Version

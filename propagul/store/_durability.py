@@ -59,9 +59,19 @@ class Durability:
         Raises:
             LocalProtocolError: The caller runs in the store's own loop.
         """
-        with contextlib.suppress(RuntimeError):  # no loop runs in this thread
-            if asyncio.get_running_loop() is home:
-                raise LocalProtocolError(
-                    f"a write at durability {str(self.level)!r} waits, and would stop the event loop that the store "
-                    "runs in: use `await asyncio.to_thread(...)`, or durability 'os' and `await store.flush()`"
-                )
+        check_may_wait(
+            home,
+            f"a write at durability {str(self.level)!r}",
+            "use `await asyncio.to_thread(...)`, or durability 'os' and `await store.flush()`",
+        )
+
+
+def check_may_wait(home: asyncio.AbstractEventLoop, what: str, instead: str) -> None:
+    """Refuse to wait in the thread whose event loop everything waits for.
+
+    Raises:
+        LocalProtocolError: The caller runs in the store's own loop; it says what waits and what to do `instead`.
+    """
+    with contextlib.suppress(RuntimeError):  # no loop runs in this thread
+        if asyncio.get_running_loop() is home:
+            raise LocalProtocolError(f"{what} waits, and would stop the event loop that the store runs in: {instead}")

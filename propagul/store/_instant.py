@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from propagul.crdt import Block, Entry, Row, VersionVector
     from propagul.crdt.capture import Capture
+    from propagul.crdt.listing import Listing
 
 _SLICE_ROWS: Final = 1024
 
@@ -25,7 +26,7 @@ class SnapshotCut(NamedTuple):
     rows: Capture
 
 
-def blocks_of(capture: Capture, lock: AbstractContextManager[object]) -> Iterator[Block]:
+def blocks_of(capture: Capture | Listing, lock: AbstractContextManager[object]) -> Iterator[Block]:
     """The rows of a capture in slices. The lock is held for one at a time."""
     while True:
         with lock:

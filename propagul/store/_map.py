@@ -146,7 +146,7 @@ class StateMap:
         return self._rows.update((key,), lambda rows: [Op(key, REGISTER, REMOVE)] if is_there(rows[key]) else [])
 
     def get_all(self, prefix: str = "") -> dict[str, object]:
-        """Keys under a prefix with their values, all of one instant, sorted by key. O(rows).
+        """Keys under a prefix with their values, all of one instant, sorted by key. O(found), as `keys`.
 
         A value that this version cannot read is left out, so that one bad row hides no other; `get` says what it is.
         """
@@ -163,6 +163,23 @@ class StateMap:
             else:
                 yield key, value
         del hold  # until here, what only the disk holds could be read
+
+    def keys(self, prefix: str = "", *, reverse: bool = False, limit: int | None = None) -> list[str]:
+        """Keys under a prefix, sorted, all of one instant; the first `limit` of them, from the end with `reverse`.
+
+        O(found), or O(limit). Keys that are new since the last such question are put in order first, once.
+
+        Raises:
+            ValueError: `limit` is negative.
+        """
+        if limit is not None and limit < 0:
+            raise ValueError(f"a limit of keys is 0 or more, not {limit}")
+        return self._rows.keys(prefix, reverse=reverse, limit=limit)
+
+    @property
+    def revision(self) -> int:
+        """A number that rises with every row that is written here or arrives. *Use:* whether anything has changed."""
+        return self._table.arrival
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and is_there(self._rows.row(key))

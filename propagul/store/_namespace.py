@@ -7,10 +7,9 @@ end of a stream; both become visible in one step. Nobody waits for a disk or a n
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from propagul.crdt import EMPTY, REGISTER, REMOVE, Change, Offer, Op, Stamp, stamp_of_ns, stamps_in
 from propagul.crdt.bulk import uncollected
@@ -18,9 +17,10 @@ from propagul.crdt.hot import local_writer
 from propagul.crdt.twins import twin_of
 from propagul.log import fold
 from propagul.store._compared import ComparedRows
-from propagul.store._instant import SnapshotCut, blocks_of
+from propagul.store._instant import SnapshotCut
 from propagul.store._minting import AHEAD_S_MAX, Minting
 from propagul.store._origin import fresh_origin
+from propagul.store._reads import Reads
 from propagul.store._rows import View
 from propagul.store._sealed import sealing
 from propagul.store._signed import is_there
@@ -30,7 +30,7 @@ from propagul.store._upkeep import Upkeep
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from propagul.crdt import (
         Batch,
@@ -46,15 +46,12 @@ if TYPE_CHECKING:
         Sibling,
         VersionVector,
     )
-    from propagul.crdt.capture import Capture
     from propagul.store._journal import Journal, Staged
     from propagul.store._rows import Step
     from propagul.store._sealed import SealedRows
 
-_SLICE_ROWS: Final = 256
 
-
-class Namespace:
+class Namespace(Reads):
     """Implements `propagul.gossip.Source`.
 
     Attributes:
@@ -144,28 +141,6 @@ class Namespace:
     def origin(self) -> Origin:
         """Who mints here now."""
         return self._replica.origin
-
-    def row(self, key: str) -> Row:
-        """The row of a key as it is now."""
-        with self.lock:
-            row = self._row(key)
-            self._tell_settled()
-            return row
-
-    def blocks(self) -> Iterator[Block]:
-        """Every row of this instant, removal records included, in slices. O(rows), the lock is held for one of them."""
-        blocks = blocks_of(self.instant()[2], self.lock)
-        return blocks if self.sealed is None else map(self.sealed.shown, blocks)
-
-    def instant(self) -> tuple[int, bytes, Capture]:
-        """The arrival number of now, the digest of the vector, and every row as it stands, proofs included."""
-        with self._whole():
-            return self._replica.arrival, self._replica.vector.digest(), self._replica.capture()
-
-    def under(self, prefix: str) -> list[tuple[str, Row]]:
-        """Every row of one instant whose key begins so and that is not removed, sorted by key. O(rows)."""
-        with self._whole():
-            return self._under(prefix)
 
     def write(self, steps: Iterable[Step]) -> bool:
         """Run steps one after the other and write what they decide as one batch; return whether that was anything.
@@ -322,48 +297,7 @@ class Namespace:
             self.minting.leave_a_twins_origin()
             return news
 
-    def settle(self) -> bool:
-        """Join a slice of the rows that wait for it; return whether more are left."""
-        with self.lock:
-            return self._settle_some()
-
-    def settle_all(self) -> None:
-        """Join every row that waits for it, in slices."""
-        while self.settle():
-            time.sleep(0)  # or nobody else would get the lock
-
     # --- inside the lock -----------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _whole(self) -> Iterator[None]:
-        """The lock, at a moment when no row waits to be joined. What waits is joined in slices, without it between."""
-        while True:
-            with self.lock:
-                if not self._settle_some():
-                    yield
-                    return
-            time.sleep(0)  # or nobody else would get the lock
-
-    def _settle_some(self) -> bool:
-        if not self._replica.is_pending:
-            return False
-        more = self._replica.settle(_SLICE_ROWS)
-        self._tell_settled()
-        if not more:
-            self.on_detour(-1)
-            self._cut_down_crowded()
-        return more
-
-    def _tell_settled(self) -> None:
-        if self._listeners:
-            self._tell(self._replica.settled(), local=False)
-
-    def _row(self, key: str) -> Row:
-        return self._opened(self._replica.row(key))
-
-    def _under(self, prefix: str) -> list[tuple[str, Row]]:
-        opened = ((key, self._opened(row)) for key, row in self._replica.under(prefix))
-        return [(key, row) for key, row in opened if row.siblings]
 
     def _write(self, ops: Sequence[Op]) -> None:
         self._write_batch(self.minting.prepare(ops))

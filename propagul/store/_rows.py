@@ -160,13 +160,19 @@ class Rows:
         return self.space.row(key) if transaction is None else transaction.view.row(key)
 
     def live(self, prefix: str) -> Iterator[tuple[str, Payload]]:
-        """`live` of this instant, as the caller sees it."""
-        transaction, blocks = self._transaction(), self.space.blocks()
+        """`live` of this instant, as the caller sees it. O(found), see `Namespace.blocks_under`."""
+        transaction, blocks = self._transaction(), self.space.blocks_under(prefix)
         if transaction is None:
             return live(blocks, prefix)
         changed = {key: transaction.view.row(key) for key in transaction.view.ops}
         before = (item for item in live(blocks, prefix) if item[0] not in changed)
         return chain(before, live([Block([], list(changed.items()))], prefix))
+
+    def keys(self, prefix: str, *, reverse: bool, limit: int | None) -> list[str]:
+        """The keys of `live`, sorted; the first `limit` of them."""
+        if self._transaction() is None:
+            return self.space.keys(prefix, reverse=reverse, limit=limit)
+        return sorted((key for key, _ in self.live(prefix)), reverse=reverse)[:limit]
 
     def under(self, prefix: str) -> list[tuple[str, Row]]:
         """Every row with a sibling whose key begins with `prefix`, all of one instant, sorted by key."""
@@ -194,7 +200,7 @@ class Rows:
         """
         decided = False
         if under:
-            self.space.settle_all()  # or it would be done under the lock, in one go
+            self.space.settle_all(under)  # or it would be done under the lock, in one go
 
         def step(view: View) -> Sequence[Op]:
             nonlocal decided

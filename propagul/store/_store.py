@@ -6,7 +6,6 @@ for the network. `start` opens the port and catches up; everything that needs th
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,12 +17,12 @@ from propagul.store._clock import Clock, SystemClock
 from propagul.store._disk import Disk, Keep
 from propagul.store._durability import Durability
 from propagul.store._eviction import MEMORY_BYTES
+from propagul.store._flushing import DurableMap
 from propagul.store._fork import INHERITED, tell_children
 from propagul.store._history import Past
 from propagul.store._home import Background, at_home
 from propagul.store._invites import InviteBook
 from propagul.store._keys import RoomKeys
-from propagul.store._map import StateMap
 from propagul.store._network import Network
 from propagul.store._ownership import Ownership, reading_in
 from propagul.store._parts import Parts
@@ -48,7 +47,7 @@ SYNC_TIMEOUT_S = 10.0
 LABEL_CHARS_MAX = 256
 
 
-class AgentStateStore(RoomKeys, StateMap):
+class AgentStateStore(RoomKeys, DurableMap):
     """Replicated state that survives crashes.
 
     Args:
@@ -193,6 +192,7 @@ class AgentStateStore(RoomKeys, StateMap):
     async def stop(self) -> None:
         """Say goodbye, close port, links and log. The store cannot be used again; what it stored can. Idempotent."""
         (network, self._network), self._home, self._tells = (self._network, None), None, None
+        self._give_up_waiting()
         if network is not None:
             await at_home(network.loop, network.close())
         self._close_local()
@@ -231,21 +231,6 @@ class AgentStateStore(RoomKeys, StateMap):
         elif self._network is not None:
             raise LocalProtocolError("this store runs in your event loop: use `await store.stop()`")
         self._close_local()
-
-    async def flush(self, peers: int = 0, *, timeout_s: float = 10.0) -> None:
-        """Return when everything written so far is on the disk and in the logs of `peers` other stores.
-
-        What the log brought back at open counts too. A peer without a directory counts as well: it holds the writes as
-        long as it runs. Works from any event loop.
-
-        Raises:
-            NotReplicated: Fewer peers said so in time. The writes are safe here and go on replicating.
-        """
-        self._check_open()
-        await asyncio.to_thread(self._state.sync)
-        if peers and (dots := self._state.own_dots()):
-            network = self._started()
-            await at_home(network.loop, network.replicated(dots, peers, timeout_s))
 
     def compact(self) -> int:
         """Write a snapshot and drop the log behind it, which happens by itself too; return its size in bytes.
@@ -376,23 +361,6 @@ class AgentStateStore(RoomKeys, StateMap):
         self.__dict__.pop("set", None)  # the kernel's, which may not ask
         self._parents_own = (self._disk, self._network, self._background)  # kept: what is let go of says goodbye
         self._disk = self._network = self._background = self._home = self._tells = self._siblings = None
-
-    def _before_write(self, *, block: bool = True) -> None:
-        if self._is_inherited:
-            self._check_open()
-        if self._waits and self._home is not None:
-            self._durability.check_may_wait(self._home)
-        if self._durability.level == "peers":
-            self._started()
-        super()._before_write(block=block)
-
-    def _settle(self) -> None:
-        if self._durability.level == "group":
-            self._state.sync()
-        elif self._durability.level == "peers" and self._network is not None:
-            dots, wanted = self._state.own_dots(), self._durability.peers
-            waiting = self._network.replicated(dots, wanted, self._durability_timeout_s)
-            asyncio.run_coroutine_threadsafe(waiting, self._network.loop).result()
 
     def _close_local(self) -> None:
         self._close_map()

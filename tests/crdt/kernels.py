@@ -15,6 +15,7 @@ import pytest
 
 import hatch_build
 from propagul.crdt import twins
+from propagul.crdt.table import INDEXED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,5 +88,6 @@ def said_by(table: Table) -> list[object]:
         list(table._free),
         table.arrival,
         table._journal.since(0),
-        table.indexed.under(""),
+        list(table.keys_under("")),
+        list(table.keys_under(INDEXED)),
     ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from propagul import AgentStateStore, LocalProtocolError, NotReplicated, StoreBusy, _system
+from propagul import AgentStateStore, ClosedError, LocalProtocolError, NotReplicated, StoreBusy, _system
 from tests.store.world import address, loopback, run, until
 
 if TYPE_CHECKING:
@@ -164,3 +165,80 @@ def test_a_group_write_in_the_stores_own_loop_is_refused_before_it_is_made(tmp_p
         await store.stop()
 
     run(scenario)
+
+
+def test_a_thread_waits_for_disk_and_peers_and_not_for_what_it_did_not_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = loopback("waits", path=tmp_path), loopback("other")
+    store.set("k", 1)
+    syncs = CountedSyncs(monkeypatch)
+    store.flush_blocking()  # before it is started, too
+    assert syncs.count == 1
+    with pytest.raises(LocalProtocolError, match="not started"):
+        store.flush_blocking(peers=1)
+    other.start_background()
+    store.start_background(peers=[address(other)])
+    store.set("k", 2)
+    syncs.gate.clear()  # the disk does not answer
+    store.flush_blocking(peers=1, disk=False)
+    assert other.get("k") == 2
+    syncs.gate.set()
+    other.close()
+    store.set("k", 3)
+    with pytest.raises(NotReplicated, match="0 of 1 peers"):
+        store.flush_blocking(peers=1, timeout_s=0.1)
+    store.close()
+    with pytest.raises(ClosedError):
+        store.flush_blocking()
+
+
+def test_without_its_own_disk_flush_waits_for_the_peers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with loopback("other") as other, loopback("waits", path=tmp_path) as store:
+            store.add_peer(*address(other))
+            await until(store.linked)
+            syncs = CountedSyncs(monkeypatch)
+            syncs.gate.clear()  # the disk does not answer
+            store.set("k", 1)
+            await store.flush(peers=1, disk=False)
+            assert other.get("k") == 1
+            whole = asyncio.create_task(store.flush(peers=1))
+            assert not (await asyncio.wait({whole}, timeout=0.1))[0]
+            syncs.gate.set()
+            await whole
+            assert syncs.count == 1
+
+    run(scenario)
+
+
+def test_the_thread_of_the_stores_own_loop_is_told_and_not_left_waiting_for_itself(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with loopback("waits", path=tmp_path) as store:
+            for wait in (store.flush_blocking, functools.partial(store.flush_blocking, 1, disk=False)):
+                with pytest.raises(LocalProtocolError, match=r"use `await store\.flush\(\)` there"):
+                    wait()
+            await asyncio.to_thread(store.flush_blocking)
+
+    run(scenario)
+
+
+def test_who_waits_for_peers_of_a_store_that_is_stopped_is_told() -> None:
+    store = loopback("waits")
+    store.start_background()
+    store.set("k", 1)
+    ends: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            store.flush_blocking(peers=1, timeout_s=600)
+        except (ClosedError, NotReplicated) as error:
+            ends.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    store.close()
+    waiting.join(20)
+    assert [type(end) for end in ends] == [ClosedError]

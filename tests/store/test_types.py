@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import random
-from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import msgpack
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from propagul.crdt import COUNTER, LOG, MAP, REGISTER, SET, Op, Packed
-from propagul.crdt.index import KeyIndex
 from propagul.errors import LimitExceeded, LocalProtocolError, StoreCorrupt
 from propagul.store import _paths
 from propagul.store._types import AddWinsSet, Conflict, Counter, NestedMap, OrderedLog
@@ -566,29 +561,3 @@ def test_hostile_leaves_hide_no_others(here: MemoryRows, caplog: pytest.LogCaptu
     with pytest.raises(StoreCorrupt, match="no value this version can read"):
         tree["a", "c"]
     assert "r" not in tree
-
-
-# --- the index of keys -------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.tuples(st.booleans(), st.text("ab\x00", max_size=4)), max_size=200), st.text("ab\x00", max_size=3))
-def test_the_index_finds_the_keys_under_a_prefix_in_order(acts: list[tuple[bool, str]], prefix: str) -> None:
-    index, model = KeyIndex(), set[str]()
-    for number, (adds, key) in enumerate(acts):
-        (index.add if adds else index.discard)(key)
-        (model.add if adds else model.discard)(key)
-        if number % 7 == 0:
-            assert index.under(prefix) == sorted(k for k in model if k.startswith(prefix))
-    assert index.under(prefix) == sorted(k for k in model if k.startswith(prefix))
-    assert index.under("") == sorted(model)
-    assert len(index) == len(model)
-
-
-def test_the_index_takes_many_keys_at_once() -> None:
-    index, keys = KeyIndex(), [f"{number:05}" for number in range(5000)]
-    for key in random.Random(7).sample(keys, len(keys)):
-        index.add(key)
-    assert index.under("") == keys
-    assert index.under("012") == keys[bisect_left(keys, "012") : bisect_left(keys, "013")]
-    index.discard("01234")
-    assert len(index.under("0123")) == 9
