@@ -41,14 +41,14 @@ class PersistentCrew(Crew):
 
     Attributes:
         conn_string: A directory, `memory://`, or `propagul://room@host:port`; or a store that is open.
-        room: The room of a directory's or a memory's store.
+        room: The room's name, where neither the string nor the directory says; then `agents`.
         durability: What a finished task and an answered call survive: `os`, `group`, `each` or `peers:n`.
         run_id: The name of the run. A kickoff of a run that has ended gives its result again and asks no model. Without
             a name, the run is known by the crew and the inputs, and one that has ended begins anew.
     """
 
     conn_string: Annotated[str, BeforeValidator(lent)]
-    room: str = "agents"
+    room: str | None = None
     durability: str = "os"
     run_id: str | None = Field(default=None, min_length=1)
     _lease: Lease | None = PrivateAttr(default=None)

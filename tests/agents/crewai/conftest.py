@@ -15,6 +15,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from propagul import AgentStateStore
+
 STORAGE = tempfile.TemporaryDirectory(prefix="propagul-crewai-")  # what CrewAI writes by itself
 os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "CREWAI_TRACING_ENABLED": "false"}
 os.environ |= {"CREWAI_STORAGE_DIR": STORAGE.name, "CREWAI_DISABLE_VERSION_CHECK": "true"}
@@ -33,10 +37,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from crewai.memory.storage.factory import set_memory_storage_factory
     from propagul_crewai import PropagulMemoryStorage
-
-import pytest
-
-from propagul import AgentStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A crew and a flow that are killed at any instant go on in another process, whose store never saw the first one's disk.
+"""A crew and a flow that are killed at any instant go on in another process, which never saw the first one's disk.
 
 Nothing that was acknowledged is done again: counted in a file to which each call and each step appends before it does
 anything. What was under way when the process died, and only that, may be done twice.
@@ -11,7 +11,6 @@ import random
 import signal
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -25,6 +24,7 @@ from tests.agents.crewai.models import CountedModel, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 KILLS = 100 if os.environ.get("LONG_TESTS") == "1" else 10
 LIFE_S = 0.35

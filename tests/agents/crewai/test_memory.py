@@ -64,9 +64,7 @@ def test_crewais_memory_remembers_recalls_and_forgets(memory: Memory) -> None:
     matches = memory.recall("moss", depth="shallow", limit=2)
     assert matches[0].record.content == "moss on a stone"
     assert matches[0].record.last_accessed >= matches[0].record.created_at
-    assert [match.record.scope for match in memory.recall("fern", scope="/garden", depth="shallow")][
-        0
-    ] == "/garden/shade"
+    assert memory.recall("fern", scope="/garden", depth="shallow")[0].record.scope == "/garden/shade"
     assert memory.list_scopes("/") == ["/garden", "/water"]
     assert memory.info("/garden").record_count == 2
     assert memory.list_categories() == {"plants": 3}
@@ -148,7 +146,7 @@ def test_what_is_deleted_meets_all_that_is_given(storage: PropagulMemoryStorage,
     assert storage.delete(older_than=datetime(2026, 11, 30, 11, 59, tzinfo=UTC)) == 1
     assert storage.delete(categories=["x"]) == 0
     assert storage.delete() == 1
-    assert [key for key in store.keys() if not key.endswith("/dimension")] == []
+    assert store.keys() == ["crewai/memory/memory/dimension"]
 
 
 def test_a_changed_record_keeps_its_vector_and_leaves_no_old_one(
@@ -163,7 +161,7 @@ def test_a_changed_record_keeps_its_vector_and_leaves_no_old_one(
     storage.update(moss.model_copy(update={"content": "soft moss", "embedding": None}))
     found, score = storage.search(embed(["moss"])[0])[0]
     assert (found.content, round(score, 3), found.embedding) == ("soft moss", 1.0, embed(["moss"])[0])
-    assert len([key for key in store.keys() if "/vector/" in key]) == 1
+    assert len(store.keys("crewai/memory/memory/vector/")) == 1
     found.metadata["mine"] = True
     assert storage.get_record(moss.id) == storage.get_record(moss.id) != found, "what is returned is the caller's own"
     assert storage.get_record("unknown") is None
@@ -237,13 +235,18 @@ def test_event_loops_have_the_same(storage: PropagulMemoryStorage) -> None:
     assert asyncio.run(use()) == 2
 
 
-def test_a_factory_makes_it_of_a_text(tmp_path: Path) -> None:
+def test_a_factory_makes_it_of_a_text_which_can_be_part_of_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert memory_storage_factory("lancedb") is None
-    made = memory_storage_factory(f"propagul:{tmp_path / 'state'}")
-    assert made is not None
-    with made:
-        made.save([record("moss")])
-        assert made.count() == 1
+    assert memory_storage_factory("propagul:memory://") is not None
+    assert memory_storage_factory("propagul://agents@box2:9000") is not None, "opened when it is used"
+    monkeypatch.setattr("crewai.memory.storage.factory._factory", memory_storage_factory)
+    memory = Memory(storage=f"propagul:{tmp_path / 'state'}")
+    assert memory.model_dump(mode="json")["storage"] == f"propagul:{tmp_path / 'state'}"
+    memory._storage.save([record("moss")])
+    assert [found.content for found in memory.list_records()] == ["moss"]
+    memory.close()
 
 
 segments = st.lists(st.sampled_from(["a", "ab", "b", "a b"]), max_size=3).map("/".join)
