@@ -14,6 +14,7 @@ import contextlib
 import functools
 import json
 import threading
+import types
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,13 @@ def remembering(models: Iterable[BaseLLM]) -> Iterator[None]:
                     object.__setattr__(model, "__class__", type(model).__base__)
 
 
-@functools.cache
+_made: dict[type[BaseLLM], type[BaseLLM]] = {}
+
+
 def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
-    """The class of a model, but for `call` and `acall`."""
+    """The class of a model, but for `call` and `acall`. With the lock held."""
+    if kind in _made:
+        return _made[kind]
 
     @functools.wraps(kind.call)
     def call(self: BaseLLM, messages: object, *args: object, **kwargs: object) -> object:
@@ -87,14 +92,16 @@ def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
     for method in (call, acall):
         setattr(method, RETRIED, True)
     members = {"call": call, "acall": acall, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    return type(kind)(kind.__name__, (kind,), members)
+    _made[kind] = types.new_class(kind.__name__, (kind,), exec_body=lambda namespace: namespace.update(members))
+    return _made[kind]
 
 
 class _Asked:
     """One question, in a run."""
 
     def __init__(self, run: Run, key: str, response_model: object) -> None:
-        self._run, self._key, self._response_model = run, key, response_model
+        self._run, self._key = run, key
+        self._response_model = _model(response_model)
 
     @classmethod
     def now(cls, model: BaseLLM, messages: object, args: tuple[object, ...], kwargs: dict[str, Any]) -> _Asked | None:
@@ -111,7 +118,7 @@ class _Asked:
         match self._run.answer(self._key):
             case {"value": value}:
                 return value
-            case {"model": fields} if _is_model(self._response_model):
+            case {"model": fields} if self._response_model is not None:
                 with contextlib.suppress(ValidationError):  # the program changed: it is asked anew
                     return self._response_model.model_validate(fields)
         return None
@@ -123,7 +130,7 @@ class _Asked:
         return answer
 
     def _row(self, answer: object) -> dict[str, object] | None:
-        if _is_model(self._response_model) and isinstance(answer, self._response_model):
+        if self._response_model is not None and isinstance(answer, self._response_model):
             return {"model": answer.model_dump(mode="json")}
         if isinstance(answer, list) and is_tool_call_list(answer):
             return {"value": [_tool_call(call) for call in answer]}
@@ -133,8 +140,8 @@ class _Asked:
         return None
 
 
-def _is_model(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _model(kind: object) -> type[BaseModel] | None:
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _tool_call(call: object) -> dict[str, object]:

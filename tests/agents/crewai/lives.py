@@ -56,7 +56,7 @@ def flow(path: str, heir: int, secret: str, steps: str) -> None:
 
 
 @persist(PropagulFlowPersistence("memory://"))  # each method; where to, the flow is told when it is made
-class FiveSteps(Flow[dict]):  # type: ignore[type-arg]  # CrewAI looks for the bare type
+class FiveSteps(Flow[dict]):  # CrewAI looks for the bare type
     """Five steps, each of which is taken once, whoever takes it."""
 
     def take(self, step: int) -> None:

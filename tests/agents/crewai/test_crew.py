@@ -221,6 +221,7 @@ def test_tool_calls_of_a_model_are_remembered(store: AgentStateStore, tmp_path: 
 
     class UsesTools(CountedModel):
         def call(self, messages: str | list[Any], *args: Any, **kwargs: Any) -> Any:
+            assert isinstance(messages, list)
             first = not any(message["role"] == "tool" for message in messages)
             text = super().call([{"content": "topic-tool" if first else "topic-end"}], *args, **kwargs)
             return TOOL_CALLS if first else text

@@ -30,7 +30,7 @@ class Report(BaseModel):
 
 
 @persist(PropagulFlowPersistence("memory://"))
-class Counting(Flow[dict]):  # type: ignore[type-arg]
+class Counting(Flow[dict]):
     @start()
     def count(self) -> None:
         self.state["n"] = self.state.get("n", 0) + 1
@@ -43,7 +43,7 @@ class Asks:
         raise HumanFeedbackPending(context=context)
 
 
-class Review(Flow[dict]):  # type: ignore[type-arg]
+class Review(Flow[dict]):
     @start()
     @human_feedback(message="Is it good?", provider=Asks())
     def draft(self) -> str:

@@ -283,6 +283,7 @@ def test_after_any_changes_a_search_gives_what_numpy_gives(
     found = {match.id: score for match, score in storage.search(query, limit=99, min_score=-2.0)}
     assert found.keys() == model.keys()
     for name, vector in model.items():
-        norm = np.linalg.norm(np.float32(vector)) * np.linalg.norm(np.float32(query))
-        cosine = float(np.dot(np.float32(vector), np.float32(query)) / norm) if norm > 1e-30 else 0.0
+        ours, asked = np.asarray(vector, np.float32), np.asarray(query, np.float32)
+        norm = float(np.linalg.norm(ours) * np.linalg.norm(asked))
+        cosine = float(ours @ asked) / norm if norm > 1e-30 else 0.0
         assert abs(found[name] - cosine) < 1e-3 or norm <= 1e-30
