@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from crewai import Agent, Crew, Task
+from crewai import Agent, Crew, Process, Task
 from crewai.state.checkpoint_config import CheckpointConfig
 from crewai.tasks.conditional_task import ConditionalTask
 from crewai.tools import tool
@@ -163,6 +163,38 @@ def test_callbacks_hear_each_output_once_and_after_it_is_kept(store: AgentStateS
         ("crew", f"all about topic-{number}", number + 1) for number in range(3)
     ]
     assert [entry[1] for entry in heard if entry[0] == "task"] == ["all about topic-0"]
+
+
+@pytest.mark.parametrize("kickoff", ["kickoff", "akickoff"])
+def test_tasks_that_run_beside_each_other_are_each_done_once(
+    kickoff: str, store: AgentStateStore, model: CountedModel
+) -> None:
+    def crew() -> PersistentCrew:
+        made = parts(model, topics=4)
+        for task in made["tasks"][:2]:
+            task.agent, task.async_execution = made["agents"][0].copy(), True  # one agent does one thing at a time
+            made["agents"].append(task.agent)
+        return PersistentCrew(**made, conn_string=store, run_id="beside")
+
+    cut(crew(), model, at=4, kickoff=kickoff)
+    before = model.made()
+    assert sorted(answered(model)) == [f"topic-{number}" for number in range(4)]
+    result = done(getattr(crew(), kickoff)(inputs=INPUTS))
+    assert model.made()[len(before) :] == ["topic-3"]
+    assert sorted(output.raw for output in result.tasks_output) == [f"all about topic-{number}" for number in range(4)]
+
+
+def test_a_crew_with_a_manager_asks_it_nothing_again(store: AgentStateStore, model: CountedModel) -> None:
+    def crew() -> PersistentCrew:
+        managed = parts(model) | {"process": Process.hierarchical, "manager_llm": model}
+        return PersistentCrew(**managed, conn_string=store, run_id="managed")
+
+    cut(crew(), model, at=3)
+    before = model.made()
+    for key in store.keys(OUTPUTS):
+        store.delete(key)
+    crew().kickoff(inputs=INPUTS)
+    assert model.made()[len(before) :] == ["topic-2"]
 
 
 class Answer(BaseModel):
