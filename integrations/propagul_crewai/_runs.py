@@ -147,12 +147,19 @@ def forget(store: AgentStateStore, run_id: str) -> None:
         _texts.remove(store, key)
 
 
-def note_output(output: TaskOutput) -> object:
-    """CrewAI's `task_callback` while a run goes on. A function of a module, so that checkpoints can name it."""
-    if (run := current.get()) is None:
-        return None
-    run.note(output)
-    return None if run.then is None else run.then(output)
+def _callback() -> Callable[[TaskOutput], object]:
+    def note_output(output: TaskOutput) -> object:
+        if (run := current.get()) is None:
+            return None
+        run.note(output)
+        return None if run.then is None else run.then(output)
+
+    return note_output
+
+
+note_output = _callback()
+"""CrewAI's `task_callback` while a run goes on. A function in a function, as a checkpoint leaves these out: one that it
+names could not be restored."""
 
 
 def _model_of(task: Task) -> type[BaseModel]:

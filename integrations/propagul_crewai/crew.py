@@ -166,6 +166,8 @@ class PersistentCrew(Crew):
         finally:
             _runs.current.reset(token)
             self.task_callback, self.checkpoint_kickoff_event_id = then, None
+            for task in self.tasks:
+                task.callback = None if task.callback is _runs.note_output else task.callback
 
     def _take(self, outputs: list[TaskOutput | None]) -> None:
         """Have CrewAI begin with the first task that has no output. It looks for one only if it resumes a kickoff."""

@@ -148,6 +148,23 @@ def test_it_is_a_crew(store: AgentStateStore, model: CountedModel) -> None:
     assert type(model) is CountedModel
 
 
+def test_a_checkpoint_of_a_persistent_crew_names_nothing_that_cannot_be_restored(
+    store: AgentStateStore, model: CountedModel
+) -> None:
+    class Looks(CountedModel):
+        def call(self, *args: Any, **kwargs: Any) -> str:
+            dumps.append(crew.model_dump(mode="json"))
+            return super().call(*args, **kwargs)
+
+    dumps: list[dict[str, Any]] = []
+    crew = PersistentCrew(**parts(Looks(model="counted", calls=model.calls)), conn_string=store)
+    crew.kickoff(inputs=INPUTS)
+    assert len(dumps) == 3
+    assert all(dump["task_callback"] is None for dump in dumps)
+    assert not [task["callback"] for dump in dumps for task in dump["tasks"] if task["callback"]]
+    assert not [task.callback for task in crew.tasks if task.callback], "tasks are as they were"
+
+
 def test_callbacks_hear_each_output_once_and_after_it_is_kept(store: AgentStateStore, model: CountedModel) -> None:
     heard: list[tuple[str, str, int]] = []
 

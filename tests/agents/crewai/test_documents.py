@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from crewai.agents.agent_builder import base_agent
 from crewai.flow.persistence.base import _persistence_registry
 
 from tests.agents.crewai.models import CountedModel
@@ -27,6 +28,14 @@ EXAMPLES = {
 }
 DEADLINE_S = 90
 """What an example may take on a busy machine; on an idle one most of its seven seconds is CrewAI's import."""
+
+
+class Model(CountedModel):
+    """Knows one thing."""
+
+    def call(self, *_: object, **__: object) -> str:
+        """It."""
+        return "Thought: I know it\nFinal Answer: moss is soft"
 
 
 def run_blocks(page: str, **given: object) -> None:
@@ -51,12 +60,9 @@ def test_the_flow_in_readme_counts_on(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    class Model(CountedModel):
-        def call(self, *_: object, **__: object) -> str:
-            return "Thought: I know it\nFinal Answer: moss is soft"
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("crewai.memory.storage.factory._factory", None)
+    monkeypatch.setitem(base_agent._LLM_TYPE_REGISTRY, "counted", f"{Model.__module__}.{Model.__qualname__}")
     assert LOCAL_MODEL in (ROOT / "docs/crewai.md").read_text(encoding="utf-8")
     run_blocks("docs/crewai.md", model=Model(model="counted", calls=str(tmp_path / "calls")), embed=embed)
     assert "moss is soft" in capsys.readouterr().out
