@@ -2,8 +2,8 @@
 
 While a run goes on, the crew's models are of a class made here: theirs, with `call` and `acall` that look for an answer
 from an earlier life of the run first. Questions are told apart by what is asked (model, messages, tools, the model of
-the response, the task) and how often that was asked before in this life. One that is not word for word what was asked
-earlier is asked anew, which is always right and only costs a call.
+the response, the task) and how often that was answered before in this life. One that is not word for word what was
+asked earlier is asked anew, which is always right and only costs a call.
 
 Text, JSON, tool calls and the response model that was asked for can be remembered; other answers are not.
 """
@@ -79,7 +79,7 @@ def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
         if (asked := _Asked.now(self, messages, args, kwargs)) is None:
             return ask()
         answer = asked.earlier()
-        return asked.noted(_once(ask)) if answer is None else answer
+        return asked.noted(_once(ask)) if answer is None else asked.given(answer)
 
     @functools.wraps(kind.acall)
     async def acall(self: BaseLLM, messages: object, *args: object, **kwargs: object) -> object:
@@ -87,7 +87,7 @@ def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
         if (asked := _Asked.now(self, messages, args, kwargs)) is None:
             return await ask()
         answer = asked.earlier()
-        return asked.noted(await _aonce(ask)) if answer is None else answer
+        return asked.noted(await _aonce(ask)) if answer is None else asked.given(answer)
 
     for method in (call, acall):
         setattr(method, RETRIED, True)
@@ -99,8 +99,8 @@ def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
 class _Asked:
     """One question, in a run."""
 
-    def __init__(self, run: Run, key: str, response_model: object) -> None:
-        self._run, self._key = run, key
+    def __init__(self, run: Run, question: str, response_model: object) -> None:
+        self._run, self._question = run, question
         self._response_model = _model(response_model)
 
     @classmethod
@@ -110,12 +110,12 @@ class _Asked:
             return None
         given = dict(zip(PARAMETERS, args, strict=False)) | kwargs
         shape = given.get("response_model")
-        question = (model.model, messages, given.get("tools"), getattr(shape, "__qualname__", None))
-        return cls(run, run.ask(question, given.get("from_task")), shape)
+        asked = (model.model, messages, given.get("tools"), getattr(shape, "__qualname__", None))
+        return cls(run, run.question(asked, given.get("from_task")), shape)
 
     def earlier(self) -> object:
         """The answer of an earlier life; None if there is none."""
-        match self._run.answer(self._key):
+        match self._run.answer(self._question):
             case {"value": value}:
                 return value
             case {"model": fields} if self._response_model is not None:
@@ -124,9 +124,14 @@ class _Asked:
         return None
 
     def noted(self, answer: object) -> object:
-        """Remember the answer and return it."""
+        """Remember an answer and give it."""
         if (row := self._row(answer)) is not None:
-            self._run.note_answer(self._key, row)
+            self._run.note_answer(self._question, row)
+        return self.given(answer)
+
+    def given(self, answer: object) -> object:
+        """Give an answer to the crew."""
+        self._run.count_answer(self._question)
         return answer
 
     def _row(self, answer: object) -> dict[str, object] | None:

@@ -76,6 +76,27 @@ def test_a_finished_call_of_the_interrupted_task_is_not_made_again(store: AgentS
     assert model.made()[len(before) :] == ["topic-2"]
 
 
+def test_a_call_that_failed_is_tried_again_and_the_answer_then_counts(
+    store: AgentStateStore, model: CountedModel
+) -> None:
+    class Stumbles(CountedModel):
+        def call(self, *args: Any, **kwargs: Any) -> str:
+            if len(self.made()) == 1 and not stumbled:
+                stumbled.append(1)
+                raise ConnectionError("busy")
+            return super().call(*args, **kwargs)
+
+    stumbled: list[int] = []
+    stumbling = Stumbles(model="counted", calls=model.calls)
+    cut(PersistentCrew(**parts(stumbling), conn_string=store, run_id="r"), stumbling, at=3)
+    assert stumbled
+    before = stumbling.made()
+    for key in store.keys(OUTPUTS):
+        store.delete(key)
+    PersistentCrew(**parts(stumbling), conn_string=store, run_id="r").kickoff(inputs=INPUTS)
+    assert stumbling.made()[len(before) :] == ["topic-2"]
+
+
 def test_a_named_run_that_has_ended_gives_its_result_again(store: AgentStateStore, model: CountedModel) -> None:
     crew = PersistentCrew(**parts(model), conn_string=store, run_id="a/b 1")
     first = crew.kickoff(inputs=INPUTS)
