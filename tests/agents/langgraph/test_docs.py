@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from propagul import AgentStateStore
-from tests.test_readme import run_as_one_program
 from tests.workshop.documents import blocks
+from tests.workshop.programs import run_as_one_program
 
 if TYPE_CHECKING:
     from pathlib import Path
