@@ -26,6 +26,7 @@ from propagul.errors import StoreFull as StoreFull
 from propagul.errors import StoreLocked as StoreLocked
 from propagul.errors import SyncTimeout as SyncTimeout
 from propagul.gossip import GossipConfig as GossipConfig
+from propagul.store import REMOVE as REMOVE
 from propagul.store import AgentStateStore as AgentStateStore
 from propagul.store import Change as Change
 from propagul.store import Connection as Connection
@@ -36,6 +37,7 @@ from propagul.store import Member as Member
 from propagul.store import PastState as PastState
 from propagul.store import Retention as Retention
 from propagul.store import Rotation as Rotation
+from propagul.store import StoreOptions as StoreOptions
 from propagul.store import StoreStats as StoreStats
 from propagul.store import SyncReport as SyncReport
 from propagul.store import Version as Version

@@ -5,7 +5,7 @@ Rows come from other machines: a form that this version does not know is refused
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import msgpack
 
@@ -72,16 +72,20 @@ def unpack_checkpoint(key: str, value: object) -> CheckpointRow:
     Raises:
         StoreCorrupt: It is none that this version can read.
     """
-    match _unpacked(key, value):
-        case [1, parent, list(over), names, rest, dict(channels)]:
-            return CheckpointRow(
-                None if parent is None else Spot(*parent),
-                [Spot(*spot) for spot in over],
-                None if names is None else (names[0], names[1]),
-                rest,
-                {name: (version, ref) for name, (version, ref) in channels.items()},
-            )
-    raise _unknown(key)
+    row = _unpacked(key, value)
+    try:
+        form, parent, over, names, rest, channels = cast("list[Any]", row)
+        if form != _FORM:
+            raise _unknown(key)
+        return CheckpointRow(
+            None if parent is None else _spot(parent),
+            [_spot(spot) for spot in over],
+            None if names is None else (str(names[0]), str(names[1])),
+            rest,
+            {str(name): (version, ref) for name, (version, ref) in channels.items()},
+        )
+    except (ValueError, TypeError, AttributeError, IndexError):
+        raise _unknown(key) from None
 
 
 def pack_writes(task: TaskWrites) -> bytes:
@@ -95,10 +99,15 @@ def unpack_writes(key: str, value: object) -> TaskWrites:
     Raises:
         StoreCorrupt: It is nothing that this version can read.
     """
-    match _unpacked(key, value):
-        case [1, str(task_id), str(task_path), list(writes)]:
-            return TaskWrites(task_id, task_path, {at: Write(channel, ref) for at, channel, ref in writes})
-    raise _unknown(key)
+    row = _unpacked(key, value)
+    try:
+        form, task_id, task_path, writes = cast("list[Any]", row)
+        if form != _FORM:
+            raise _unknown(key)
+        found = {int(at): Write(str(channel), ref) for at, channel, ref in writes}
+        return TaskWrites(str(task_id), str(task_path), found)
+    except (ValueError, TypeError):
+        raise _unknown(key) from None
 
 
 def joined(siblings: Sequence[TaskWrites]) -> TaskWrites:
@@ -112,6 +121,11 @@ def joined(siblings: Sequence[TaskWrites]) -> TaskWrites:
             if at >= 0 or at not in writes:
                 writes[at] = write
     return siblings[0]._replace(writes=writes)
+
+
+def _spot(value: Any) -> Spot:  # noqa: ANN401 - from another machine
+    seq, checkpoint_id = value
+    return Spot(int(seq), str(checkpoint_id))
 
 
 def _packed(row: list[object]) -> bytes:

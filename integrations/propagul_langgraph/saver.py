@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, get_checkpoint_id, get_checkpoint_metadata
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata, DeltaChannelHistory
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
-    from propagul import Connection
+    from propagul import Connection, StoreOptions
 
 _T = TypeVar("_T")
 ROOT: Final = "lg/"
@@ -78,7 +78,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         serde: SerializerProtocol | None = None,
         replicas: int = 0,
         ttl: Mapping[str, float | bool] | None = None,
-        **options: object,
+        **options: Unpack[StoreOptions],
     ) -> Connection[PropagulSaver]:
         """Open a store for a saver: for `with`, and for `async with`.
 
@@ -86,9 +86,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         `propagul://room@host:port,...?secret_file=...&path=...`, peers of a room. Options are the store's, such as
         `durability="group"`; for the others see the class.
         """
-        return connect(
-            conn_string, lambda store: cls(store, serde=serde, replicas=replicas, ttl=ttl), room="langgraph", **options
-        )
+        return connect(conn_string, lambda store: cls(store, serde=serde, replicas=replicas, ttl=ttl), **options)
 
     def setup(self) -> None:
         """Nothing: there are no tables to be made. For programs that call it for every saver."""
@@ -126,7 +124,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         self._expiry.sweep_if_due()
         return self._listing.checkpoints(self.serde, config, filter, before, limit)
 
-    def heads(self, thread_id: str, checkpoint_ns: str = "") -> list[RunnableConfig]:  # type: ignore[valid-type]  # `list` is a method here
+    def heads(self, thread_id: str, checkpoint_ns: str = "") -> Sequence[RunnableConfig]:
         """Configs of the checkpoints that nothing goes on from; the first is what `get_tuple` returns.
 
         More than one: the thread was resumed in several places at the same time, each not knowing of the others.

@@ -57,14 +57,14 @@ class KeyIndex:
         else:
             del self._runs[place], self._lasts[place]
 
-    def take_in(self, most: int | None = None) -> bool:
-        """Put new keys in order, at most `most`; return whether more are left. O(log n) each."""
+    def take_in(self, most: int | None = None) -> int:
+        """Put new keys in order, at most `most`; return how many are left. O(log n) each."""
         if most is None or most >= len(self._new):
             coming, self._new = self._new, set()
             self.merge(coming)
         else:
             self.merge([self._new.pop() for _ in range(most)])
-        return bool(self._new)
+        return len(self._new)
 
     def merge(self, keys: Iterable[str]) -> None:
         """Put keys in order at once. O(log n) each; idempotent."""
@@ -115,10 +115,14 @@ class KeyIndex:
                 if at == len(run) or run[at] != key:
                     run.insert(at, key)
         else:
-            run = list(dict.fromkeys(sorted(run + keys)))  # sorting finds the order that there is
-        pieces = [run] if len(run) <= 2 * RUN else [run[at : at + RUN] for at in range(0, len(run), RUN)]
-        if len(pieces) > 1:
-            for piece in pieces:
-                self._uncollected(piece)
+            run[:] = dict.fromkeys(sorted(run + keys))  # sorting finds the order that there is
+        self._lasts[place] = run[-1]
+        if len(run) > 2 * RUN:
+            self._part(place, run)
+
+    def _part(self, place: int, run: list[str]) -> None:
+        pieces = [run[at : at + RUN] for at in range(0, len(run), RUN)]
+        for piece in pieces:
+            self._uncollected(piece)
         self._runs[place : place + 1] = pieces
         self._lasts[place : place + 1] = [piece[-1] for piece in pieces]

@@ -6,20 +6,24 @@ put has returned. One write with O_APPEND each: a kill leaves whole lines.
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage, BaseMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command, interrupt
-
-from propagul import AgentStateStore
 from propagul_langgraph import PropagulSaver
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from propagul import AgentStateStore
 
+if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 
@@ -83,7 +87,7 @@ def graph_of(saver: PropagulSaver, files: Path) -> Any:
             return "ask"
         return END if state["step"] >= STEPS else "work"
 
-    builder = StateGraph(State)
+    builder: Any = StateGraph(State)
     builder.add_node("work", work)
     builder.add_node("ask", ask)
     builder.add_edge(START, "work")
@@ -99,9 +103,62 @@ def live(port: int, directory: Path, files: Path) -> None:
     saver = NotingSaver(store, replicas=1)
     saver.acknowledged = files / "acknowledged"
     graph = graph_of(saver, files)
-    while (state := graph.get_state(CONFIG)).next or not state.values:
-        resumed = Command(resume="yes") if state.interrupts else None
-        note(files / "asked", 1) if resumed else None
-        graph.invoke(resumed or (None if state.values else {"step": 0}), CONFIG, durability="sync")
-    note(files / "done", len(state.values["messages"]))
+    while (state := graph.get_state(CONFIG)).values.get("step", 0) < STEPS:
+        begin = None if state.values else {"step": 0}
+        graph.invoke(Command(resume="yes") if state.interrupts else begin, CONFIG, durability="sync")
     store.close()
+
+
+def lives(files: Path, port: int, kills: int, chance: random.Random) -> None:
+    """Work on a thread in one process after the other, each killed at some instant, until it comes to its end."""
+    for life in range(10 * kills):
+        begin = len(noted(files / "ran"))
+        process = os.fork()
+        if not process:
+            live(port, files / f"disk {life}", files)
+            os._exit(0)
+        if life < kills:
+            steps, deadline = chance.randint(1, STEPS // kills), time.monotonic() + 60
+            while len(noted(files / "ran")) < begin + steps and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(chance.random() * 0.01)  # the instant
+            os.kill(process, signal.SIGKILL)
+        _, status = os.waitpid(process, 0)
+        if status == 0:
+            return
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, "a life ended in an error"
+    raise AssertionError("the thread did not come to its end")
+
+
+def serve(pipe: int, files: Path) -> None:
+    """The peer, in a process of its own: what it says at the end is all that anybody has of the thread."""
+    peer = AgentStateStore(ROOM, "peer", 0, "127.0.0.1", secret=SECRET)
+    peer.start_background()
+    os.write(pipe, f"{peer.addresses[0].port}\n".encode())
+    sys.stdin.readline()
+    state = graph_of(PropagulSaver(peer), files).get_state(CONFIG)
+    told = {"messages": [message.id for message in state.values["messages"]], "answer": state.values["answer"]}
+    print(json.dumps({**told, "next": state.next}), flush=True)
+    peer.close()
+
+
+def main(files: Path, kills: int, seed: int) -> None:
+    """Fork the peer and one life after the other, before this process has any thread."""
+    read, write = os.pipe()
+    told, tell = os.pipe()
+    peer = os.fork()
+    if not peer:
+        os.dup2(told, 0)
+        os.close(tell)
+        serve(write, files)
+        os._exit(0)
+    try:
+        lives(files, int(os.read(read, 16)), kills, random.Random(seed))
+        os.write(tell, b"done\n")
+    finally:
+        os.close(tell)
+        os.waitpid(peer, 0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from propagul_langgraph import PropagulSaver
+
 from tests.store.world import Island, run
 
 if TYPE_CHECKING:
@@ -55,5 +56,3 @@ def on_two(scenario: Callable[[Machines], Awaitable[None]], **settings: Any) -> 
             await scenario(both)
 
     run(main)
-
-

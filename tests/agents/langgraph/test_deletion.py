@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.messages import AIMessage
-
 from propagul_langgraph import PropagulSaver
+
 from tests.agents.langgraph.machines import Machines, on_two
 from tests.agents.langgraph.values import got, id_of, put, saver, thread, values_at
 

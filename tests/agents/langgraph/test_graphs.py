@@ -12,8 +12,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langgraph.types import Command, Send, interrupt
-
 from propagul_langgraph import PropagulSaver
+
 from tests.agents.langgraph.values import saver
 
 if TYPE_CHECKING:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-
 from propagul_langgraph import PropagulSaver
+
 from tests.agents.langgraph.ciphers import Aes
 from tests.agents.langgraph.values import put, saver, thread, values_at
 
@@ -22,40 +22,33 @@ PAYLOAD = 300
 
 Edit = tuple[str, int, int]
 
-edits = st.lists(
-    st.tuples(
-        st.sampled_from(["append", "extend", "trim", "drop_last", "replace", "mutate", "remove", "again", "copy", "fork", "reopen"]),
-        st.integers(0, 40),
-        st.integers(0, 40),
-    ),
-    max_size=40,
-)
+EDITS = ["append", "extend", "trim", "drop_last", "replace", "mutate", "remove", "again", "copy", "fork", "reopen"]
+edits = st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 40), st.integers(0, 40)), max_size=40)
 
 
 def edited(messages: list[BaseMessage], edit: Edit, serial: int) -> list[BaseMessage]:
     """The next version of a list. Messages that stay are the same objects, as reducers leave them."""
     what, first, second = edit
-    at = first % len(messages) if messages else 0
+    after, at = messages[:], first % len(messages) if messages else 0
     match what:
         case "append" | "extend":
             count = 1 if what == "append" else second % 9
-            return messages + [AIMessage("x" * PAYLOAD, id=f"{serial}.{n}") for n in range(count)]
+            after += [AIMessage("x" * PAYLOAD, id=f"{serial}.{n}") for n in range(count)]
         case "trim":
-            return messages[first % 5 :]
+            del after[: first % 5]
         case "drop_last":
-            return messages[:-1]
-        case "replace" if messages:
-            return [*messages[:at], HumanMessage(f"replaced {serial}", id=str(serial)), *messages[at + 1 :]]
+            del after[-1:]
+        case "replace":
+            after[at : at + 1] = [HumanMessage(f"replaced {serial}", id=str(serial))]
         case "mutate" if messages:  # in place, as some nodes do
             messages[at].additional_kwargs["seen"] = serial
-            return messages[:]
-        case "remove" if messages:
-            return messages[:at] + messages[at + 1 :]
-        case "again" if messages:
-            return [*messages, messages[at]]
+        case "remove":
+            del after[at : at + 1]
+        case "again":
+            after += messages[at : at + 1]
         case "copy":
-            return [message.model_copy(deep=True) for message in messages]
-    return messages[:]
+            after = [message.model_copy(deep=True) for message in messages]
+    return after
 
 
 def play(of: PropagulSaver, steps: list[Edit]) -> None:
@@ -95,7 +88,7 @@ def grown(of: PropagulSaver, turns: int, window: int | None = None) -> list[int]
     for turn in range(turns):
         messages = [*messages, AIMessage("x" * PAYLOAD, id=str(turn))][-(window or turns) :]
         at = put(of, at, {"messages": messages}, turn + 1)
-        sizes.append(sum(len(key) + len(value) for key, value in of.store.items("lg/")))  # type: ignore[arg-type]  # bytes
+        sizes.append(sum(len(key) + len(cast("bytes", value)) for key, value in of.store.items("lg/")))
     return sizes
 
 

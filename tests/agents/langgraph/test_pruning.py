@@ -9,8 +9,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import _messages_delta_reducer
-
 from propagul_langgraph import PropagulSaver
+
 from tests.agents.langgraph.machines import Machines, on_two
 from tests.agents.langgraph.values import got, put, saver, thread, values_at
 

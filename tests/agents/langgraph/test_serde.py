@@ -10,9 +10,9 @@ import pytest
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from propagul_langgraph import MissingContent, PropagulSaver
 
 from propagul import StoreCorrupt
-from propagul_langgraph import MissingContent, PropagulSaver
 from tests.agents.langgraph.ciphers import Aes
 from tests.agents.langgraph.values import got, put, saver, thread, values_at
 
@@ -57,13 +57,14 @@ def test_no_plain_text_of_a_ciphered_thread_is_in_the_store() -> None:
 def test_whoever_has_another_key_reads_nothing() -> None:
     of = saver(serde=EncryptedSerializer(Aes(), JsonPlusSerializer()))
     at = put(of, thread(), {"text": CANARY})
-    with pytest.raises(Exception, match="^(?!.*a prompt)"):
+    with pytest.raises(Exception, match=r"^(?!.*a prompt)"):
         PropagulSaver(of.store, serde=EncryptedSerializer(Aes(), JsonPlusSerializer())).get_tuple(at)
 
 
 def test_filter_keys_are_names_and_nothing_else() -> None:
     of = saver()
-    at = put(of, thread(), {"n": 1}, **{"a' OR 1=1 --": 5, "x.y": 6})
+    odd: Any = {"a' OR 1=1 --": 5, "x.y": 6}
+    at = put(of, thread(), {"n": 1}, **odd)
     found = [found.config for found in of.list(thread(), filter={"a' OR 1=1 --": 5, "x.y": 6})]
     assert found == [at]
     assert list(of.list(thread(), filter={"' OR '1'='1": 5})) == []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 import propagul_langgraph._ttl as ttl
+import pytest
 from propagul_langgraph import PropagulSaver
+
 from tests.agents.langgraph.values import put, saver, thread
 
 

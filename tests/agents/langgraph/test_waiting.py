@@ -7,14 +7,16 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from propagul_langgraph import PropagulSaver
 
 from propagul import AgentStateStore, LocalProtocolError, NotReplicated
-from propagul_langgraph import PropagulSaver
 from tests.agents.langgraph.values import checkpoint, put, saver, thread, values_at
 from tests.store.world import address, loopback, pair, run
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from langchain_core.runnables import RunnableConfig
 
 
 def test_sync_calls_work_inside_the_loop_that_the_store_runs_in() -> None:
@@ -92,8 +94,8 @@ def test_several_threads_and_event_loops_share_a_saver() -> None:
         except Exception as error:  # noqa: BLE001 # collected for the assertion
             failed.append(error)
 
-    async def aput(at: object, n: int) -> object:
-        return await of.aput(at, checkpoint({"n": n}, {"n": n + 1}), {"source": "loop", "step": n}, {"n": n + 1})  # type: ignore[arg-type]  # a config
+    async def aput(at: RunnableConfig, n: int) -> RunnableConfig:
+        return await of.aput(at, checkpoint({"n": n}, {"n": n + 1}), {"source": "loop", "step": n}, {"n": n + 1})
 
     running = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
     for one in running:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.checkpoint.base import Checkpoint, empty_checkpoint
 from langgraph.checkpoint.base.id import uuid6
+from propagul_langgraph import PropagulSaver
 
 from propagul import AgentStateStore
-from propagul_langgraph import PropagulSaver
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig

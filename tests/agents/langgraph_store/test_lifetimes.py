@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langgraph.store.base import PutOp
+from propagul_langgraph.store import PropagulStore
 
 from propagul import StoreFull
-from propagul_langgraph.store import PropagulStore
 from tests.agents.langgraph_store.world import Clock, by_words, opened
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from langgraph.store.base import PutOp, SearchOp
-
 from propagul_langgraph.store import PropagulStore
+
 from tests.agents.langgraph_store.world import DIMS, Embedder, by_words, embed, opened
 
 if TYPE_CHECKING:

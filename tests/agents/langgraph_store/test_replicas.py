@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langgraph.store.base import PutOp
+from propagul_langgraph.store import PropagulStore
 
 from propagul import AgentStateStore, LocalProtocolError
-from propagul_langgraph.store import PropagulStore
 from tests.agents.langgraph_store.world import Clock, Embedder, by_words, opened
 from tests.store.world import address, loopback, pair, run, until
 
