@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 LONG_LIMITS := --timeout=1200 -o faulthandler_timeout=1190
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel
+.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -22,17 +22,22 @@ setup: ## everything for development: .venv, and a browser for the dashboard's t
 .setup-wheel:
 	@$(PYTHON3) scripts/setup.py wheel
 
+.setup-crewai: # CrewAI pins other versions of what the rest uses
+	@$(PYTHON3) scripts/setup.py crewai
+
 demo: .setup-demo ## a whole fleet on this machine, with real engines, until Ctrl-C
 	@$(RUN) -m demo.run
 
 demo-check: .setup-demo ## the same fleet, checked from outside, then ended
 	@$(RUN) -m demo.run --check
 
-test: setup lint ## lint, then every test
+test: setup .setup-crewai lint ## lint, then every test
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
+	@.venv-crewai/bin/python -m pytest tests/agents/crewai --durations=5
 
-test-all: setup lint ## every test with its long loops: 200 kills, searches over 20,000 schedules, a million frames
+test-all: setup .setup-crewai lint ## every test with its long loops: 200 kills, searches over 20,000 schedules, a million frames
 	@LONG_TESTS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15 $(LONG_LIMITS)
+	@LONG_TESTS=1 .venv-crewai/bin/python -m pytest tests/agents/crewai --durations=5 $(LONG_LIMITS)
 	@PROPAGUL_KERNEL=off $(RUN) -m pytest -n $(WORKERS) --dist loadgroup tests/crdt tests/log tests/state tests/store
 
 sim: setup ## the simulators over SEEDS schedules from FROM on; a failure prints the line that replays it
@@ -66,5 +71,5 @@ wheel: .setup-wheel ## the wheel, one with the compiled kernel where a C compile
 	@HATCH_BUILD_NO_HOOKS=true $(RUN) -m build --no-isolation --wheel --outdir dist
 
 clean: ## remove everything that was built, .venv too
-	@rm -rf propagul/_kernel*.so .venv .bench .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site tests/artifacts
+	@rm -rf propagul/_kernel*.so .venv .venv-* .bench .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist site tests/artifacts
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -37,6 +37,7 @@ from propagul.store import Member as Member
 from propagul.store import PastState as PastState
 from propagul.store import Retention as Retention
 from propagul.store import Rotation as Rotation
+from propagul.store import StoreOptions as StoreOptions
 from propagul.store import StoreStats as StoreStats
 from propagul.store import SyncReport as SyncReport
 from propagul.store import Version as Version

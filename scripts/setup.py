@@ -1,9 +1,12 @@
-"""Make this checkout ready to run: `python3 scripts/setup.py wheel|demo|dev`.
+"""Make this checkout ready to run: `python3 scripts/setup.py wheel|demo|dev|crewai`.
 
 What `make` calls before it does anything else. Needs only python3 (3.11 or newer) and its standard library; creates
 `.venv`, installs what the named level needs and remembers what it did, so that a second call costs nothing until
 `pyproject.toml`, the interpreter or the place of the checkout changes. Installs Debian packages only where it may
 without asking (root, or sudo without a password) and otherwise prints the line to run.
+
+A framework that pins other versions of what the rest uses stands in an environment of its own beside `.venv`, made by
+the level of its name. `AGENTS` says which directories of `tests/agents` run there.
 """
 
 from __future__ import annotations
@@ -17,19 +20,35 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-STAMP = VENV / ".propagul-setup.json"
-PLACE = VENV / ".propagul-place"
+MAIN = ".venv"
+STAMP = ".propagul-setup.json"
+PLACE = ".propagul-place"
 PYTHON_MIN = (3, 11)
+PIP = "pip>=25.1"  # the first that understands --group
 
-# What pip is asked for at each level. Each level holds the ones before it.
+
+class Level(NamedTuple):
+    """The directory of an environment, and what pip is asked for."""
+
+    directory: str
+    needs: list[str]
+
+
+# Each level holds the ones before it that have the same directory.
 LEVELS = {
-    "wheel": ["--group", "wheel"],
-    "demo": ["--group", "wheel", "--editable", ".[fleet]", "--group", "engine"],
-    "dev": ["--editable", ".[fleet,langgraph]", "--group", "engine", "--group", "agents", "--group", "dev"],
+    "wheel": Level(MAIN, ["--group", "wheel"]),
+    "demo": Level(MAIN, ["--group", "wheel", "--editable", ".[fleet]", "--group", "engine"]),
+    "dev": Level(
+        MAIN, ["--editable", ".[fleet,langgraph]", "--group", "engine", "--group", "agents", "--group", "dev"]
+    ),
+    "crewai": Level(".venv-crewai", ["--editable", ".[crewai]", "--group", "test"]),
 }
+
+# Directories of tests/agents that are collected only in the environment of the level named here, not in `.venv`.
+AGENTS = {"crewai": "crewai"}
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FONT_DIRS = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "/System/Library/Fonts")
@@ -57,7 +76,7 @@ def main(argv: list[str]) -> int:
 
 
 def prepare(level: str) -> None:
-    """Bring `.venv` and the system packages to `level`; do nothing where they are there already.
+    """Bring the level's environment and the system packages to it; do nothing where they are there already.
 
     Raises:
         SetupError: The interpreter is too old, or no virtual environment can be made.
@@ -67,10 +86,13 @@ def prepare(level: str) -> None:
         need, found = ".".join(map(str, PYTHON_MIN)), ".".join(map(str, sys.version_info[:3]))
         message = f"python3 is {found}, Propagul needs {need} or newer; try: make PYTHON3=python{need}"
         raise SetupError(message)
+    venv = ROOT / LEVELS[level].directory
     if not is_ready(level):
-        make_venv()
+        if venv.name != MAIN:
+            prepare("wheel")  # with `.venv` comes uv
+        make_venv(venv)
         install(level)
-    if level != "wheel":
+    if level in {"demo", "dev"}:
         install_system_packages(level)
 
 
@@ -86,70 +108,82 @@ def fingerprint() -> str:
 
 def is_ready(level: str) -> bool:
     """Whether an earlier run brought the environment to `level` or a higher one, and nothing changed since."""
+    venv = ROOT / LEVELS[level].directory
     try:
-        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+        stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
         reached = list(LEVELS).index(stamp["level"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return stamp["fingerprint"] == fingerprint() and reached >= list(LEVELS).index(level) and venv_works()
+    return stamp["fingerprint"] == fingerprint() and reached >= list(LEVELS).index(level) and venv_works(venv)
 
 
 def install(level: str) -> None:
     """Install what `level` needs; the stamp is written last, so an interrupted run is repeated.
 
-    uv does it in a fifth of pip's time. Where it cannot (it does not read pip's own configuration), pip does it.
+    The uv of `.venv` does it in a fifth of pip's time. Where it cannot (it does not read pip's own configuration), pip
+    does it.
     """
-    STAMP.unlink(missing_ok=True)
-    say(f"installing what `{level}` needs into .venv (a minute or two the first time)")
-    pip("pip>=25.1", "uv>=0.5")  # that pip is the first that understands --group
-    uv = [str(venv_python()), "-m", "uv", "pip", "install", "--quiet", "--python", str(venv_python())]
-    if not quietly([*uv, *LEVELS[level]]):
-        pip(*LEVELS[level])
-    STAMP.write_text(json.dumps({"level": level, "fingerprint": fingerprint()}), encoding="utf-8")
+    directory, needs = LEVELS[level]
+    venv = ROOT / directory
+    (venv / STAMP).unlink(missing_ok=True)
+    say(f"installing what `{level}` needs into {directory} (a minute or two the first time)")
+    if directory == MAIN:
+        pip(venv, PIP, "uv>=0.5")
+    if not quietly(uv("pip", "install", "--python", str(venv_python(venv)), *needs)):
+        pip(venv, PIP)
+        pip(venv, *needs)
+    (venv / STAMP).write_text(json.dumps({"level": level, "fingerprint": fingerprint()}), encoding="utf-8")
 
 
-def pip(*arguments: str) -> None:
-    """Run pip's `install` in the environment."""
-    command = (str(venv_python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
+def pip(venv: Path, *arguments: str) -> None:
+    """Run pip's `install` in an environment."""
+    command = (str(venv_python(venv)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def venv_python() -> Path:
-    """The environment's interpreter."""
-    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+def uv(*arguments: str) -> list[str]:
+    """A command of the uv in `.venv`."""
+    return [str(venv_python(ROOT / MAIN)), "-m", "uv", "--quiet", *arguments]
 
 
-def venv_works() -> bool:
-    """Whether the environment's interpreter runs, is the version of ours and has pip, and nobody moved it.
+def venv_python(venv: Path) -> Path:
+    """An environment's interpreter."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def venv_works(venv: Path) -> bool:
+    """Whether an environment's interpreter runs, is the version of ours and has pip, and nobody moved it.
 
     The scripts in an environment name their interpreter by its full path, so a moved one is broken.
     """
-    if PLACE.exists() and PLACE.read_text(encoding="utf-8") != str(VENV):
+    place = venv / PLACE
+    if place.exists() and place.read_text(encoding="utf-8") != str(venv):
         return False
     probe = "import sys, pip; print(sys.version); print(sys.prefix)"
     try:
-        done = subprocess.run((str(venv_python()), "-c", probe), capture_output=True, text=True, check=False)
+        done = subprocess.run((str(venv_python(venv)), "-c", probe), capture_output=True, text=True, check=False)
     except OSError:
         return False
     version, _, prefix = done.stdout.strip().rpartition("\n")
-    return done.returncode == 0 and version == sys.version and Path(prefix) == VENV
+    return done.returncode == 0 and version == sys.version and Path(prefix) == venv
 
 
-def make_venv() -> None:
-    """Create `.venv`, unless one that works is there.
+def make_venv(venv: Path) -> None:
+    """Create an environment, unless one that works is there.
 
-    Debian ships python3 without `ensurepip`. Then virtualenv or uv, where installed, make the environment; else
-    python3-venv is installed; else the line to run is printed.
+    Any but the first is made by the uv of `.venv`. Debian ships python3 without `ensurepip`. Then virtualenv or uv,
+    where installed, make the environment; else python3-venv is installed; else the line to run is printed.
     """
-    if venv_works():
+    if venv_works(venv):
         return
-    say("creating .venv")
-    if has_ensurepip() or not make_venv_with_a_tool():
-        make_venv_with_python()
-    PLACE.write_text(str(VENV), encoding="utf-8")
+    say(f"creating {venv.name}")
+    made = venv.name != MAIN and quietly(uv("venv", "--clear", "--seed", "--python", sys.executable, str(venv)))
+    if not made and (has_ensurepip() or not make_venv_with_a_tool(venv)):
+        make_venv_with_python(venv)
+    (venv / PLACE).write_text(str(venv), encoding="utf-8")
 
 
-def make_venv_with_python() -> None:
+def make_venv_with_python(venv: Path) -> None:
     """Let python3 make the environment, with Debian's package for that where it is missing and may be installed.
 
     Raises:
@@ -160,15 +194,15 @@ def make_venv_with_python() -> None:
         if not any(apt_install([package]) for package in packages) or not has_ensurepip():
             message = f"this python3 cannot make virtual environments; install one with: {by_hand(packages[-1:])}"
             raise SetupError(message)
-    subprocess.run((sys.executable, "-m", "venv", "--clear", str(VENV)), check=True)
+    subprocess.run((sys.executable, "-m", "venv", "--clear", str(venv)), check=True)
 
 
-def make_venv_with_a_tool() -> bool:
+def make_venv_with_a_tool(venv: Path) -> bool:
     """Let virtualenv or uv make the environment; whether one of them is here and did."""
     python = ["--python", sys.executable]
     for command in (["virtualenv", "-q", "--clear", *python], ["uv", "venv", "-q", "--clear", "--seed", *python]):
         if shutil.which(command[0]):
-            return quietly([*command, str(VENV)], tell=True)
+            return quietly([*command, str(venv)], tell=True)
     return False
 
 

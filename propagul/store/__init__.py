@@ -4,6 +4,7 @@ from propagul.crdt import REMOVE as REMOVE
 from propagul.store._clock import Clock as Clock
 from propagul.store._clock import SystemClock as SystemClock
 from propagul.store._connect import Connection as Connection
+from propagul.store._connect import StoreOptions as StoreOptions
 from propagul.store._connect import connect as connect
 from propagul.store._history import History as History
 from propagul.store._history import PastState as PastState

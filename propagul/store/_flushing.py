@@ -79,6 +79,20 @@ class DurableMap(StateMap):
         if peers and (dots := self._state.own_dots()):
             self._wait_replicated(self._started(), dots, peers, timeout_s)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a write waits for the disk or for peers, so that an event loop should leave it to a thread."""
+        return self._waits
+
+    def check_may_wait(self) -> None:
+        """Refuse in the thread whose event loop the store runs in, as all that waits does; nothing elsewhere.
+
+        Raises:
+            LocalProtocolError: This is that thread.
+        """
+        if self._home is not None:
+            check_may_wait(self._home, "this call", "use its async form there, or a thread")
+
     def _wait_replicated(self, network: Network, dots: Sequence[Dot], peers: int, timeout_s: float) -> None:
         """Wait in this thread for what the network's loop does."""
         if not network.loop.is_running():

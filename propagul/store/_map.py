@@ -175,6 +175,11 @@ class StateMap(Conflicts):
             raise ValueError(f"a limit of keys is 0 or more, not {limit}")
         return self._rows.keys(prefix, reverse=reverse, limit=limit)
 
+    @property
+    def revision(self) -> int:
+        """A number that rises with every row that is written here or arrives. *Use:* whether anything has changed."""
+        return self._table.arrival
+
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and is_there(self._rows.row(key))
 

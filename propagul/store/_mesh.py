@@ -31,6 +31,7 @@ from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
 from propagul.link.twins import are_two_runs
 from propagul.store._asks import is_ask
+from propagul.store._spaces import STATE
 from propagul.store._targets import ASKS_MAX, MeshCounters, Open, Target
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class Mesh:
             self._note_drop(f"{link.remote}: no room for another link")
             return
         self._open[key] = entry
+        self.on_push(STATE)  # before the link begins, with all there is: without links nobody is told of writes
         self.counters.links_opened += 1
         self.links_changed.set()
         self._feed(LinkUp(key, link.peer, link.dialed, urgent, link.instance))
@@ -367,7 +369,8 @@ class Mesh:
 
     def _push(self, space: str) -> None:
         self._wrote.discard(space)
-        self.on_push(space)
+        if self._open:
+            self.on_push(space)
         self._feed(Wrote(space))
 
     def _feed(self, event: Event) -> None:

@@ -94,7 +94,19 @@ def test_setting_up_works_from_nothing_and_is_done_once(checkout: Checkout) -> N
     assert "installing what `wheel` needs" in changed.stdout
     assert "creating .venv" not in changed.stdout, "what was installed is kept"
     checkout.root = checkout.root.rename(checkout.root.with_name("moved"))
-    assert checkout.ask("is_ready('wheel'), venv_works()") == "(False, False)", "scripts name their interpreter by path"
+    assert checkout.ask("is_ready('wheel'), venv_works(ROOT / MAIN)") == "(False, False)", (
+        "scripts name their interpreter by path"
+    )
+
+
+@pytest.mark.long
+@pytest.mark.index
+def test_an_environment_of_its_own_stands_beside_the_first_and_is_done_once(checkout: Checkout) -> None:
+    level = "LEVELS.update(tiny=Level('.venv-tiny', ['--group', 'wheel']))"
+    said = checkout.ask(f"{level}, prepare('tiny'), is_ready('tiny'), is_ready('wheel'), is_ready('dev')")
+    assert said.endswith("(None, None, True, True, False)"), said
+    assert {path.name for path in checkout.root.glob(".venv*")} == {".venv", ".venv-tiny"}
+    assert checkout.ask(f"{level}, prepare('tiny')") == "(None, None)", "the second time there is nothing to say"
 
 
 @pytest.mark.index

@@ -110,15 +110,15 @@ def test_the_wheel_runs_nothing_at_start_up_and_holds_two_scripts(files: dict[st
     assert re.findall(r"^\[(.*)\]", entry_points, re.MULTILINE) == ["console_scripts"]
 
 
-def test_the_wheel_holds_the_two_packages_and_nothing_else(files: dict[str, bytes]) -> None:
+def test_the_wheel_holds_library_fleet_and_adapters_and_nothing_else(files: dict[str, bytes]) -> None:
+    rooms = [ROOT / "propagul", ROOT / "fleet_app", *sorted((ROOT / "integrations").glob("propagul_*"))]
     assert {name.split("/")[0] for name in files} == {
-        "propagul",
-        "fleet_app",
+        *(room.name for room in rooms),
         f"propagul-{project_version()}.dist-info",
     }
     assert {"propagul/py.typed", "fleet_app/py.typed"} <= files.keys()
     assert not [name for name in files if re.search(r"(^|/)(tests?|demo|conftest\.py|__pycache__)(/|$)", name)]
-    source = {str(path.relative_to(ROOT)) for room in ("propagul", "fleet_app") for path in (ROOT / room).rglob("*.py")}
+    source = {str(path.relative_to(room.parent)) for room in rooms for path in room.rglob("*.py")}
     assert source <= files.keys()
 
 
@@ -148,6 +148,7 @@ def test_the_source_archive_builds_the_wheel_and_holds_no_tests(built: Built) ->
         "SECURITY.md",
         "fleet_app",
         "hatch_build.py",
+        "integrations",
         "kernel",
         "propagul",
         "pyproject.toml",

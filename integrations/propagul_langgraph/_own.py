@@ -1,0 +1,59 @@
+"""The saver's own rows in a store that others use too, and whether any came that are not its own."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from propagul import AgentStateStore
+
+_AT_ONCE: Final = 256
+
+
+class OwnRows:
+    """Reads and writes rows, and counts what it writes.
+
+    Args:
+        store: Where they are.
+
+    Attributes:
+        get, keys, conflicts: The store's.
+    """
+
+    def __init__(self, store: AgentStateStore) -> None:
+        self.store = store
+        self.get, self.keys, self.conflicts = store.get, store.keys, store.get_conflicts
+        self._set, self._written = store.set, 0
+
+    @property
+    def others(self) -> int:
+        """A number that changes whenever a row was written by anybody but this object.
+
+        It may change without that: two threads that write at the same time are counted as one.
+        """
+        return self.store.revision - self._written
+
+    def set(self, key: str, value: object) -> None:
+        """Write a row."""
+        self._set(key, value)
+        self._written += 1  # after it: a row of another that comes in between must not be taken for ours
+
+    def siblings(self, key: str) -> Sequence[object]:
+        """The values of a row: several if machines wrote it at the same time, none if it is not there."""
+        value = self.get(key)
+        return [] if value is None else self.conflicts(key) or [value]
+
+    def together(self) -> AbstractContextManager[None]:
+        """Where a write waits, what is written inside waits once. Elsewhere nothing, which costs less."""
+        return self.store.transaction() if self.store.waits else nullcontext()
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove rows, some at a time."""
+        for start in range(0, len(keys), _AT_ONCE):
+            with self.store.transaction():
+                for key in keys[start : start + _AT_ONCE]:
+                    self._written += self.store.delete(key)

@@ -1,0 +1,19 @@
+"""An adapter that is imported without its framework says what to install, in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.workshop.documents import ROOT
+
+
+@pytest.mark.parametrize(("package", "framework", "extra"), [("propagul_crewai", "crewai", "crewai")])
+def test_without_its_framework_an_adapter_names_the_extra(package: str, framework: str, extra: str) -> None:
+    code = f"import sys; sys.modules[{framework!r}] = None; import {package}"
+    command = (sys.executable, "-c", code)
+    done = subprocess.run(command, cwd=ROOT / "integrations", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f'pip install "propagul[{extra}]"' in done.stderr.splitlines()[-1]
