@@ -42,6 +42,16 @@ PRINTS = {
         "  draft: done",
         "  review: done",
     ],
+    "shared_work.py": [
+        "in the room: ['ann', 'bob']",
+        "cut off: ann works on 'find papers', bob works on 'find papers'",
+        "healed: ann sees that it is ann's, and not bob's",
+        "healed: bob sees that it is ann's, and not bob's",
+        "lost: ann's False, bob's True",
+        "bob finishes too: False, he has '12 papers'",
+        "bob is gone, ann finds work: None",
+        "missed for five seconds: ann takes over 'read papers', attempt 2",
+    ],
     "two_machines.py": [
         "box2 recovered 1 row from box1: task is 'research'",
         "box1 sees task 'write'",
