@@ -47,7 +47,8 @@ def live(port: int, directory: str) -> None:
     graph = builder.compile(checkpointer=PropagulSaver(store, replicas=1))  # a step is done when a colleague has it
     messages = graph.get_state(CONFIG).values.get("messages", [])
     print(f"  finds {len(messages)} messages")
-    graph.invoke(None if messages else {"messages": [("user", "Write!")]}, CONFIG, durability="sync")
+    begin: Any = None if messages else {"messages": [("user", "Write!")]}
+    graph.invoke(begin, CONFIG, durability="sync")
     store.close()
 
 

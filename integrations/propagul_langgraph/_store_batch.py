@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from langgraph.store.base import GetOp, ListNamespacesOp, PutOp, SearchOp, validate_op_namespace
 
 from propagul_langgraph import _store_filters
-from propagul_langgraph._store_keys import path_of, prefix_of
+from propagul_langgraph._store_keys import path_of
 from propagul_langgraph._store_ttl import check_minutes
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def _check(op: Op) -> None:
         case PutOp():
             _check_put(op)
         case SearchOp():
-            prefix_of(op.namespace_prefix)
             _check_page(op.limit, op.offset)
             _store_filters.check(op.filter or {})
         case ListNamespacesOp():

@@ -65,7 +65,7 @@ class Search:
     def _nearest(self, op: SearchOp, query: Vector) -> Iterator[tuple[Stored, float | None]]:
         shown = set()
         for near in self._vectors.nearest(op.namespace_prefix, query):
-            item = self._items.at(near.path, self._get)
+            item = None if near.path in shown else self._items.at(near.path, self._get)
             if item is not None and item.vectors == near.digest and self._is_wanted(item, op):
                 shown.add(near.path)
                 yield item, near.score

@@ -142,12 +142,12 @@ def _is_of(value: object, dims: int) -> TypeGuard[bytes]:
 
 
 def as_vectors(embedded: Iterable[Sequence[float]], dims: int | None) -> list[Vector]:
-    """What an embedding function returned.
+    """What an embedding function returned; without `dims`, as many numbers each as the first of them has.
 
     Raises:
         ValueError: It is no vectors of so many finite numbers.
     """
-    vectors = []
+    vectors: list[Vector] = []
     for vector in embedded:
         with np.errstate(over="ignore"):
             array = np.asarray(vector, dtype=np.float32)
@@ -155,5 +155,6 @@ def as_vectors(embedded: Iterable[Sequence[float]], dims: int | None) -> list[Ve
             raise ValueError(f"the embedding function returned a vector of shape {array.shape}, not of {dims} numbers")
         if not np.isfinite(array).all():
             raise ValueError("the embedding function returned a vector with NaN or an infinity in it")
+        dims = array.size
         vectors.append(array)
     return vectors

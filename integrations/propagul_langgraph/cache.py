@@ -13,7 +13,7 @@ import re
 import time
 from contextvars import ContextVar
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Unpack
 
 import msgpack
 from langgraph.cache.base import BaseCache, ValueT
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
     from langgraph.checkpoint.serde.event_hooks import SerdeEvent
 
-    from propagul import Connection
+    from propagul import Connection, StoreOptions
 
 ROOT: Final = "lgc/"
 _FORM: Final = 1
@@ -89,10 +89,10 @@ class PropagulCache(BaseCache[ValueT]):
 
     @classmethod
     def from_conn_string(
-        cls, conn_string: str, *, serde: SerializerProtocol | None = None, **options: object
+        cls, conn_string: str, *, serde: SerializerProtocol | None = None, **options: Unpack[StoreOptions]
     ) -> Connection[PropagulCache[ValueT]]:
         """Open a store for it: for `with`, and for `async with`. See `PropagulStore.from_conn_string`."""
-        return connect(conn_string, lambda store: cls(store, serde=serde), room="langgraph", **options)
+        return connect(conn_string, lambda store: cls(store, serde=serde), **options)
 
     def get(self, keys: Sequence[FullKey]) -> dict[FullKey, ValueT]:
         """The values that are there, by namespace and key."""

@@ -11,7 +11,7 @@ import contextlib
 import datetime as dt
 import time
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from langgraph.store.base import BaseStore, GetOp, ListNamespacesOp, PutOp, SearchOp
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from langgraph.store.base import IndexConfig, Item, Op, Result, TTLConfig
 
-    from propagul import Connection
+    from propagul import Connection, StoreOptions
     from propagul_langgraph._items import Get
     from propagul_langgraph._store_index import Embedded
 
@@ -80,7 +80,7 @@ class PropagulStore(BaseStore):
         *,
         index: IndexConfig | None = None,
         ttl: TTLConfig | None = None,
-        **options: object,
+        **options: Unpack[StoreOptions],
     ) -> Connection[PropagulStore]:
         """Open a store for it: for `with`, and for `async with`.
 
@@ -91,7 +91,7 @@ class PropagulStore(BaseStore):
             ttl: See the class.
             options: For the store, such as `durability="group"`.
         """
-        return connect(conn_string, lambda store: cls(store, index=index, ttl=ttl), room="langgraph", **options)
+        return connect(conn_string, lambda store: cls(store, index=index, ttl=ttl), **options)
 
     def setup(self) -> None:
         """Nothing: there are no tables to be made. For programs that call it for every store."""

@@ -13,9 +13,9 @@ from langchain_core.messages import HumanMessage
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from propagul_langgraph.cache import PropagulCache
 
 from propagul import AgentStateStore, StoreFull
-from propagul_langgraph.cache import PropagulCache
 from tests.agents.langgraph_store.world import Clock
 from tests.store.world import pair, run
 

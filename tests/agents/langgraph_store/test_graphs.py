@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import CachePolicy
-
 from propagul_langgraph.cache import PropagulCache
 from propagul_langgraph.store import PropagulStore
+
 from tests.agents.langgraph_store.world import by_words
 
 if TYPE_CHECKING:

@@ -208,6 +208,7 @@ def test_bad_operations_are_refused_before_anything_is_done() -> None:
         (ListNamespacesOp((MatchCondition("infix", ("a",)),)), ValueError, "by prefix or suffix, not by 'infix'"),  # type: ignore[arg-type]
         (("get", "k"), TypeError, "not tuple"),
         (PutOp(("a",) * 25, "k", {}), LimitExceeded, "25 labels, the limit is 24"),
+        (SearchOp(("a",) * 25), LimitExceeded, "25 labels, the limit is 24"),
     ]
     with opened() as store:
         for op, error, message in bad:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langgraph.store.base import PutOp
+from propagul_langgraph.store import PropagulStore
 
 from propagul import StoreFull
-from propagul_langgraph.store import PropagulStore
 from tests.agents.langgraph_store.world import Clock, by_words, opened
 
 if TYPE_CHECKING:
@@ -153,10 +153,13 @@ def test_a_sweep_removes_all_of_an_item_and_what_is_left_of_others() -> None:
         store.batch([PutOp(("a",), str(number), {"text": "cat"}, ttl=10 + number) for number in range(10)])
         store.store.delete("lgs/i/a/3")  # as if another machine had removed it without knowing of its lifetime
         store.store.set("lgs/x/a/nothing", "no number")
+        store.put(("b",), "ever", {"text": "cat"})
+        store.store.set("lgs/x/b/ever", 5.0)
         clock.pass_minutes(16)
         assert store.sweep_ttl() == 5
         for kind in "ivx":
-            assert list(rows(store, kind)) == [f"lgs/{kind}/a/{number}" for number in range(6, 10)]
+            assert store.store.keys(f"lgs/{kind}/a/") == [f"lgs/{kind}/a/{number}" for number in range(6, 10)]
+            assert len(store.store.keys(f"lgs/{kind}/b/")) == (kind != "x")
 
 
 def test_an_item_of_which_nobody_says_until_when_lives_a_lifetime_after_it_was_put() -> None:
@@ -212,6 +215,9 @@ def test_a_sweeper_ends_with_its_store_and_without_an_owner(caplog: pytest.LogCa
         assert not caplog.records
         orphan = PropagulStore(store.store, root="o/", ttl=OMIT)
         done = orphan.start_ttl_sweeper(TINY)
+        swept, watched = [], orphan._expiry.due
+        orphan._expiry.due = lambda: swept.append(1) or watched()  # type: ignore[func-returns-value,method-assign]
+        wait_until(lambda: swept)
         del orphan
         gc.collect()
         assert done.result(20) is None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from langgraph.store.base import PutOp, SearchOp
-
 from propagul_langgraph.store import PropagulStore
+
 from tests.agents.langgraph_store.world import DIMS, Embedder, by_words, embed, opened
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def test_very_many_vectors_of_an_item_are_kept_in_several_rows() -> None:
         store.put(("a",), "k", {"tags": tags})
         store.put(("a", "k"), "1", {"tags": ["tag 0"]})
         assert vector_rows(store) == ["a/k", "a/k#1", "a/k#2", "a/k#3", "a/k#4", "a/k/1"]
-        assert hits(store, "tag 99")[0] == ("k", 1.0)
+        assert hits(store, "tag 99") == [("k", 1.0), ("1", 0.0)]
         store.put(("a",), "k", {"tags": tags[:30]})
         assert vector_rows(store) == ["a/k", "a/k#1", "a/k/1"]
         assert hits(store, "tag 29")[0] == ("k", 1.0)
@@ -225,6 +225,8 @@ def test_any_number_of_dimensions_is_taken_where_none_is_said() -> None:
         store.put(("a",), "three", {"text": "abc"})
         store.put(("a",), "two", {"text": "ab"})
         assert hits(store, "xyz") == [("three", 1.0), ("two", None)]
+        with pytest.raises(ValueError, match=r"shape \(2,\), not of 3 numbers"):
+            store.put(("a",), "both", {"text": ["abc", "ab"]}, index=["text[*]"])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from tests.agents.langgraph_store.world import Embedder, by_words, opened
 
 if TYPE_CHECKING:
     from langgraph.store.base import Op
-
     from propagul_langgraph.store import PropagulStore
 
 NAMESPACES = [

@@ -7,9 +7,9 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from propagul_langgraph.store import PropagulStore
 
 from propagul import AgentStateStore
-from propagul_langgraph.store import PropagulStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
