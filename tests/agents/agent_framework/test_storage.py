@@ -249,6 +249,22 @@ def test_the_latest_is_what_nothing_follows_whatever_the_clocks_say(store: Agent
     run(scenario)
 
 
+def test_one_that_cannot_be_loaded_hides_no_other_and_is_never_passed_over_for_an_older_one(
+    store: AgentStateStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        await PropagulCheckpointStorage(store, classes=CLASSES).save(checkpoint("old", at=1))
+        await PropagulCheckpointStorage(store, classes=CLASSES).save(checkpoint("new", at=2, value=Countdown(1)))
+        storage = PropagulCheckpointStorage(store)
+        assert [one.checkpoint_id for one in await storage.list_checkpoints(workflow_name="wf")] == ["old"]
+        assert "checkpoint_left_out id=new" in caplog.text
+        assert await storage.list_checkpoint_ids(workflow_name="wf") == ["old", "new"]
+        with pytest.raises(WorkflowCheckpointException, match="Countdown, which is not listed"):
+            await storage.get_latest(workflow_name="wf")
+
+    run(scenario)
+
+
 def test_what_consecutive_checkpoints_share_stays_while_one_of_them_does(store: AgentStateStore) -> None:
     async def scenario() -> None:
         storage = PropagulCheckpointStorage(store)
