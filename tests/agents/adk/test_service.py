@@ -114,10 +114,12 @@ def test_of_many_that_append_at_once_to_copies_of_one_session_one_does(store: Ag
         await service.create_session(**HERE)
         for number in range(5):
             copies = [await service.get_session(**HERE) for _ in range(16)]
-            appended = await asyncio.gather(
-                *(service.append_event(copy, event(str(number))) for copy in copies if copy is not None),
-                return_exceptions=True,
-            )
+            with store._state.lock:  # until all of them are at the first thing that they read
+                appends = [service.append_event(copy, event(str(number))) for copy in copies if copy is not None]
+                tasks = [asyncio.ensure_future(one) for one in appends]
+                for _ in range(50):
+                    await asyncio.sleep(0)
+            appended = await asyncio.gather(*tasks, return_exceptions=True)
             assert sum(not isinstance(one, BaseException) for one in appended) == 1
         assert texts(await service.get_session(**HERE)) == ["0", "1", "2", "3", "4"]
 

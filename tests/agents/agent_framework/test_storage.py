@@ -200,7 +200,7 @@ STEPS = st.tuples(
 )
 
 
-@given(st.lists(STEPS, max_size=25))
+@given(st.lists(STEPS, min_size=8, max_size=25))
 def test_over_the_same_history_it_says_what_the_frameworks_own_says(history: list[tuple[str, int, int]]) -> None:
     async def scenario() -> None:
         for step in history:

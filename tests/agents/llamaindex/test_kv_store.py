@@ -28,7 +28,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=4,
 )
-KEYS, COLLECTIONS = st.sampled_from(["a", "b/c", "é", ""]), st.sampled_from(["data", "da/ta", "d"])
+KEYS = st.sampled_from(["a", "a", "a", "b/c", "é", ""])
+COLLECTIONS = st.sampled_from(["data", "data", "data", "da/ta", "d"])
 VALUES = st.dictionaries(st.text(), JSON, max_size=3)
 STEPS = st.tuples(st.sampled_from(["put", "put", "get", "delete", "all"]), KEYS, COLLECTIONS, VALUES)
 
@@ -68,7 +69,7 @@ async def said_async(kv: BaseKVStore, what: str, key: str, collection: str, valu
     return None
 
 
-@given(st.lists(STEPS, max_size=25))
+@given(st.lists(STEPS, min_size=10, max_size=25))
 def test_over_the_same_history_both_say_the_same(history: list[tuple[str, str, str, dict[str, object]]]) -> None:
     async def scenario() -> None:
         for number, step in enumerate(history):

@@ -30,7 +30,7 @@ STEPS = st.one_of(
     st.tuples(st.just("pop"), st.none()),
     st.tuples(st.just("clear"), st.none()),
 )
-HISTORIES = st.lists(st.tuples(st.integers(0, 1), STEPS), max_size=25)
+HISTORIES = st.lists(st.tuples(st.integers(0, 1), STEPS), min_size=8, max_size=25)
 
 
 async def take(session: Session, step: tuple[str, object]) -> object:
