@@ -153,10 +153,10 @@ def test_very_many_vectors_of_an_item_are_kept_in_several_rows() -> None:
 
 def test_a_search_finds_among_more_than_one_block_of_rows() -> None:
     with opened(index=by_words()) as store:
-        store.batch([PutOp(("a", str(number % 7)), str(number), {"text": f"w{number}"}) for number in range(5000)])
-        for number in (0, 255, 256, 4999):
+        store.batch([PutOp(("a", str(number % 7)), str(number), {"text": f"w{number}"}) for number in range(1500)])
+        for number in (0, 255, 256, 1499):
             assert hits(store, f"w{number}", limit=1) == [(str(number), 1.0)]
-        assert len(store.search(("a", "3"), query="w1", limit=5000)) == len(range(3, 5000, 7))
+        assert len(store.search(("a", "3"), query="w1", limit=5000)) == len(range(3, 1500, 7))
 
 
 def test_filters_and_pages_hold_for_what_is_near() -> None:
