@@ -86,7 +86,19 @@ def _check_put(op: PutOp) -> None:
     _check_key(op.key)
     if op.value is not None and not isinstance(op.value, Mapping):
         raise TypeError(f"the value of {op.key!r} in {op.namespace!r} is a dict, not {type(op.value).__name__}")
+    if op.index is not None and op.index is not False:
+        check_fields("index", op.index)
     check_minutes("ttl", op.ttl)
+
+
+def check_fields(name: str, fields: object) -> None:
+    """Say what is wrong with the fields to be embedded.
+
+    Raises:
+        TypeError: They are no list of texts.
+    """
+    if not isinstance(fields, (list, tuple)) or not all(isinstance(field, str) for field in fields):
+        raise TypeError(f"{name} is a list of fields such as ['text', 'tags[*]'], not {fields!r:.80}")
 
 
 def _check_key(key: object) -> None:

@@ -213,6 +213,8 @@ def test_bad_operations_are_refused_before_anything_is_done() -> None:
         (SearchOp("users"), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]
         (ListNamespacesOp((MatchCondition("prefix", "a"),)), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]
         (PutOp(("a",), 1, {}), TypeError, "a key is a str, not int"),  # type: ignore[arg-type]
+        (PutOp(("a",), "k", {}, index="text"), TypeError, r"index is a list of fields such as .* not 'text'"),  # type: ignore[arg-type]
+        (PutOp(("a",), "k", {}, index=True), TypeError, "index is a list of fields"),  # type: ignore[arg-type]
         (PutOp(("a",), "k", {}, ttl=0), ValueError, "ttl is a number of minutes above 0, not 0"),
         (PutOp(("a",), "k", {}, ttl=float("nan")), ValueError, "ttl is a number"),
         (SearchOp((), limit=-1), ValueError, "limit and offset are 0 or more, not -1 and 0"),

@@ -236,10 +236,11 @@ def test_any_number_of_dimensions_is_taken_where_none_is_said() -> None:
         ({"dims": 0, "embed": embed}, "dims is a number above 0, not 0"),
         ({"dims": "2", "embed": embed}, "dims is a number above 0"),
         ({"dims": 2, "embed": embed, "distance_type": "l2"}, "index knows dims, embed, fields, not distance_type"),
+        ({"dims": 2, "embed": embed, "fields": "text"}, "fields is a list of fields such as"),
     ],
 )
 def test_settings_that_are_none_are_refused(index: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message), opened(index=index):
+    with pytest.raises((ValueError, TypeError), match=message), opened(index=index):
         pass
 
 
