@@ -14,8 +14,8 @@ import pytest
 
 from fleet_app.cli.up import up
 from fleet_app.config.knobs import KNOBS, NOT_USED_YET, VARIABLES
-from tests.test_readme import run_as_one_program
-from tests.workshop.documents import ROOT, blocks
+from tests.workshop.documents import ROOT, blocks, runs_elsewhere
+from tests.workshop.programs import run_as_one_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ LIMITS = re.findall(
     (ROOT / "docs/limits.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
+PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md") if not runs_elsewhere(path.read_text("utf-8")))
 PORTS = (9001, 9002)
 """Which the pages' examples name; each is replaced by a free one."""
 
@@ -66,7 +67,7 @@ def test_every_flag_of_the_table_is_one_of_fleet_up() -> None:
     assert {knob.flag for knob in KNOBS.values() if knob.flag} <= flags
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+@pytest.mark.parametrize("page", PAGES)
 def test_the_python_on_a_page_runs(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
 ) -> None:

@@ -2,8 +2,8 @@
 
 While a run goes on, the crew's models are of a class made here: theirs, with `call` and `acall` that look for an answer
 from an earlier life of the run first. Questions are told apart by what is asked (model, messages, tools, the model of
-the response, the task) and how often that was asked before in this life. One that is not word for word what was asked
-earlier is asked anew, which is always right and only costs a call.
+the response, the task) and how often that was answered before in this life. One that is not word for word what was
+asked earlier is asked anew, which is always right and only costs a call.
 
 Text, JSON, tool calls and the response model that was asked for can be remembered; other answers are not.
 """
@@ -14,6 +14,7 @@ import contextlib
 import functools
 import json
 import threading
+import types
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,13 @@ def remembering(models: Iterable[BaseLLM]) -> Iterator[None]:
                     object.__setattr__(model, "__class__", type(model).__base__)
 
 
-@functools.cache
+_made: dict[type[BaseLLM], type[BaseLLM]] = {}
+
+
 def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
-    """The class of a model, but for `call` and `acall`."""
+    """The class of a model, but for `call` and `acall`. With the lock held."""
+    if kind in _made:
+        return _made[kind]
 
     @functools.wraps(kind.call)
     def call(self: BaseLLM, messages: object, *args: object, **kwargs: object) -> object:
@@ -74,7 +79,7 @@ def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
         if (asked := _Asked.now(self, messages, args, kwargs)) is None:
             return ask()
         answer = asked.earlier()
-        return asked.noted(_once(ask)) if answer is None else answer
+        return asked.noted(_once(ask)) if answer is None else asked.given(answer)
 
     @functools.wraps(kind.acall)
     async def acall(self: BaseLLM, messages: object, *args: object, **kwargs: object) -> object:
@@ -82,19 +87,21 @@ def _remembering(kind: type[BaseLLM]) -> type[BaseLLM]:
         if (asked := _Asked.now(self, messages, args, kwargs)) is None:
             return await ask()
         answer = asked.earlier()
-        return asked.noted(await _aonce(ask)) if answer is None else answer
+        return asked.noted(await _aonce(ask)) if answer is None else asked.given(answer)
 
     for method in (call, acall):
         setattr(method, RETRIED, True)
     members = {"call": call, "acall": acall, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    return type(kind)(kind.__name__, (kind,), members)
+    _made[kind] = types.new_class(kind.__name__, (kind,), exec_body=lambda namespace: namespace.update(members))
+    return _made[kind]
 
 
 class _Asked:
     """One question, in a run."""
 
-    def __init__(self, run: Run, key: str, response_model: object) -> None:
-        self._run, self._key, self._response_model = run, key, response_model
+    def __init__(self, run: Run, question: str, response_model: object) -> None:
+        self._run, self._question = run, question
+        self._response_model = _model(response_model)
 
     @classmethod
     def now(cls, model: BaseLLM, messages: object, args: tuple[object, ...], kwargs: dict[str, Any]) -> _Asked | None:
@@ -103,27 +110,32 @@ class _Asked:
             return None
         given = dict(zip(PARAMETERS, args, strict=False)) | kwargs
         shape = given.get("response_model")
-        question = (model.model, messages, given.get("tools"), getattr(shape, "__qualname__", None))
-        return cls(run, run.ask(question, given.get("from_task")), shape)
+        asked = (model.model, messages, given.get("tools"), getattr(shape, "__qualname__", None))
+        return cls(run, run.question(asked, given.get("from_task")), shape)
 
     def earlier(self) -> object:
         """The answer of an earlier life; None if there is none."""
-        match self._run.answer(self._key):
+        match self._run.answer(self._question):
             case {"value": value}:
                 return value
-            case {"model": fields} if _is_model(self._response_model):
+            case {"model": fields} if self._response_model is not None:
                 with contextlib.suppress(ValidationError):  # the program changed: it is asked anew
                     return self._response_model.model_validate(fields)
         return None
 
     def noted(self, answer: object) -> object:
-        """Remember the answer and return it."""
+        """Remember an answer and give it."""
         if (row := self._row(answer)) is not None:
-            self._run.note_answer(self._key, row)
+            self._run.note_answer(self._question, row)
+        return self.given(answer)
+
+    def given(self, answer: object) -> object:
+        """Give an answer to the crew."""
+        self._run.count_answer(self._question)
         return answer
 
     def _row(self, answer: object) -> dict[str, object] | None:
-        if _is_model(self._response_model) and isinstance(answer, self._response_model):
+        if self._response_model is not None and isinstance(answer, self._response_model):
             return {"model": answer.model_dump(mode="json")}
         if isinstance(answer, list) and is_tool_call_list(answer):
             return {"value": [_tool_call(call) for call in answer]}
@@ -133,8 +145,8 @@ class _Asked:
         return None
 
 
-def _is_model(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _model(kind: object) -> type[BaseModel] | None:
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _tool_call(call: object) -> dict[str, object]:

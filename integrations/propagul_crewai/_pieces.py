@@ -23,16 +23,15 @@ PIECE_BYTES = 256
 GROUP = 16
 
 
-def pack(value: object, put: Callable[[str, str], None]) -> object:
-    """The node of a JSON value; its pieces go to `put`, by hash."""
+def pack(value: object, put: Callable[[str, str], None]) -> str:
+    """The JSON text of a value's node; its pieces go to `put`, by hash. O(length), each text is put together once."""
     match value:
         case dict():
-            node = _grouped("o", [[key, pack(item, put)] for key, item in value.items()], put)
+            pairs = [f"[{json.dumps(key)},{pack(item, put)}]" for key, item in value.items()]
+            return _referred(_grouped("o", pairs, put), put)
         case list():
-            node = _grouped("l", [pack(item, put) for item in value], put)
-        case _:
-            node = value
-    return _referred(node, put)
+            return _referred(_grouped("l", [pack(item, put) for item in value], put), put)
+    return _referred(json.dumps(value), put)
 
 
 def unpack(node: object, get: Callable[[str], str | None]) -> object:
@@ -72,25 +71,26 @@ def references(node: object, get: Callable[[str], str | None]) -> Iterator[str]:
                 yield from references(item, get)
 
 
-def _grouped(kind: str, entries: list[object], put: Callable[[str, str], None]) -> dict[str, object]:
+def _grouped(kind: str, texts: list[str], put: Callable[[str, str], None]) -> str:
     """A node of that kind, with the entries in groups if they are many."""
-    if len(entries) <= GROUP:
-        return {kind: entries}
-    nodes = [_referred({kind: entries[start : start + GROUP]}, put) for start in range(0, len(entries), GROUP)]
-    while len(nodes) > GROUP:
-        groups = (nodes[start : start + GROUP] for start in range(0, len(nodes), GROUP))
-        nodes = [_referred({f"{kind}s": group}, put) for group in groups]
-    return {f"{kind}s": nodes}
+    while len(texts) > GROUP:
+        groups = (texts[start : start + GROUP] for start in range(0, len(texts), GROUP))
+        texts = [_referred(_node(kind, group), put) for group in groups]
+        kind = f"{kind[0]}s"
+    return _node(kind, texts)
 
 
-def _referred(node: object, put: Callable[[str, str], None]) -> object:
-    """The node itself, or a reference to it if it is long."""
-    text = json.dumps(node, separators=(",", ":"))
+def _node(kind: str, texts: list[str]) -> str:
+    return f'{{"{kind}":[{",".join(texts)}]}}'
+
+
+def _referred(text: str, put: Callable[[str, str], None]) -> str:
+    """The text itself, or a reference to it if it is long."""
     if len(text) <= PIECE_BYTES:
-        return node
+        return text
     name = hashlib.sha256(text.encode()).hexdigest()[:40]
     put(name, text)
-    return {"r": name}
+    return f'{{"r":"{name}"}}'
 
 
 def _loaded(name: str, get: Callable[[str], str | None]) -> object:

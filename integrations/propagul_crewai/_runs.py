@@ -62,7 +62,7 @@ class Run:
     ) -> None:
         self._store, self._tasks, self._is_named = store, list(crew.tasks), run_id is not None
         self._keys = [task.key for task in self._tasks]
-        self._asked: Counter[str] = Counter()
+        self._answers: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.then: Callable[[TaskOutput], object] | None = None
         """What else is to hear of a task's output."""
@@ -121,23 +121,26 @@ class Run:
 
     # --- what models answered ------------------------------------------------------------------------------------
 
-    def ask(self, question: Sequence[object], task: Task | None) -> str:
-        """The key of the next answer to a question: the same one in each life, as the questions come in one order."""
-        index = next((index for index, ours in enumerate(self._tasks) if ours is task), -1)
-        asked = _digest(index, *question)
-        with self._lock:
-            number = self._asked[asked]
-            self._asked[asked] += 1
-        return f"{ANSWERS}{self._place}{asked}-{number}"
+    def question(self, asked: Sequence[object], task: Task | None) -> str:
+        """What is asked, and for which task, as a text of fixed length."""
+        return _digest(next((index for index, ours in enumerate(self._tasks) if ours is task), -1), *asked)
 
-    def answer(self, key: str) -> dict[str, Any] | None:
-        """What was answered in an earlier life; None if nothing was."""
-        text = _texts.read(self._store, key)
+    def answer(self, question: str) -> dict[str, Any] | None:
+        """What was answered to it in an earlier life, after as many answers as in this one; None if nothing was."""
+        text = _texts.read(self._store, self._answer_key(question))
         return None if text is None else json.loads(text)
 
-    def note_answer(self, key: str, answer: dict[str, Any]) -> None:
+    def note_answer(self, question: str, answer: dict[str, Any]) -> None:
         """Remember an answer. On return it survives what the store's durability says."""
-        _texts.write(self._store, key, json.dumps(answer))
+        _texts.write(self._store, self._answer_key(question), json.dumps(answer))
+
+    def count_answer(self, question: str) -> None:
+        """The crew has an answer. A call that failed gave none, and what is asked then is the same question."""
+        with self._lock:
+            self._answers[question] += 1
+
+    def _answer_key(self, question: str) -> str:
+        return f"{ANSWERS}{self._place}{question}-{self._answers[question]}"
 
 
 def forget(store: AgentStateStore, run_id: str) -> None:
@@ -147,12 +150,19 @@ def forget(store: AgentStateStore, run_id: str) -> None:
         _texts.remove(store, key)
 
 
-def note_output(output: TaskOutput) -> object:
-    """CrewAI's `task_callback` while a run goes on. A function of a module, so that checkpoints can name it."""
-    if (run := current.get()) is None:
-        return None
-    run.note(output)
-    return None if run.then is None else run.then(output)
+def _callback() -> Callable[[TaskOutput], object]:
+    def note_output(output: TaskOutput) -> object:
+        if (run := current.get()) is None:
+            return None
+        run.note(output)
+        return None if run.then is None else run.then(output)
+
+    return note_output
+
+
+note_output = _callback()
+"""CrewAI's `task_callback` while a run goes on. A function in a function, as a checkpoint leaves these out: one that it
+names could not be restored."""
 
 
 def _model_of(task: Task) -> type[BaseModel]:

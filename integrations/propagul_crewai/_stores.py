@@ -1,6 +1,7 @@
 """The open stores of this process: one for each connection string and room, shared and counted.
 
-The last adapter that is closed closes the store. What nobody closed stays open until the process ends.
+The last adapter that is closed closes the store. What nobody closed ends with the process, as in a crash: nothing that
+was written is lost, and who had not heard of it yet does so when the directory is opened again.
 
 A directory has one log a process, so two adapters that name the same place must stand on the same store. What CrewAI
 writes into its own files about an adapter is its connection string, of which the same adapter can be made again, in
@@ -13,7 +14,6 @@ it forks must not hand an open store to its children. A child opens its own.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import threading
@@ -34,7 +34,7 @@ class Place(NamedTuple):
     """Where a store is and how it is opened."""
 
     conn_string: str
-    room: str = "agents"
+    room: str | None = None
     durability: str = "os"
 
 
@@ -77,20 +77,8 @@ class _Registry:
             if self.pid == os.getpid() and place in self._shared and not self._shared[place].holders:
                 self._shared.pop(place).closing.close()
 
-    def close_all(self) -> None:
-        """Close what is still open at the end of the process."""
-        while self._shared and self.pid == os.getpid():
-            self._shared.popitem()[1].closing.close()
-
 
 _registry = _Registry()
-
-
-@atexit.register
-def _close_all() -> None:
-    _registry.close_all()
-
-
 _lent: weakref.WeakValueDictionary[str, AgentStateStore] = weakref.WeakValueDictionary()
 
 

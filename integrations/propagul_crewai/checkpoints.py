@@ -64,12 +64,12 @@ class PropagulCheckpointProvider(JsonProvider):
 
     Attributes:
         conn_string: A directory, `memory://`, or `propagul://room@host:port`; or a store that is open.
-        room: The room of a directory's or a memory's store.
+        room: The room's name, where neither the string nor the directory says; then `agents`.
         durability: What a checkpoint that was written survives: `os`, `group`, `each` or `peers:n`.
     """
 
     conn_string: Annotated[str, BeforeValidator(lent)]
-    room: str = "agents"
+    room: str | None = None
     durability: str = "os"
     _lease: Lease = PrivateAttr()
     _writer: str = PrivateAttr()
@@ -104,7 +104,7 @@ class PropagulCheckpointProvider(JsonProvider):
         store, place = self._lease.store, self._pieces(location, self._writer)
         root = _pieces.pack(json.loads(data), lambda name, text: _put(store, place + name, text))
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}_{uuid.uuid4().hex[:8]}"
-        row = {"root": root, "writer": self._writer, "parent": parent_id, "at": time.time()}
+        row = {"root": json.loads(root), "writer": self._writer, "parent": parent_id, "at": time.time()}
         _texts.write(store, f"{_key(location, branch)}{name}", json.dumps(row))
         return f"{location}/{quote(branch, safe='')}/{name}"
 

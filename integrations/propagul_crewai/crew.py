@@ -22,7 +22,7 @@ from propagul_crewai._runs import Run
 from propagul_crewai._stores import Lease, Place, lent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from crewai.agents.agent_builder.base_agent import BaseAgent
     from crewai.crews.crew_output import CrewOutput
@@ -41,19 +41,26 @@ class PersistentCrew(Crew):
 
     Attributes:
         conn_string: A directory, `memory://`, or `propagul://room@host:port`; or a store that is open.
-        room: The room of a directory's or a memory's store.
+        room: The room's name, where neither the string nor the directory says; then `agents`.
         durability: What a finished task and an answered call survive: `os`, `group`, `each` or `peers:n`.
         run_id: The name of the run. A kickoff of a run that has ended gives its result again and asks no model. Without
             a name, the run is known by the crew and the inputs, and one that has ended begins anew.
     """
 
     conn_string: Annotated[str, BeforeValidator(lent)]
-    room: str = "agents"
+    room: str | None = None
     durability: str = "os"
     run_id: str | None = Field(default=None, min_length=1)
     _lease: Lease | None = PrivateAttr(default=None)
     _branch: int | None = PrivateAttr(default=None)
     _copies: int = PrivateAttr(default=0)
+
+    if TYPE_CHECKING:  # fields of Crew, for where CrewAI is not installed
+        task_callback: Callable[[TaskOutput], object] | None
+        checkpoint_kickoff_event_id: str | None
+        _kickoff_event_id: str | None
+        manager_llm: object
+        planning_llm: object
 
     @classmethod
     def of(cls, crew: Crew, conn_string: str | AgentStateStore, **fields: object) -> Self:
@@ -116,7 +123,8 @@ class PersistentCrew(Crew):
     ) -> list[CrewOutput | CrewStreamingOutput]:
         """See `Crew.kickoff_for_each`. Each of the inputs is a run of its own, known by its place in the list."""
         self._copies = 0
-        return super().kickoff_for_each(inputs, input_files)
+        outputs: list[CrewOutput | CrewStreamingOutput] = super().kickoff_for_each(inputs, input_files)
+        return outputs
 
     async def kickoff_for_each_async(
         self, inputs: list[dict[str, Any]], input_files: dict[str, Any] | None = None
@@ -148,7 +156,8 @@ class PersistentCrew(Crew):
             raise ValueError("a PersistentCrew goes on by itself: a crew of a checkpoint is `Crew.from_checkpoint`'s")
         run = Run(self.store, self, inputs, self.run_id, self._branch)
         self._take(run.outputs())
-        run.then, self.task_callback = self.task_callback, _runs.note_output
+        run.then = then = self.task_callback
+        self.task_callback = _runs.note_output
         token = _runs.current.set(run)
         try:
             with remembering(self._models()):
@@ -156,7 +165,9 @@ class PersistentCrew(Crew):
             run.end()
         finally:
             _runs.current.reset(token)
-            self.task_callback, self.checkpoint_kickoff_event_id = run.then, None
+            self.task_callback, self.checkpoint_kickoff_event_id = then, None
+            for task in self.tasks:
+                task.callback = None if task.callback is _runs.note_output else task.callback
 
     def _take(self, outputs: list[TaskOutput | None]) -> None:
         """Have CrewAI begin with the first task that has no output. It looks for one only if it resumes a kickoff."""
@@ -165,8 +176,9 @@ class PersistentCrew(Crew):
         self.checkpoint_kickoff_event_id, self._kickoff_event_id = RESUMED if any(outputs) else None, None
 
     def _models(self) -> list[BaseLLM]:
-        """The models that the run may ask."""
-        self.manager_llm, self.planning_llm = create_llm(self.manager_llm), create_llm(self.planning_llm)
+        """The models that the run may ask. Those that CrewAI would make of a name while it runs are made now."""
+        self.manager_llm = None if self.manager_llm is None else create_llm(self.manager_llm)
+        self.planning_llm = None if self.planning_llm is None else create_llm(self.planning_llm)
         agents: list[BaseAgent | None] = [*self.agents, *(task.agent for task in self.tasks), self.manager_agent]
         held = [getattr(agent, name, None) for agent in agents for name in ("llm", "function_calling_llm")]
         held += [self.manager_llm, self.planning_llm, self.function_calling_llm]

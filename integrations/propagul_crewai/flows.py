@@ -44,14 +44,14 @@ class PropagulFlowPersistence(FlowPersistence):
 
     Attributes:
         conn_string: A directory, `memory://`, or `propagul://room@host:port`; see `propagul.connect`.
-        room: The room of a directory's or a memory's store.
+        room: The room's name, where neither the string nor the directory says; then `agents`.
         durability: What a state that was saved survives: `os`, `group`, `each` or `peers:n`.
         keep: How many earlier states of each flow stay readable by `past`.
     """
 
     persistence_type: str = Field(default="PropagulFlowPersistence")
     conn_string: Annotated[str, BeforeValidator(lent)]
-    room: str = "agents"
+    room: str | None = None
     durability: str = "os"
     keep: int = Field(default=0, ge=0)
     _lease: Lease = PrivateAttr()

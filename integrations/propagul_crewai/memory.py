@@ -43,7 +43,7 @@ class PropagulMemoryStorage:
     Args:
         conn_string: A directory, `memory://`, or `propagul://room@host:port`; or a store that is open.
         name: Which memory of the store's. Those of different names know nothing of each other.
-        room: The room of a directory's or a memory's store.
+        room: The room's name, where neither the string nor the directory says; then `agents`.
         durability: What a record that was saved survives: `os`, `group`, `each` or `peers:n`.
     """
 
@@ -52,7 +52,7 @@ class PropagulMemoryStorage:
         conn_string: str | os.PathLike[str] | AgentStateStore,
         name: str = "memory",
         *,
-        room: str = "agents",
+        room: str | None = None,
         durability: str = "os",
     ) -> None:
         self._lease = Lease(Place(named(conn_string), room, durability))

@@ -7,9 +7,16 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
+from scripts.setup import AGENTS
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def runs_elsewhere(code: str) -> bool:
+    """Whether code needs a framework that stands in another environment than `.venv`; its tests run it there."""
+    return any(f"propagul_{framework}" in code for framework in AGENTS)
 
 
 class Block(NamedTuple):

@@ -1,12 +1,95 @@
-"""CrewAI as the tests here want it: silent, offline, and imported once, with the warnings that are its own business."""
+"""CrewAI as the tests here want it: silent, offline, imported once, with the warnings that are its own business.
+
+Stores in memory, alone or two that are linked; and a nursery: a process that has imported CrewAI, which takes seconds,
+and forks one child for each life of a program that a test ends by force.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import tempfile
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
+
+from propagul import AgentStateStore
+
+STORAGE = tempfile.TemporaryDirectory(prefix="propagul-crewai-")  # what CrewAI writes by itself
 os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "CREWAI_TRACING_ENABLED": "false"}
+os.environ |= {"CREWAI_STORAGE_DIR": STORAGE.name, "CREWAI_DISABLE_VERSION_CHECK": "true"}
+
+ROOT = Path(__file__).resolve().parents[3]
+_NURSERY = subprocess.Popen(
+    (sys.executable, "-W", "ignore", "-m", "tests.agents.crewai.nursery"),
+    cwd=ROOT,
+    env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'integrations'}"},
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+)  # imports while we do
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import crewai  # noqa: F401 - for what the import does
+    from crewai.memory.storage.factory import set_memory_storage_factory
+    from propagul_crewai import PropagulMemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+set_memory_storage_factory(lambda _: PropagulMemoryStorage("memory://"))  # every flow has one; CrewAI's takes seconds
+
+SECRET = "a secret of thirty-two characters"
+
+
+def pytest_unconfigure() -> None:
+    """End the nursery and remove what CrewAI wrote."""
+    _NURSERY.communicate()
+    STORAGE.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _crewais_own_warnings(recwarn: pytest.WarningsRecorder) -> Iterator[None]:
+    """CrewAI warns of its own use of pydantic and of dates."""
+    warnings.filterwarnings("ignore", module=r"crewai|pydantic|chromadb")
+    yield
+    recwarn.clear()
+
+
+@pytest.fixture
+def store() -> Iterator[AgentStateStore]:
+    """A store in memory, alone."""
+    made = AgentStateStore("agents", port=None)
+    made.start_background()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[AgentStateStore, AgentStateStore]]:
+    """Two stores in memory, linked, as on two machines."""
+    here = AgentStateStore("agents", "here", 0, "127.0.0.1", secret=SECRET)
+    there = AgentStateStore("agents", "there", 0, "127.0.0.1", secret=SECRET)
+    here.start_background()
+    there.start_background([here.addresses[0]], require_peers=1)
+    yield here, there
+    there.close()
+    here.close()
+
+
+@pytest.fixture
+def born() -> Callable[..., int]:
+    """Begin a life of a program, which is a function of `lives.py`, in a process of its own; return its id."""
+
+    def bear(life: str, **arguments: object) -> int:
+        assert _NURSERY.stdin is not None
+        assert _NURSERY.stdout is not None
+        _NURSERY.stdin.write(json.dumps([life, arguments]) + "\n")
+        _NURSERY.stdin.flush()
+        return int(_NURSERY.stdout.readline())
+
+    return bear

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ class CountedModel(BaseLLM):
 
     Attributes:
         calls: The file.
+        thinks_s: How long it takes.
         dies_at: The number of the first call that does not return, as the machine it is made on is gone.
     """
 
+    llm_type: str = "counted"
     calls: str
     dies_at: int = 0
+    thinks_s: float = 0.0
 
     def call(self, messages: str | list[Any], *_: Any, **__: Any) -> str:
         """The answer to what the task asks, which names the task."""
@@ -26,6 +30,7 @@ class CountedModel(BaseLLM):
         topic = next(word for word in asked.split() if word.startswith("topic-"))
         with Path(self.calls).open("a") as file:
             file.write(f"{topic}\n")
+        time.sleep(self.thinks_s)
         if 0 < self.dies_at <= len(self.made()):
             raise PowerCutError
         return f"Thought: I know it\nFinal Answer: all about {topic}"

@@ -1,0 +1,95 @@
+"""Adapters of one process that name the same place stand on one store, which the last of them closes."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage, _stores, _texts
+
+from propagul import ClosedError, StoreError
+from tests.agents.crewai.models import CountedModel, parts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from propagul import AgentStateStore
+
+
+def test_nothing_is_opened_before_it_is_used(tmp_path: Path) -> None:
+    made = PropagulFlowPersistence(tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+    made.init_db()
+    assert (tmp_path / "state").exists()
+    made.close()
+
+
+def test_adapters_of_one_place_share_a_store_and_the_last_one_closes_it(tmp_path: Path) -> None:
+    place = str(tmp_path / "state")
+    flows, memory = PropagulFlowPersistence(place), PropagulMemoryStorage(place)
+    crew = PersistentCrew(**parts(CountedModel(model="counted", calls=str(tmp_path / "calls"))), conn_string=place)
+    shared = flows.store
+    assert memory.store is crew.store is shared
+    flows.close()
+    flows.close()
+    crew.close()
+    shared.set("still", "open")
+    memory.close()
+    with pytest.raises(ClosedError):
+        shared.set("still", "open")
+    with pytest.raises(ClosedError, match="this adapter"):
+        flows.load_state("f")
+    with PropagulFlowPersistence(place) as again:
+        assert again.store.get("still") == "open"
+
+
+def test_an_adapter_that_is_forgotten_holds_nothing(tmp_path: Path) -> None:
+    place = str(tmp_path / "state")
+    kept, forgotten = PropagulFlowPersistence(place), PropagulFlowPersistence(place)
+    shared = kept.store
+    assert forgotten.store is shared
+    del forgotten
+    gc.collect()
+    kept.close()
+    with pytest.raises(ClosedError):
+        shared.set("x", 1)
+
+
+def test_a_store_of_the_programs_own_is_not_closed(store: AgentStateStore) -> None:
+    with PropagulFlowPersistence(store) as persistence:
+        persistence.save_state("f", "step", {"id": "f"})
+    store.set("still", "open")
+
+
+def test_a_child_process_opens_a_store_of_its_own(tmp_path: Path) -> None:
+    with PropagulFlowPersistence(tmp_path / "state") as persistence:
+        persistence.save_state("parent", "step", {"id": "parent"})
+        if (child := os.fork()) == 0:
+            persistence.save_state("child", "step", {"id": "child"})
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    with PropagulFlowPersistence(tmp_path / "state") as persistence:
+        assert persistence.flows() == ["child", "parent"]
+
+
+@pytest.mark.parametrize("wrong", [7, None, b"state/"])
+def test_what_names_no_store_is_refused(wrong: object) -> None:
+    with pytest.raises(TypeError, match="connection string"):
+        PropagulMemoryStorage(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="connection string"):
+        _stores.named(wrong)
+
+
+def test_a_text_with_a_part_missing_is_said_to_be_none(store: AgentStateStore) -> None:
+    _texts.write(store, "key", "ü" * _texts.PART_BYTES * 2)
+    assert _texts.read(store, "key") == "ü" * _texts.PART_BYTES * 2
+    store.delete(store.keys(_texts.PARTS)[1])
+    with pytest.raises(StoreError, match="a part of it is missing"):
+        _texts.read(store, "key")
+    assert _texts.remove(store, "key")
+    assert store.keys() == []
+    store.set("key", 7)
+    with pytest.raises(StoreError, match="no text"):
+        _texts.read(store, "key")
