@@ -17,7 +17,6 @@ import pytest
 from fleet_app.cli.tree import PROGRAMS
 from propagul import AgentStateStore
 from tests.workshop.documents import ROOT, Block, blocks, runs_elsewhere
-from tests.workshop.documents import ROOT, Block, blocks
 from tests.workshop.programs import run_as_one_program
 
 if TYPE_CHECKING:
