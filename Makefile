@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 LONG_LIMITS := --timeout=1200 -o faulthandler_timeout=1190
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai
+.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai .setup-agents
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -25,6 +25,9 @@ setup: ## everything for development: .venv, and a browser for the dashboard's t
 .setup-crewai: # CrewAI pins other versions of what the rest uses
 	@$(PYTHON3) scripts/setup.py crewai
 
+.setup-agents: # what only test-all tests
+	@$(PYTHON3) scripts/setup.py agents
+
 demo: .setup-demo ## a whole fleet on this machine, with real engines, until Ctrl-C
 	@$(RUN) -m demo.run
 
@@ -35,9 +38,10 @@ test: setup .setup-crewai lint ## lint, then every test
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
 	@.venv-crewai/bin/python -m pytest tests/agents/crewai --durations=5
 
-test-all: setup .setup-crewai lint ## every test with its long loops: 200 kills, searches over 20,000 schedules, a million frames
+test-all: setup .setup-crewai .setup-agents lint ## every test with its long loops: 200 kills, searches over 20,000 schedules, a million frames
 	@LONG_TESTS=1 $(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15 $(LONG_LIMITS)
 	@LONG_TESTS=1 .venv-crewai/bin/python -m pytest tests/agents/crewai --durations=5 $(LONG_LIMITS)
+	@LONG_TESTS=1 .venv-agents/bin/python -m pytest tests/agents/adk tests/agents/agent_framework tests/agents/llamaindex --durations=5 $(LONG_LIMITS)
 	@PROPAGUL_KERNEL=off $(RUN) -m pytest -n $(WORKERS) --dist loadgroup tests/crdt tests/log tests/state tests/store
 
 sim: setup ## the simulators over SEEDS schedules from FROM on; a failure prints the line that replays it

@@ -43,11 +43,13 @@ class PeerEnvironment:
     Args:
         directory: Where it stands.
         wanted: The pinned version of each package.
+        ours: Install this checkout as well, with that extra: for what can only be measured inside a peer.
     """
 
-    def __init__(self, directory: Path, wanted: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, wanted: Mapping[str, str], *, ours: str = "") -> None:
         self._directory = directory
         self._wanted = wanted
+        self._ours = ours
         self.missing: dict[str, str] = {}
         """Why a peer is not there, by its name."""
 
@@ -66,6 +68,10 @@ class PeerEnvironment:
                 return
         reasons = {name: self._install(f"{name}=={self._wanted[name]}") for name in absent}
         self.missing = {name: reasons[name] or "it was installed and is not there" for name in self._absent()}
+        if self._ours and self._works():
+            trouble = self._install("--editable", f"{ROOT}[{self._ours}]")
+            if trouble:
+                self.missing["propagul"] = trouble
 
     def _absent(self) -> list[str]:
         if not self._works():
@@ -89,13 +95,13 @@ class PeerEnvironment:
             return f"no virtual environment can be made here: {error}"
         return ""
 
-    def _install(self, requirement: str) -> str:
-        """Install one requirement from the package index; return what went wrong."""
+    def _install(self, *requirement: str) -> str:
+        """Install one requirement; return what went wrong."""
         uv = _uv()
         if uv:
-            command = [*uv, "pip", "install", "--quiet", "--python", str(self.python), requirement]
+            command = [*uv, "pip", "install", "--quiet", "--python", str(self.python), *requirement]
         else:
-            command = [str(self.python), "-m", "pip", "install", "--quiet", requirement]
+            command = [str(self.python), "-m", "pip", "install", "--quiet", *requirement]
         done = _run(command)
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         return "" if done.returncode == 0 else f"could not be installed: {lines[-1].strip() if lines else 'no reason'}"

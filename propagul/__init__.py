@@ -26,6 +26,7 @@ from propagul.errors import StoreFull as StoreFull
 from propagul.errors import StoreLocked as StoreLocked
 from propagul.errors import SyncTimeout as SyncTimeout
 from propagul.gossip import GossipConfig as GossipConfig
+from propagul.store import REMOVE as REMOVE
 from propagul.store import AgentStateStore as AgentStateStore
 from propagul.store import Change as Change
 from propagul.store import Connection as Connection

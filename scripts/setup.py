@@ -1,4 +1,4 @@
-"""Make this checkout ready to run: `python3 scripts/setup.py wheel|demo|dev|crewai`.
+"""Make this checkout ready to run: `python3 scripts/setup.py wheel|demo|dev|crewai|agents`.
 
 What `make` calls before it does anything else. Needs only python3 (3.11 or newer) and its standard library; creates
 `.venv`, installs what the named level needs and remembers what it did, so that a second call costs nothing until
@@ -45,10 +45,11 @@ LEVELS = {
         MAIN, ["--editable", ".[fleet,langgraph]", "--group", "engine", "--group", "agents", "--group", "dev"]
     ),
     "crewai": Level(".venv-crewai", ["--editable", ".[crewai]", "--group", "test"]),
+    "agents": Level(".venv-agents", ["--editable", ".[adk,agent-framework,llamaindex]", "--group", "test"]),
 }
 
 # Directories of tests/agents that are collected only in the environment of the level named here, not in `.venv`.
-AGENTS = {"crewai": "crewai"}
+AGENTS = {"crewai": "crewai", "adk": "agents", "agent_framework": "agents", "llamaindex": "agents"}
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FONT_DIRS = ("/usr/share/fonts", "/usr/local/share/fonts", "/Library/Fonts", "/System/Library/Fonts")

@@ -14,8 +14,8 @@ import pytest
 
 from fleet_app.cli.up import up
 from fleet_app.config.knobs import KNOBS, NOT_USED_YET, VARIABLES
-from tests.test_readme import run_as_one_program
 from tests.workshop.documents import ROOT, blocks, runs_elsewhere
+from tests.workshop.programs import run_as_one_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,9 +7,6 @@ they name. Of shell blocks each command is parsed by the program that it calls; 
 
 from __future__ import annotations
 
-import ast
-import asyncio
-import inspect
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -20,6 +17,7 @@ import pytest
 from fleet_app.cli.tree import PROGRAMS
 from propagul import AgentStateStore
 from tests.workshop.documents import ROOT, Block, blocks, runs_elsewhere
+from tests.workshop.programs import run_as_one_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,24 +45,6 @@ OTHER_PROGRAMS = {
     "uv",
 }
 """Programs that are not ours and may stand in a block."""
-
-
-def run_as_one_program(found: list[Block], names: dict[str, object], replace: dict[str, str]) -> None:
-    """Run blocks in order, in one namespace and event loop; a traceback names the page and its line."""
-
-    async def main() -> None:
-        for block in found:
-            code = block.code
-            for old, new in replace.items():
-                code = code.replace(old, new)
-            source = "\n" * (block.line - 1) + code
-            compiled = compile(source, block.path, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            if compiled.co_flags & inspect.CO_COROUTINE:
-                await eval(compiled, names)
-            else:  # what blocks runs beside the loop, in which the other store lives
-                await asyncio.to_thread(eval, compiled, names)
-
-    asyncio.run(main())
 
 
 def test_the_python_in_readme_runs_and_does_what_it_says(

@@ -19,15 +19,12 @@ class OwnRows:
 
     Args:
         store: Where they are.
-
-    Attributes:
-        get, keys, conflicts: The store's.
     """
 
     def __init__(self, store: AgentStateStore) -> None:
         self.store = store
-        self.get, self.keys, self.conflicts = store.get, store.keys, store.get_conflicts
-        self._set, self._written = store.set, 0
+        self.get, self.keys = store.get, store.keys
+        self._written = 0
 
     @property
     def others(self) -> int:
@@ -39,13 +36,13 @@ class OwnRows:
 
     def set(self, key: str, value: object) -> None:
         """Write a row."""
-        self._set(key, value)
+        self.store.set(key, value)
         self._written += 1  # after it: a row of another that comes in between must not be taken for ours
 
     def siblings(self, key: str) -> Sequence[object]:
         """The values of a row: several if machines wrote it at the same time, none if it is not there."""
         value = self.get(key)
-        return [] if value is None else self.conflicts(key) or [value]
+        return [] if value is None else self.store.get_conflicts(key) or [value]
 
     def together(self) -> AbstractContextManager[None]:
         """Where a write waits, what is written inside waits once. Elsewhere nothing, which costs less."""

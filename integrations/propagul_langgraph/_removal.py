@@ -60,16 +60,16 @@ class Removal:
     def delete_for_runs(self, serde: SerializerProtocol, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints of runs, and what was written to them."""
         wanted = set(run_ids)
-        with self._checkpoints.lock:
-            for place, *_ in list(self._threads.places()) if wanted else []:
+        for place, *_ in list(self._threads.places()) if wanted else []:
+            with self._checkpoints.lock:
                 self._drop(
                     place, [spot for spot in self._threads.spots(place) if self._run(serde, place, spot) in wanted]
                 )
 
     def copy(self, source_id: str, target_id: str) -> None:
         """Copy a thread: content, writes, checkpoints, each before what refers to it."""
-        with self._checkpoints.lock:
-            for place, _, namespace in list(self._threads.places(source_id) if source_id != target_id else []):
+        for place, _, namespace in list(self._threads.places(source_id) if source_id != target_id else []):
+            with self._checkpoints.lock:
                 target = self._threads.place(target_id, namespace)
                 self._copy_under(place.content, target.content)
                 spots = self._threads.spots(place)

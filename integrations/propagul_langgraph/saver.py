@@ -86,9 +86,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         `propagul://room@host:port,...?secret_file=...&path=...`, peers of a room. Options are the store's, such as
         `durability="group"`; for the others see the class.
         """
-        return connect(
-            conn_string, lambda store: cls(store, serde=serde, replicas=replicas, ttl=ttl), room="langgraph", **options
-        )
+        return connect(conn_string, lambda store: cls(store, serde=serde, replicas=replicas, ttl=ttl), **options)
 
     def setup(self) -> None:
         """Nothing: there are no tables to be made. For programs that call it for every saver."""
@@ -256,19 +254,21 @@ class PropagulSaver(BaseCheckpointSaver[int]):
 
     async def adelete_thread(self, thread_id: str) -> None:
         """See `delete_thread`."""
-        await self._aside(self._removal.delete, str(thread_id))
+        await self._aside(self._removal.delete, str(thread_id), is_long=True)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """See `delete_for_runs`."""
-        await self._aside(self._removal.delete_for_runs, self.serde, run_ids)
+        await self._aside(self._removal.delete_for_runs, self.serde, run_ids, is_long=True)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """See `copy_thread`."""
-        await self._aside(self._removal.copy, str(source_thread_id), str(target_thread_id))
+        await self._aside(self._removal.copy, str(source_thread_id), str(target_thread_id), is_long=True)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """See `prune`."""
-        await self._aside(self._removal.prune, self.serde, [str(thread) for thread in thread_ids], strategy)
+        await self._aside(
+            self._removal.prune, self.serde, [str(thread) for thread in thread_ids], strategy, is_long=True
+        )
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -308,9 +308,10 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         if self._replicas:
             self.store.flush_blocking(self._replicas, timeout_s=self._replicas_timeout_s, disk=False)
 
-    async def _aside(self, write: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401 - whatever it takes
-        """Write without holding up the event loop, where a write waits, and wait for the replicas."""
-        done = await asyncio.to_thread(write, *arguments) if self.store.waits else write(*arguments)
+    async def _aside(self, write: Callable[..., _T], *arguments: Any, is_long: bool = False) -> _T:  # noqa: ANN401 - whatever it takes
+        """Write without holding up the event loop, where a write waits or takes long, and wait for the replicas."""
+        beside = is_long or self.store.waits
+        done = await asyncio.to_thread(write, *arguments) if beside else write(*arguments)
         if self._replicas:
             await self.store.flush(self._replicas, timeout_s=self._replicas_timeout_s, disk=False)
         return done

@@ -57,14 +57,16 @@ class KeyIndex:
         else:
             del self._runs[place], self._lasts[place]
 
-    def take_in(self, most: int | None = None) -> bool:
-        """Put new keys in order, at most `most`; return whether more are left. O(log n) each."""
+    def take_in(self, most: int | None = None) -> int:
+        """Put new keys in order, at most `most`; return how many are left. O(log n) each."""
+        if not self._new:
+            return 0
         if most is None or most >= len(self._new):
             coming, self._new = self._new, set()
             self.merge(coming)
         else:
             self.merge([self._new.pop() for _ in range(most)])
-        return bool(self._new)
+        return len(self._new)
 
     def merge(self, keys: Iterable[str]) -> None:
         """Put keys in order at once. O(log n) each; idempotent."""
@@ -91,16 +93,13 @@ class KeyIndex:
 
     def _between(self, prefix: str) -> list[list[str]]:
         """The runs, or parts of them, with the keys that begin with `prefix`."""
-        width = len(prefix)
-
-        def cut(key: str) -> str:
-            return key[:width]
-
-        first = bisect_left(self._lasts, prefix)
-        runs = self._runs[first : bisect_right(self._lasts, prefix, first, key=cut) + 1]
+        first, above = bisect_left(self._lasts, prefix), _above(prefix)
+        last = len(self._runs) if above is None else bisect_left(self._lasts, above, first)
+        runs = self._runs[first : last + 1]
         if not runs:
             return []
-        begin, end = bisect_left(runs[0], prefix), bisect_right(runs[-1], prefix, key=cut)
+        begin = bisect_left(runs[0], prefix)
+        end = len(runs[-1]) if above is None else bisect_left(runs[-1], above)
         if len(runs) == 1:
             return [runs[0][begin:end]]
         return [runs[0][begin:], *runs[1:-1], runs[-1][:end]]
@@ -115,10 +114,20 @@ class KeyIndex:
                 if at == len(run) or run[at] != key:
                     run.insert(at, key)
         else:
-            run = list(dict.fromkeys(sorted(run + keys)))  # sorting finds the order that there is
-        pieces = [run] if len(run) <= 2 * RUN else [run[at : at + RUN] for at in range(0, len(run), RUN)]
-        if len(pieces) > 1:
-            for piece in pieces:
-                self._uncollected(piece)
+            run[:] = dict.fromkeys(sorted(run + keys))  # sorting finds the order that there is
+        self._lasts[place] = run[-1]
+        if len(run) > 2 * RUN:
+            self._part(place, run)
+
+    def _part(self, place: int, run: list[str]) -> None:
+        pieces = [run[at : at + RUN] for at in range(0, len(run), RUN)]
+        for piece in pieces:
+            self._uncollected(piece)
         self._runs[place : place + 1] = pieces
         self._lasts[place : place + 1] = [piece[-1] for piece in pieces]
+
+
+def _above(prefix: str) -> str | None:
+    """The lowest text above all that begin with `prefix`; None if there is none."""
+    stem = prefix.rstrip("\U0010ffff")
+    return stem[:-1] + chr(ord(stem[-1]) + 1) if stem else None

@@ -219,18 +219,19 @@ class Table:
         self._captures.append(weakref.ref(capture, self._captures.remove))
         return capture
 
-    def order(self, prefix: str, most: int | None = None) -> bool:
-        """Put new keys of the kind of this prefix in order, at most `most`; return whether more are left.
+    def order(self, prefix: str, most: int | None = None) -> int:
+        """Put new keys of the kind of this prefix in order, at most `most`; return how many are left.
 
         O(log n) for each. Without it a question does so for all.
         """
         if prefix[:1] == INDEXED:
             return self.indexed.take_in(most)
         end = len(self._keys) if most is None else min(self._ordered_to + most, len(self._keys))
-        coming = self._keys[self._ordered_to : end]
-        self.ordered.merge([key for key in coming if key and key[0] != INDEXED])
-        self._ordered_to = end
-        return self.ordered.take_in(most) or end < len(self._keys)
+        if self._ordered_to < end:
+            coming = self._keys[self._ordered_to : end]
+            self.ordered.merge([key for key in coming if key and key[0] != INDEXED])
+            self._ordered_to = end
+        return self.ordered.take_in(most) + len(self._keys) - end
 
     def keys_under(self, prefix: str, *, reverse: bool = False) -> Iterator[str]:
         """The keys that begin so, in order, removal records included, to be read before the table changes.

@@ -1,5 +1,6 @@
 """`AgentStateStore` and what its methods take and return."""
 
+from propagul.crdt import REMOVE as REMOVE
 from propagul.store._clock import Clock as Clock
 from propagul.store._clock import SystemClock as SystemClock
 from propagul.store._connect import Connection as Connection

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from propagul.crdt import ABSENT, REGISTER, REMOVE, Evicted, Op, Packed
 from propagul.errors import ClosedError, LocalProtocolError, StoreCorrupt, StoreError
 from propagul.store import _kernel, _values
+from propagul.store._conflicts import Conflicts
 from propagul.store._pressure import NoPressure
 from propagul.store._rows import Rows
 from propagul.store._signed import is_there
-from propagul.store._traffic import written_ahead
 from propagul.store._types import AddWinsSet, Counter, NestedMap, OrderedLog
 from propagul.store._watch import Watcher, loaded, visible
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from propagul.crdt import Change as RowChange
-    from propagul.crdt import Dot, Payload
     from propagul.store._history import History, Past, PastState
     from propagul.store._namespace import Namespace
     from propagul.store._pressure import Pressure
@@ -40,7 +39,7 @@ _AS_IT_IS = frozenset({type(None), bool, int, float, str, bytes})
 _log = logging.getLogger("propagul.store")
 
 
-class StateMap:
+class StateMap(Conflicts):
     """Keys and values of one namespace."""
 
     __slots__ = ("__dict__", "__weakref__", "_closed", "_tells", "_waits")  # slots: what the kernel reads in place
@@ -199,42 +198,6 @@ class StateMap:
             StoreFull, StoreError: The log took it not. Nothing was written.
         """
         return self._rows.transaction()
-
-    def get_conflicts(self, key: str) -> list[object]:
-        """All values of a key that were written concurrently, the one `get` returns first; empty without a conflict."""
-        hold = self._state.hold()
-        siblings = self._rows.row(key).siblings
-        values = [_values.thaw(key, s.payload) for s in siblings] if len(siblings) > 1 else []
-        del hold
-        return values
-
-    def quarantined(self) -> list[str]:
-        """Keys whose value was written by a clock more than five minutes ahead of this machine's. O(rows).
-
-        A mark for people, not a rank: such a value wins or loses against others as any does.
-        """
-        credible = self._state.newest_credible
-        return sorted(key for block in self._state.blocks() for key in written_ahead(block, credible))
-
-    def resolve(self, key: str, choose: Callable[[list[object]], object]) -> object:
-        """Settle a conflict: `choose` gets the siblings, newest first, and returns the value to keep.
-
-        Called again if the siblings changed meanwhile. Without a conflict nothing happens. Returns the key's value.
-        """
-        settled = False
-        while not settled:
-            hold, row = self._state.hold(), self._rows.row(key)
-            if len(row.siblings) < 2:
-                return self.get(key)
-            chosen = choose([_values.thaw(key, s.payload) for s in row.siblings])
-            del hold
-            settled = self._settle_conflict(key, row.dots, _values.freeze(key, chosen, self._limits))
-        return chosen
-
-    def _settle_conflict(self, key: str, expected: list[Dot], payload: Payload) -> bool:
-        """Write a value if the siblings are still those that were decided about."""
-        op = Op(key, REGISTER, payload)
-        return self._rows.update((key,), lambda rows: [op] if rows[key].dots == expected else [])
 
     # --- more than a value ---------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from itertools import count, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from propagul.store._instant import blocks_of
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from propagul.store._sealed import SealedRows
 
 _SLICE_ROWS: Final = 256
-_SLICE_KEYS: Final = 2048
-_GROWTH_KEYS: Final = 64
-"""By so much slices grow, so that there is an end to it however fast others write."""
+_SLICE_KEYS: Final = 256
 
 AT_ONCE_KEYS: Final = 1024
 """So many keys are read without letting go of the lock."""
@@ -85,6 +83,10 @@ class Reads:
         if prefix or len(self.table) <= LISTED_KEYS:
             with self._ordered(prefix):
                 listing = self.table.listing(prefix, LISTED_KEYS)
+                if listing is not None and len(listing) <= AT_ONCE_KEYS:
+                    block = listing.read(AT_ONCE_KEYS)
+                    listing.close()
+                    return self._shown(iter((block,)))
             if listing is not None:
                 return self._shown(blocks_of(listing, self.lock))
         return self.blocks()
@@ -126,12 +128,21 @@ class Reads:
 
     @contextlib.contextmanager
     def _ordered(self, prefix: str) -> Iterator[None]:
-        """The same, at a moment when no key under a prefix waits to be put in order."""
-        for most in count(_SLICE_KEYS, _GROWTH_KEYS):
-            with self._whole():
-                if not self.table.order(prefix, most):
-                    yield
-                    return
+        """The same, at a moment when no key under a prefix waits to be put in order.
+
+        Slices grow where others write as fast as that is done, so that there is an end to it.
+        """
+        most, left_before = _SLICE_KEYS, 0
+        while True:
+            with self.lock:
+                if not self._settle_some():
+                    left = self.table.order(prefix, most)
+                    if not left:
+                        yield
+                        return
+                    if left > left_before - most // 2:
+                        most *= 2
+                    left_before = left
             time.sleep(0)  # as above
 
     def _settle_some(self) -> bool:

@@ -145,6 +145,11 @@ class Rows:
         transaction.write()
         self._wrote()
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the caller is in a transaction."""
+        return self._transaction() is not None
+
     def hold(self) -> object:
         """What makes every payload that is read from now on readable for as long as it is held."""
         return self.space.hold()

@@ -280,6 +280,16 @@ class AgentStateStore(RoomKeys, DurableMap):
         return self._transport.node
 
     @property
+    def clock(self) -> Clock:
+        """Where it reads the time."""
+        return self._clock
+
+    @property
+    def hears_others(self) -> bool:
+        """Whether the presence of others comes here: not before `start`, and not to a leaf."""
+        return self.is_running and not self._is_leaf
+
+    @property
     def is_running(self) -> bool:
         """Whether it is started and not stopped."""
         return self._network is not None

@@ -10,7 +10,16 @@ import pytest
 from tests.workshop.documents import ROOT
 
 
-@pytest.mark.parametrize(("package", "framework", "extra"), [("propagul_crewai", "crewai", "crewai")])
+@pytest.mark.parametrize(
+    ("package", "framework", "extra"),
+    [
+        ("propagul_crewai", "crewai", "crewai"),
+        ("propagul_openai_agents", "agents", "openai-agents"),
+        ("propagul_adk", "google.adk", "adk"),
+        ("propagul_agent_framework", "agent_framework", "agent-framework"),
+        ("propagul_llamaindex", "llama_index.core", "llamaindex"),
+    ],
+)
 def test_without_its_framework_an_adapter_names_the_extra(package: str, framework: str, extra: str) -> None:
     code = f"import sys; sys.modules[{framework!r}] = None; import {package}"
     command = (sys.executable, "-c", code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from propagul_langgraph import PropagulSaver
 
+from propagul import AgentStateStore, LocalProtocolError
 from tests.agents.langgraph.values import put, thread, values_at
 
 if TYPE_CHECKING:
@@ -65,3 +67,17 @@ def test_a_process_sees_what_another_one_put_just_now(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         assert first.heads("1") == second.heads("1")
+
+
+def test_a_forked_child_does_not_write_into_its_parents_log(tmp_path: Path) -> None:
+    saver = PropagulSaver(AgentStateStore(room="t", port=None, path=tmp_path))
+    at = put(saver, thread(), {"n": 1})
+    if not (child := os.fork()):
+        try:
+            put(saver, at, {"n": 2}, 2)
+        except LocalProtocolError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert values_at(saver, thread()) == {"n": 1}
+    saver.store.close()

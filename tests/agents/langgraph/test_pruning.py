@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import _messages_delta_reducer
 from propagul_langgraph import PropagulSaver
@@ -16,6 +17,7 @@ from tests.agents.langgraph.values import got, put, saver, thread, values_at
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver
 
 
 def turns(of: PropagulSaver, count: int, at: RunnableConfig | None = None, *, window: int = 1000) -> RunnableConfig:
@@ -103,11 +105,12 @@ class State(TypedDict):
     messages: Annotated[list[BaseMessage], DeltaChannel(_messages_delta_reducer, snapshot_frequency=7)]
 
 
-def delta_graph(of: PropagulSaver) -> Any:
+def delta_graph(of: BaseCheckpointSaver[Any]) -> Any:
     """A graph whose messages are kept as deltas, with a snapshot at every seventh."""
 
     def answer(state: State) -> dict[str, object]:
-        return {"messages": [AIMessage(f"answer {len(state['messages'])}")]}
+        number = len(state["messages"])
+        return {"messages": [AIMessage(f"answer {number}", id=f"a{number}")]}
 
     builder = StateGraph(State)
     builder.add_node("answer", answer)
@@ -128,6 +131,21 @@ def test_what_a_delta_channel_is_rebuilt_from_is_kept(runs: int) -> None:
         assert delta_graph(PropagulSaver(of.store)).get_state(config).values == before
     assert len(before["messages"]) == 2 * runs
     assert len(list(of.list(thread()))) < 2 * 7 + 3
+
+
+def test_the_history_of_a_delta_channel_is_what_it_is_in_memory() -> None:
+    found = []
+    for of in (saver(), InMemorySaver()):
+        graph, config = delta_graph(of), {"configurable": {"thread_id": "1"}}
+        for run in range(6):
+            graph.invoke({"messages": [HumanMessage(f"question {run}", id=str(run))]}, config)
+        told = [
+            of.get_delta_channel_history(config=state.config, channels=["messages", "nothing"])
+            for state in graph.get_state_history(config)
+        ]
+        found.append([{name: [write[1:] for write in one["writes"]] for name, one in each.items()} for each in told])
+        assert len(told) == 18
+    assert found[0] == found[1]
 
 
 def test_a_strategy_that_is_none_is_named() -> None:

@@ -1,0 +1,212 @@
+"""`PropagulCheckpointStorage`: the `CheckpointStorage` of the Microsoft Agent Framework over a store.
+
+    agent-framework/run/<checkpoint>                    which workflow and run a checkpoint belongs to
+    agent-framework/rows/<workflow>/<run>/<checkpoint>  its time, predecessor and content, in which long parts are named
+    agent-framework/pieces/<workflow>/<run>/<hash>      those parts, each once; see `_pieces`
+    agent-framework/ended/<workflow>/<run>              the run is deleted
+
+A run is a chain of checkpoints. Its pieces go when its last checkpoint is deleted, and with them the run ends: what a
+replica still adds to it that has not heard of that is never seen, as it may name pieces that are gone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, Unpack
+from urllib.parse import unquote
+
+from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
+from propagul_timeline import Texts, in_thread, path
+
+from propagul import Connection, connect
+from propagul_agent_framework._codec import Codec
+from propagul_agent_framework._pieces import Pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from propagul import AgentStateStore, StoreOptions
+
+_ROOT: Final = "agent-framework"
+
+
+class _Row(NamedTuple):
+    """A checkpoint as it is stored."""
+
+    run: str
+    checkpoint_id: str
+    timestamp: str
+    previous: str | None
+    held: object
+
+
+class PropagulCheckpointStorage:
+    """Checkpoints that every replica of the store's room holds, so that a workflow goes on wherever one of them is.
+
+    What consecutive checkpoints have in common is stored once. A call has returned when the store's `durability` is
+    met; the event loop never waits for that. Nothing is pickled: what is no JSON is kept as `classes` allows.
+
+    Args:
+        store: An open store, started or not. It stays open.
+        classes: Classes of the program whose instances stand in messages, state or requests: dataclasses, pydantic
+            models, enums, and such as are nothing but their attributes. The framework's own need not be listed.
+
+    Attributes:
+        store: Where everything is kept.
+    """
+
+    def __init__(self, store: AgentStateStore, *, classes: Iterable[type] = ()) -> None:
+        self.store, self._codec = store, Codec(classes)
+
+    @classmethod
+    def from_conn_string(
+        cls, conn_string: str, *, classes: Iterable[type] = (), room: str | None = None, **options: Unpack[StoreOptions]
+    ) -> Connection[Self]:
+        """Open a store for checkpoints, for `with` and `async with`; the options are those of `propagul.connect`."""
+        return connect(conn_string, lambda store: cls(store, classes=classes), room=room, **options)
+
+    async def save(self, checkpoint: WorkflowCheckpoint) -> str:
+        """Store a checkpoint and return its id.
+
+        Raises:
+            WorkflowCheckpointException: Something in it is of a class that is not listed. Nothing was stored.
+        """
+        form = self._codec.encode(checkpoint.to_dict())  # here, not in a thread: it must not change meanwhile
+        await in_thread(lambda: self._save(checkpoint, form))
+        return str(checkpoint.checkpoint_id)
+
+    async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
+        """The checkpoint of that id.
+
+        Raises:
+            WorkflowCheckpointException: There is none, a part of it has not arrived yet, or it holds something of a
+                class that is not listed here.
+        """
+
+        def load() -> WorkflowCheckpoint:
+            place = self._place(checkpoint_id)
+            row = None if place is None else self._row(place, checkpoint_id)
+            if place is None or row is None:
+                raise WorkflowCheckpointException(f"No checkpoint found with ID {checkpoint_id}")
+            return self._loaded(place, row)
+
+        return await in_thread(load)
+
+    async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
+        """The checkpoints of a workflow, oldest first."""
+
+        def load() -> list[WorkflowCheckpoint]:
+            return [self._loaded(_place(workflow_name, row.run), row) for row in self._rows(workflow_name)]
+
+        return await in_thread(load)
+
+    async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
+        """The ids of a workflow's checkpoints, oldest first."""
+        return await in_thread(lambda: [row.checkpoint_id for row in self._rows(workflow_name)])
+
+    async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
+        """The newest checkpoint of a workflow that nothing follows; None if there is none."""
+        found = await self.heads(workflow_name=workflow_name)
+        return found[-1] if found else None
+
+    async def heads(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
+        """Checkpoints that none follows, oldest first: one for each run, more where replicas went on from the same."""
+
+        def load() -> list[WorkflowCheckpoint]:
+            rows = self._rows(workflow_name)
+            followed = {row.previous for row in rows}
+            heads = [row for row in rows if row.checkpoint_id not in followed]
+            return [self._loaded(_place(workflow_name, row.run), row) for row in heads]
+
+        return await in_thread(load)
+
+    async def delete(self, checkpoint_id: str) -> bool:
+        """Delete a checkpoint, and with the last one of a run all that was kept of it; False if there is none."""
+        return await in_thread(lambda: self._delete(checkpoint_id))
+
+    def _save(self, checkpoint: WorkflowCheckpoint, form: object) -> None:
+        known = self._place(checkpoint.checkpoint_id) or self._place(checkpoint.previous_checkpoint_id or "")
+        same = known is not None and known.partition("/")[0] == path(checkpoint.workflow_name)
+        place = known if known is not None and same else _place(checkpoint.workflow_name, secrets.token_hex(8))
+        pieces, parts = self._kept(place)
+        text = pieces.taken(form)
+        with self.store.transaction():
+            held = [checkpoint.timestamp, checkpoint.previous_checkpoint_id, parts.stored(text)]
+            self.store.set(f"{_ROOT}/rows/{place}/{path(checkpoint.checkpoint_id)}", held)
+            self.store.set(f"{_ROOT}/run/{path(checkpoint.checkpoint_id)}", place)
+
+    def _delete(self, checkpoint_id: str) -> bool:
+        place = self._place(checkpoint_id)
+        row = None if place is None else self._row(place, checkpoint_id)
+        if place is None or row is None or not self.store.delete(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}"):
+            return False
+        self.store.delete(f"{_ROOT}/run/{path(checkpoint_id)}")
+        self._kept(place)[1].drop(row.held)
+        if not self.store.keys(f"{_ROOT}/rows/{place}/", limit=1):
+            self.store.set(f"{_ROOT}/ended/{place}", True)
+            self._sweep(place.partition("/")[0])
+        return True
+
+    def _sweep(self, workflow: str) -> None:
+        """Remove what is left of runs that ended: pieces, and what came late."""
+        for ended in self.store.keys(f"{_ROOT}/ended/{workflow}/"):
+            for room in ("rows", "pieces", "parts"):
+                for key in self.store.keys(f"{_ROOT}/{room}/{ended.removeprefix(f'{_ROOT}/ended/')}/"):
+                    self.store.delete(key)
+
+    def _kept(self, place: str) -> tuple[Pieces, Texts]:
+        """The pieces of a run, and the parts of texts that are too long for a row."""
+        parts = f"{_ROOT}/parts/{place}/"
+        return Pieces(self.store, f"{_ROOT}/pieces/{place}/", parts), Texts(self.store, parts)
+
+    def _place(self, checkpoint_id: str) -> str | None:
+        """The workflow and run of a checkpoint; None if it is not known, or the run has ended."""
+        place = self.store.get(f"{_ROOT}/run/{path(checkpoint_id)}")
+        return place if isinstance(place, str) and f"{_ROOT}/ended/{place}" not in self.store else None
+
+    def _row(self, place: str, checkpoint_id: str) -> _Row | None:
+        return _row(
+            place.partition("/")[2], checkpoint_id, self.store.get(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}")
+        )
+
+    def _rows(self, workflow_name: str) -> list[_Row]:
+        """A workflow's checkpoints, oldest first."""
+        under, ends = f"{_ROOT}/rows/{path(workflow_name)}/", f"{_ROOT}/ended/{path(workflow_name)}/"
+        ended = {key.removeprefix(ends) for key in self.store.keys(ends)}
+        placed = ((key.removeprefix(under).split("/"), value) for key, value in self.store.items(under))
+        rows = [_row(run, unquote(name), value) for (run, name), value in placed if run not in ended]
+        return sorted((row for row in rows if row is not None), key=lambda row: (_moment(row), row.checkpoint_id))
+
+    def _loaded(self, place: str, row: _Row) -> WorkflowCheckpoint:
+        pieces, parts = self._kept(place)
+        try:
+            decoded = self._codec.decode(pieces.whole(json.loads(parts.text(row.held) or "")))
+        except LookupError:
+            raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} has not arrived whole yet") from None
+        except (ValueError, RecursionError):
+            raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} cannot be read") from None
+        if not isinstance(decoded, dict):
+            raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} cannot be read")
+        return WorkflowCheckpoint.from_dict(decoded)
+
+
+def _place(workflow_name: str, run: str) -> str:
+    return f"{path(workflow_name)}/{run}"
+
+
+def _row(run: str, checkpoint_id: str, value: object) -> _Row | None:
+    match value:
+        case [str(timestamp), None | str() as previous, held]:
+            return _Row(run, checkpoint_id, timestamp, previous, held)
+    return None
+
+
+def _moment(row: _Row) -> dt.datetime:
+    """When a checkpoint was made by the clock of its writer; long ago, if it does not say."""
+    try:
+        at = dt.datetime.fromisoformat(row.timestamp)
+    except ValueError:
+        return dt.datetime.min.replace(tzinfo=dt.UTC)
+    return at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)

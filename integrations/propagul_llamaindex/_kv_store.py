@@ -1,0 +1,152 @@
+"""`PropagulKVStore`: the `BaseKVStore` of LlamaIndex over a store.
+
+    llamaindex/rows/<collection>/<key>   JSON, or how many parts it is in; False where the key was deleted
+    llamaindex/parts/<collection>/...    of long values, see `Texts`
+
+A deletion stays as a row of its own, so that it wins over what a replica writes at the same time that has not heard of
+it; whoever has may put the key again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Final, Self, Unpack
+from urllib.parse import unquote
+
+from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
+from propagul_timeline import Texts, in_thread, path, printed
+
+from propagul import Connection, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from propagul import AgentStateStore, StoreOptions
+
+_DELETED: Final = False
+
+
+class PropagulKVStore(BaseKVStore):
+    """Collections of dicts that every replica of the store's room holds; puts of different keys merge.
+
+    Of one key that replicas put at once the later value is read, and `conflicts` shows all. A call has returned when
+    the store's `durability` is met; the async ones never let the event loop wait for that.
+
+    Args:
+        store: An open store, started or not. It stays open.
+
+    Attributes:
+        store: Where everything is kept.
+    """
+
+    def __init__(self, store: AgentStateStore) -> None:
+        self.store, self._lock = store, threading.Lock()
+
+    @classmethod
+    def from_conn_string(
+        cls, conn_string: str, *, room: str | None = None, **options: Unpack[StoreOptions]
+    ) -> Connection[Self]:
+        """Open a store for collections, for `with` and `async with`; the options are those of `propagul.connect`."""
+        return connect(conn_string, cls, room=room, **options)
+
+    def put(self, key: str, val: dict[str, object], collection: str = DEFAULT_COLLECTION) -> None:
+        """Store a dict under a key.
+
+        Raises:
+            TypeError, ValueError: It is not JSON.
+        """
+        text = printed(val)
+        with self._lock:
+            self._put(_row(collection, key), text, self._texts(collection))
+
+    def put_all(
+        self,
+        kv_pairs: Sequence[tuple[str, dict[str, object]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,  # noqa: ARG002 - BaseKVStore's
+    ) -> None:
+        """Store all of them, in one step: others see all or none. At most 16 MiB."""
+        texts = [(_row(collection, key), printed(val)) for key, val in kv_pairs]
+        with self._lock, self.store.transaction():
+            for row, text in texts:
+                self._put(row, text, self._texts(collection))
+
+    def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, object] | None:
+        """The dict under a key; None if there is none."""
+        return self._value(_row(collection, key), collection)
+
+    def get_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, object]]:
+        """A whole collection."""
+        under = _row(collection, "")
+        found = ((unquote(key.removeprefix(under)), self._value(key, collection)) for key in self.store.keys(under))
+        return {key: value for key, value in found if value is not None}
+
+    def delete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        """Delete a key; False if it is not there."""
+        row = _row(collection, key)
+        with self._lock:
+            if self._value(row, collection) is None:
+                return False
+            self._replace(row, _DELETED, self._texts(collection))
+            return True
+
+    def conflicts(self, key: str, collection: str = DEFAULT_COLLECTION) -> list[dict[str, object]]:
+        """What replicas put under a key at once, what `get` returns first; empty if nobody else did."""
+        held = self.store.get_conflicts(_row(collection, key))
+        values = [value for one in held if (value := self._loaded(one, collection)) is not None]
+        return values if len(values) > 1 else []
+
+    async def aput(self, key: str, val: dict[str, object], collection: str = DEFAULT_COLLECTION) -> None:
+        """See `put`."""
+        await in_thread(lambda: self.put(key, val, collection))
+
+    async def aput_all(
+        self,
+        kv_pairs: Sequence[tuple[str, dict[str, object]]],
+        collection: str = DEFAULT_COLLECTION,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        """See `put_all`."""
+        await in_thread(lambda: self.put_all(kv_pairs, collection, batch_size))
+
+    async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, object] | None:
+        """See `get`."""
+        return await in_thread(lambda: self.get(key, collection))
+
+    async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, object]]:
+        """See `get_all`."""
+        return await in_thread(lambda: self.get_all(collection))
+
+    async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
+        """See `delete`."""
+        return await in_thread(lambda: self.delete(key, collection))
+
+    def _put(self, row: str, text: str, texts: Texts) -> None:
+        self._replace(row, texts.stored(text), texts)
+
+    def _replace(self, row: str, held: object, texts: Texts) -> None:
+        former = self.store.siblings(row)
+        self.store.set(row, held)
+        for one in former:
+            texts.drop(one)
+
+    def _value(self, row: str, collection: str) -> dict[str, object] | None:
+        """What a row says: nothing where one of its siblings is a deletion."""
+        held = self.store.siblings(row)
+        return None if not held or any(one is _DELETED for one in held) else self._loaded(held[0], collection)
+
+    def _loaded(self, held: object, collection: str) -> dict[str, object] | None:
+        text = self._texts(collection).text(held)
+        try:
+            value = json.loads(text or "null")
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
+    def _texts(self, collection: str) -> Texts:
+        return Texts(self.store, f"llamaindex/parts/{path(collection)}/")
+
+
+def _row(collection: str, key: str) -> str:
+    return f"llamaindex/rows/{path(collection, key)}"

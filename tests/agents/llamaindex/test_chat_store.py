@@ -1,0 +1,192 @@
+"""The chat store says what LlamaIndex's own says, over the same histories; what was deleted stays deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.storage.chat_store import SimpleChatStore
+from propagul_llamaindex import PropagulChatStore
+
+from propagul import AgentStateStore
+from tests.store.world import ROOM, SECRET, Island, address, loopback, on_island, run
+from tests.workshop.documents import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from llama_index.core.storage.chat_store.base import BaseChatStore
+
+MESSAGES = st.builds(
+    ChatMessage,
+    role=st.sampled_from(["user", "assistant", "tool"]),
+    content=st.text() | st.none(),
+    additional_kwargs=st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.none()), max_size=2),
+)
+KEYS = st.sampled_from(["a", "b/c", "é", ""])
+STEPS = st.one_of(
+    st.tuples(st.just("set"), KEYS, st.lists(MESSAGES, max_size=4)),
+    st.tuples(st.just("add"), KEYS, MESSAGES),
+    st.tuples(st.just("add"), KEYS, MESSAGES),
+    st.tuples(st.just("get"), KEYS, st.none()),
+    st.tuples(st.just("delete all"), KEYS, st.none()),
+    st.tuples(st.just("delete one"), KEYS, st.integers(0, 5)),
+    st.tuples(st.just("delete last"), KEYS, st.none()),
+    st.tuples(st.just("keys"), KEYS, st.none()),
+)
+
+
+@pytest.fixture
+def store() -> Iterator[AgentStateStore]:
+    with_nobody = AgentStateStore("room", port=None)
+    yield with_nobody
+    with_nobody.close()
+
+
+def user(*texts: str) -> list[ChatMessage]:
+    return [ChatMessage(role="user", content=text) for text in texts]
+
+
+def texts(messages: list[ChatMessage]) -> list[str | None]:
+    return [message.content for message in messages]
+
+
+async def said(chats: BaseChatStore, what: str, key: str, told: object, *, by_async: bool) -> object:
+    """What a store says to a step, by one of its faces."""
+    names = {
+        "set": ("set_messages", "aset_messages"),
+        "add": ("add_message", "async_add_message"),
+        "get": ("get_messages", "aget_messages"),
+        "delete all": ("delete_messages", "adelete_messages"),
+        "delete one": ("delete_message", "adelete_message"),
+        "delete last": ("delete_last_message", "adelete_last_message"),
+        "keys": ("get_keys", "aget_keys"),
+    }
+    arguments = [] if what == "keys" else [key] if told is None else [key, told]
+    if what == "delete last" and not chats.get_messages(key):
+        return None  # LlamaIndex's own raises IndexError for a chat that is empty
+    answer = getattr(chats, names[what][by_async])(*arguments)
+    found = await answer if by_async else answer
+    if what == "keys":  # LlamaIndex's own has chats without messages; here that is none
+        return sorted(one for one in found if chats.get_messages(one))
+    return (found or None) if what == "delete all" else found
+
+
+@given(st.lists(STEPS, max_size=25))
+def test_over_the_same_history_both_say_the_same(history: list[tuple[str, str, object]]) -> None:
+    async def scenario() -> None:
+        for number, (what, key, told) in enumerate(history):
+            ours = await said(chats, what, key, told, by_async=bool(number % 2))
+            assert ours == await said(theirs, what, key, told, by_async=False)
+
+    held, theirs = AgentStateStore("room", port=None), SimpleChatStore()
+    chats = PropagulChatStore(held)
+    try:
+        asyncio.run(scenario())
+    finally:
+        held.close()
+
+
+def test_a_message_with_blocks_and_a_large_image_comes_back_whole(store: AgentStateStore) -> None:
+    image = ImageBlock(image=bytes(range(256)) * 8000, image_mimetype="image/png")
+    message = ChatMessage(role="user", blocks=[TextBlock(text="é"), image], additional_kwargs={"a": {"b": [1]}})
+    chats = PropagulChatStore(store)
+    chats.add_message("k", message)
+    assert chats.get_messages("k") == [message]
+    assert chats.delete_last_message("k") == message
+    assert len(store) == 0
+
+
+def test_setting_a_chat_is_one_step_and_leaves_nothing_of_the_former(store: AgentStateStore) -> None:
+    chats = PropagulChatStore(store)
+    chats.set_messages("k", user("x" * 300_000, "2"))
+    chats.set_messages("k", user("3"))
+    assert texts(chats.get_messages("k")) == ["3"]
+    assert len(store) == 2
+
+
+TALK = """
+import sys
+sys.path.append("integrations")
+from llama_index.core.llms import ChatMessage
+from llama_index.core.memory import ChatMemoryBuffer
+from propagul_llamaindex import PropagulChatStore
+with PropagulChatStore.from_conn_string(sys.argv[1]) as chats:
+    memory = ChatMemoryBuffer.from_defaults(chat_store=chats, chat_store_key="s", token_limit=4000)
+    memory.put(ChatMessage(role="user", content="one"))
+    print("put", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_memory_goes_on_after_kill_9(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TALK, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "put\n"
+        process.kill()
+    with PropagulChatStore.from_conn_string(str(tmp_path)) as chats:
+        memory = ChatMemoryBuffer.from_defaults(chat_store=chats, chat_store_key="s", token_limit=4000)
+        memory.put(ChatMessage(role="user", content="two"))
+        assert texts(memory.get_all()) == ["one", "two"]
+
+
+@asynccontextmanager
+async def apart(island: Island) -> AsyncIterator[None]:
+    """Nothing said on one side is heard on the other before the end."""
+    await island.clock.advance(30)
+    island.network.cut("a", "b")
+    yield
+    island.network.heal("a", "b")
+    await island.clock.advance(30)
+
+
+def test_replicas_keep_what_both_add_and_keep_deleted_what_comes_late() -> None:
+    async def scenario(island: Island) -> None:
+        here, there = (PropagulChatStore(store) for store in (await island.start("a"), await island.start("b", "a")))
+        here.set_messages("kept", user("1"))
+        here.set_messages("gone", user("1"))
+        here.set_messages("set", user("1"))
+        async with apart(island):
+            here.add_message("kept", user("here")[0])
+            there.add_message("kept", user("there")[0])
+            here.delete_messages("gone")
+            there.add_message("gone", user("late")[0])
+            here.set_messages("set", user("anew"))
+            there.add_message("set", user("late")[0])
+        for chats in (here, there):
+            assert sorted(map(str, texts(chats.get_messages("kept")))) == ["1", "here", "there"]
+            assert chats.get_messages("kept") == here.get_messages("kept")
+            assert chats.get_messages("gone") == []
+            assert texts(chats.get_messages("set")) == ["anew"]
+            assert chats.get_keys() == ["kept", "set"]
+        there.add_message("gone", user("again")[0])
+        await island.clock.advance(30)
+        assert texts(here.get_messages("gone")) == ["again"]
+
+    on_island(scenario)
+
+
+@pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
+def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
+        async with loopback("peer") as peer, waiting as held:
+            held.add_peer(*address(peer))
+            chats = PropagulChatStore(held)
+            await chats.aset_messages("k", user("1", "2"))
+            await chats.async_add_message("k", user("3")[0])
+            assert texts([await chats.adelete_last_message("k") or user("")[0]]) == ["3"]
+            assert await chats.aget_keys() == ["k"]
+            assert texts(await chats.adelete_messages("k") or []) == ["1", "2"]
+
+    run(scenario)
