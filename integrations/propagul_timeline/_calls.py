@@ -1,19 +1,32 @@
-"""Calls that may wait for disk or peers, from an event loop that must not."""
+"""Calls that may wait for disk or peers, from an event loop that must not.
+
+Each loop has threads of its own for them, and not those of `asyncio.to_thread`: a store that runs in the loop needs
+some of these to send what the calls wait for.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+import contextvars
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
 
+_THREADS_MAX: Final = 32
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+
 
 async def in_thread(call: Callable[[], _T]) -> _T:
     """Call in a thread; if cancelled, end only when the call has, so that what comes next finds it done."""
-    done = asyncio.ensure_future(asyncio.to_thread(call))
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    if loop not in _pools:
+        _pools[loop] = ThreadPoolExecutor(_THREADS_MAX, thread_name_prefix="propagul")
+    done = loop.run_in_executor(_pools[loop], lambda: context.run(call))
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,6 +106,25 @@ def test_a_session_that_others_appended_to_is_refused_as_by_the_kits_database(st
         assert len(here) == len(there) == 1
 
     run(scenario)
+
+
+def test_of_many_that_append_at_once_to_copies_of_one_session_one_does(store: AgentStateStore) -> None:
+    async def scenario() -> None:
+        service = PropagulSessionService(store)
+        await service.create_session(**HERE)
+        for number in range(5):
+            copies = [await service.get_session(**HERE) for _ in range(16)]
+            appended = await asyncio.gather(
+                *(service.append_event(copy, event(str(number))) for copy in copies if copy is not None),
+                return_exceptions=True,
+            )
+            assert sum(not isinstance(one, BaseException) for one in appended) == 1
+        assert texts(await service.get_session(**HERE)) == ["0", "1", "2", "3", "4"]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads meet in the middle of things
+    run(scenario)
+    sys.setswitchinterval(before)
 
 
 def test_branches_that_append_to_one_session_object_at_once_are_no_strangers(store: AgentStateStore) -> None:

@@ -14,7 +14,7 @@ from llama_index.core.storage.docstore.keyval_docstore import KVDocumentStore
 from llama_index.core.storage.kvstore import SimpleKVStore
 from propagul_llamaindex import PropagulKVStore
 
-from propagul import AgentStateStore
+from propagul import AgentStateStore, LimitExceeded, Limits
 from tests.store.world import ROOM, SECRET, Island, address, loopback, on_island, run
 
 if TYPE_CHECKING:
@@ -83,13 +83,17 @@ def test_over_the_same_history_both_say_the_same(history: list[tuple[str, str, s
         held.close()
 
 
-def test_many_are_put_in_one_step_and_one_that_is_no_json_keeps_all_out(store: AgentStateStore) -> None:
+def test_many_are_put_in_one_step_and_one_that_is_refused_keeps_all_out() -> None:
+    store = AgentStateStore("room", port=None, limits=Limits(value_bytes=1000))
     kv = PropagulKVStore(store)
     kv.put_all([("a", {"n": 1}), ("b", {"n": 2})], batch_size=100)
     assert kv.get_all() == {"a": {"n": 1}, "b": {"n": 2}}
     with pytest.raises(TypeError, match="JSON"):
         kv.put_all([("a", {"n": 3}), ("c", {"n": object()})])
+    with pytest.raises(LimitExceeded):
+        kv.put_all([("a", {"n": 3}), ("c", {"n": "x" * 5000})])
     assert kv.get_all() == {"a": {"n": 1}, "b": {"n": 2}}
+    store.close()
 
 
 def test_a_large_value_is_kept_and_what_it_replaces_leaves_nothing_behind(store: AgentStateStore) -> None:
@@ -146,7 +150,8 @@ def test_replicas_merge_show_what_conflicts_and_keep_deleted_what_was_put_late()
             here.put("both", {"n": 1})
             there.put("both", {"n": 2})
             assert here.delete("gone")
-            there.put("gone", {"n": 3})
+            await island.clock.advance(1)
+            there.put("gone", {"n": 3})  # later, and yet it had not heard
         assert here.get_all() == there.get_all()
         assert sorted(here.get_all()) == ["both", "here", "there"]
         assert sorted(cast("int", one["n"]) for one in here.conflicts("both")) == [1, 2]

@@ -1,0 +1,56 @@
+"""Calls that wait leave the event loop, and the store that runs in it, what they need."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from propagul_timeline import Timeline, in_thread
+
+from propagul import AgentStateStore
+from tests.store.world import ROOM, SECRET, address, loopback, run, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_many_that_wait_for_a_peer_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    async def append(store: AgentStateStore, name: int) -> None:
+        line = Timeline(store, "space", str(name), str)
+        await in_thread(lambda: line.append(["x" * 100_000]))
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # which the store sends cold values by
+        small = AgentStateStore(
+            ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability="peers:1", memory_bytes=1024 * 1024
+        )
+        async with loopback("peer") as peer, small as store:
+            store.add_peer(*address(peer))
+            await until(store.linked)
+            await asyncio.gather(*(append(store, name) for name in range(60)))
+            assert len(peer.keys("space/items/")) == 60
+
+    run(scenario)
+
+
+def test_a_call_sees_the_transaction_it_is_made_in() -> None:
+    async def scenario() -> None:
+        line = Timeline(store, "space", "name", str)
+        with store.transaction():
+            await in_thread(lambda: line.append(["1"]))
+            assert store.keys("space/items/") != []
+            assert await asyncio.to_thread(lambda: len(line.read())) == 1
+        assert len(line.read()) == 1
+
+    store = AgentStateStore("room", port=None)
+    run(scenario)
+    store.close()
+
+
+def test_what_a_call_raises_is_raised() -> None:
+    async def scenario() -> None:
+        found = await asyncio.gather(in_thread(lambda: 1 / 0), return_exceptions=True)
+        assert [type(one) for one in found] == [ZeroDivisionError]
+
+    run(scenario)
