@@ -36,7 +36,7 @@ class ScopedState:
         """Write some of it, in the transaction of the caller."""
         for name, value in delta.items():
             key = self._rows + path(name)
-            former = self._store.get_conflicts(key) or [self._store.get(key)]
+            former = self._store.siblings(key)
             self._store.set(key, self._texts.stored(printed(as_json(value))))
             for held in former:
                 self._texts.drop(held)

@@ -126,18 +126,15 @@ class PropagulKVStore(BaseKVStore):
         self._replace(row, texts.stored(text), texts)
 
     def _replace(self, row: str, held: object, texts: Texts) -> None:
-        former = self._siblings(row)
+        former = self.store.siblings(row)
         self.store.set(row, held)
         for one in former:
             texts.drop(one)
 
-    def _siblings(self, row: str) -> list[object]:
-        return self.store.get_conflicts(row) or [self.store.get(row)]
-
     def _value(self, row: str, collection: str) -> dict[str, object] | None:
         """What a row says: nothing where one of its siblings is a deletion."""
-        held = self._siblings(row)
-        return None if any(one is _DELETED for one in held) else self._loaded(held[0], collection)
+        held = self.store.siblings(row)
+        return None if not held or any(one is _DELETED for one in held) else self._loaded(held[0], collection)
 
     def _loaded(self, held: object, collection: str) -> dict[str, object] | None:
         text = self._texts(collection).text(held)

@@ -121,7 +121,9 @@ def test_a_thread_resumed_by_another_process_stores_no_message_again() -> None:
     rows = set(first.store.keys("lg/e/"))
     messages = [*found.checkpoint["channel_values"]["messages"], AIMessage("x" * PAYLOAD, id="new")]
     put(second, found.config, {"messages": messages}, 51)
-    assert len(set(first.store.keys("lg/e/")) - rows) <= 2  # the message, and at most one version of the list
+    new = set(first.store.keys("lg/e/")) - rows
+    assert len(new) <= 2  # the message, and at most one version of the list
+    assert sum(len(cast("bytes", first.store.get(key))) for key in new) < PAYLOAD + 500  # which says what is new in it
 
 
 def test_what_a_task_wrote_and_the_channel_that_took_it_share_one_row() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -28,13 +30,22 @@ def store() -> Iterator[AgentStateStore]:
     with_nobody.close()
 
 
+@contextmanager
+def often_switching() -> Iterator[None]:
+    """Threads that meet in the middle of things."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 def test_it_is_a_session_for_the_sdk(store: AgentStateStore) -> None:
     assert isinstance(PropagulSession("s", store), Session)
 
 
 def test_sessions_do_not_see_each_other_whatever_they_are_called(store: AgentStateStore) -> None:
     async def scenario() -> None:
-        names = ["a", "a/b", "a%2Fb", "a/items/00000000", "é", ""]
+        names = ["a", "a/b", "a%2Fb", "a/00000000", "a/00000001", "é", ""]
         for name in names:
             await PropagulSession(name, store).add_items(said(name))
         await PropagulSession("a", store).clear_session()
@@ -152,7 +163,7 @@ def test_threads_that_add_and_pop_at_once_lose_nothing_and_get_nothing_twice(sto
         session = PropagulSession("s", store)
         return [item for _ in range(50) if (item := await session.pop_item()) is not None]
 
-    with ThreadPoolExecutor(4) as pool:
+    with often_switching(), ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: asyncio.run(add(name)), range(4)))
         held = texts(asyncio.run(PropagulSession("s", store).get_items()))
         popped = [texts(items) for items in pool.map(lambda _: asyncio.run(pop()), range(4))]
