@@ -13,7 +13,7 @@ from propagul import AgentStateStore, LocalProtocolError
 from propagul.room import Phase, Room, Word
 from propagul.room._queue import GONE
 from tests.room.world import GONE_S, room_of
-from tests.store.world import address, loopback, on_island, run, until
+from tests.store.world import FAST, ROOM, SECRET, address, loopback, on_island, run, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,6 +246,32 @@ def test_a_task_put_on_one_machine_is_done_on_another_over_real_links() -> None:
                 claim.complete("result")
                 await until(lambda: [t.word.result for t in here.queue("q").done()] == ["result"])
                 assert list(here.queue("q").tasks()) == []
+
+    run(scenario)
+
+
+def test_work_is_shared_where_every_row_proves_who_wrote_it_too() -> None:
+    def member(name: str) -> AgentStateStore:
+        return AgentStateStore(ROOM, name, 0, "127.0.0.1", secret=SECRET, config=FAST, verify="origin")
+
+    async def scenario() -> None:
+        async with member("a") as a, member("b") as b:
+            b.add_peer(*address(a))
+            await until(b.linked)
+            with Room(a, "r") as here, Room(b, "r") as there:
+                queue = here.queue("q")
+                queue.put("work", task_id="t")
+                claim = await there.queue("q").next(wait_s=20)
+                assert claim is not None
+                assert claim.complete("result")
+                await until(lambda: queue.word("t").result == "result")
+                assert (list(queue.tasks()), a.keys()) == ([], ["rooms/r/work/q/state/t"])
+                assert queue.forget("t")
+                await until(lambda: there.queue("q").get("t") is None)
+                queue.put("again", task_id="t")
+                again = await there.queue("q").next(wait_s=20)
+                assert again is not None
+                assert (again.payload, again.attempt) == ("again", 1)
 
     run(scenario)
 
