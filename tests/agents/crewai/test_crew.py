@@ -218,8 +218,7 @@ def test_callbacks_hear_each_output_once_and_after_it_is_kept(store: AgentStateS
 
     made = parts(model)
     made["tasks"][0].callback = note("task")
-    with pytest.warns(UserWarning, match="callbacks cannot be serialized"):
-        crew = PersistentCrew(**made, conn_string=store, task_callback=note("crew"))
+    crew = PersistentCrew(**made, conn_string=store, task_callback=note("crew"))
     crew.kickoff(inputs=INPUTS)
     assert [entry for entry in heard if entry[0] == "crew"] == [
         ("crew", f"all about topic-{number}", number + 1) for number in range(3)
