@@ -14,7 +14,9 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import functools
 import math
+import operator
 import sys
 import types
 import typing
@@ -50,7 +52,10 @@ _BY_TEXT: Final[dict[type, tuple[str, Callable[[typing.Any], object], Callable[[
 }
 """How each is written, and read."""
 _BY_LIST: Final[dict[type, str]] = {tuple: "$tuple", set: "$set", frozenset: "$frozenset"}
+_CLASSES: Final = (type, types.GenericAlias, types.UnionType)
 _DEPTH_MAX: Final = 200
+_WHERE_CHARS: Final = 200
+"""Of the path to a value, in a message."""
 _NOT_LISTED: Final = "which is not listed: pass the class in `classes` to the checkpoint storage"
 
 
@@ -91,12 +96,12 @@ class Codec:
         """
         kind = type(value)
         if depth > _DEPTH_MAX:
-            raise WorkflowCheckpointException(f"{where[:200]}... is nested over {_DEPTH_MAX} deep, or inside itself")
+            raise _refused(where, f"nested over {_DEPTH_MAX} deep, or inside itself")
         if value is None or kind in {bool, int, str}:
             return value
         if kind in self._encoders:
             return self._encoders[kind](value, where, depth)
-        if isinstance(value, (type, types.GenericAlias)):
+        if isinstance(value, _CLASSES):
             return {"$class": self._class(value, where)}
         return self._object(value, where, depth)
 
@@ -139,25 +144,32 @@ class Codec:
     def _object(self, value: object, where: str, depth: int) -> dict[str, object]:
         name = _name(type(value))
         if self._find(name) is not type(value) or not self._is_kept(type(value)):
-            raise WorkflowCheckpointException(f"{where} is a {name}, {_NOT_LISTED}")
+            raise _refused(where, f"a {name}, {_NOT_LISTED}")
         if isinstance(value, enum.Enum):
             return {"$enum": [name, value.name]}
         if isinstance(value, _SAYERS):
             return {"$said": [name, self.encode(value.to_dict(), where, depth + 1)]}
         if isinstance(value, BaseModel):
-            return {"$model": [name, self.encode(value.model_dump(), where, depth + 1)]}
+            dumped = value.model_dump()
+            if type(value).model_validate(dumped) != value:
+                raise _refused(where, f"a {name}, which its own `model_dump` does not bring back")
+            return {"$model": [name, self.encode(dumped, where, depth + 1)]}
         return {"$object": [name, self._dict(_attributes(value, where), where, depth + 1)]}
 
-    def _class(self, value: type | types.GenericAlias, where: str) -> object:
+    def _class(self, value: type | types.GenericAlias | types.UnionType, where: str) -> object:
         if isinstance(value, types.GenericAlias):
             return [self._class(one, where) for one in (value.__origin__, *value.__args__)]
+        if isinstance(value, types.UnionType):
+            return ["|", *(self._class(one, where) for one in value.__args__)]
         if _PLAIN_BY_NAME.get(value.__qualname__) is value:
             return value.__qualname__
         if self._find(_name(value)) is value:
             return _name(value)
-        raise WorkflowCheckpointException(f"{where} is the class {_name(value)}, {_NOT_LISTED}")
+        raise _refused(where, f"the class {_name(value)}, {_NOT_LISTED}")
 
     def _decode_class(self, content: object) -> object:
+        if isinstance(content, list) and content[0] == "|":
+            return functools.reduce(operator.or_, [self._decode_class(one) for one in content[1:]])
         if isinstance(content, list):
             origin, *arguments = [self._decode_class(one) for one in content]
             return types.GenericAlias(typing.cast("type", origin), tuple(arguments))
@@ -196,6 +208,11 @@ class Codec:
         return found if isinstance(found, type) and _name(found) == name else None
 
 
+def _refused(where: str, why: str) -> WorkflowCheckpointException:
+    place = where if len(where) <= _WHERE_CHARS else f"{where[:_WHERE_CHARS]}..."
+    return WorkflowCheckpointException(f"{place} is {why}")
+
+
 def _name(kind: type) -> str:
     return f"{kind.__module__}:{kind.__qualname__}"
 
@@ -206,7 +223,7 @@ def _attributes(value: object, where: str) -> dict[str, object]:
     kind = type(value)
     reduces = kind.__reduce__ is not object.__reduce__ or kind.__getstate__ is not object.__getstate__
     if not hasattr(value, "__dict__") or reduces:
-        raise WorkflowCheckpointException(f"{where} is a {_name(kind)}, which is more than its attributes")
+        raise _refused(where, f"a {_name(kind)}, which is more than its attributes")
     return dict(vars(value))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, Unpack
 from urllib.parse import unquote
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from propagul import AgentStateStore, StoreOptions
 
 _ROOT: Final = "agent-framework"
+
+_log = logging.getLogger("propagul.agent_framework")
 
 
 class _Row(NamedTuple):
@@ -95,10 +98,11 @@ class PropagulCheckpointStorage:
         return await in_thread(load)
 
     async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
-        """The checkpoints of a workflow, oldest first."""
+        """The checkpoints of a workflow, oldest first. One that `load` would refuse is left out, with a warning."""
 
         def load() -> list[WorkflowCheckpoint]:
-            return [self._loaded(_place(workflow_name, row.run), row) for row in self._rows(workflow_name)]
+            found = [self._loaded_or_none(workflow_name, row) for row in self._rows(workflow_name)]
+            return [checkpoint for checkpoint in found if checkpoint is not None]
 
         return await in_thread(load)
 
@@ -107,18 +111,27 @@ class PropagulCheckpointStorage:
         return await in_thread(lambda: [row.checkpoint_id for row in self._rows(workflow_name)])
 
     async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
-        """The newest checkpoint of a workflow that nothing follows; None if there is none."""
-        found = await self.heads(workflow_name=workflow_name)
-        return found[-1] if found else None
+        """The newest checkpoint of a workflow that nothing follows; None if there is none.
+
+        Raises:
+            WorkflowCheckpointException: `load` refuses it: an older one would repeat what was done.
+        """
+
+        def load() -> WorkflowCheckpoint | None:
+            heads = self._heads(workflow_name)
+            return self._loaded(_place(workflow_name, heads[-1].run), heads[-1]) if heads else None
+
+        return await in_thread(load)
 
     async def heads(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
-        """Checkpoints that none follows, oldest first: one for each run, more where replicas went on from the same."""
+        """Checkpoints that none follows, oldest first: one for each run, more where replicas went on from the same.
+
+        Raises:
+            WorkflowCheckpointException: `load` refuses one.
+        """
 
         def load() -> list[WorkflowCheckpoint]:
-            rows = self._rows(workflow_name)
-            followed = {row.previous for row in rows}
-            heads = [row for row in rows if row.checkpoint_id not in followed]
-            return [self._loaded(_place(workflow_name, row.run), row) for row in heads]
+            return [self._loaded(_place(workflow_name, row.run), row) for row in self._heads(workflow_name)]
 
         return await in_thread(load)
 
@@ -178,6 +191,18 @@ class PropagulCheckpointStorage:
         placed = ((key.removeprefix(under).split("/"), value) for key, value in self.store.items(under))
         rows = [_row(run, unquote(name), value) for (run, name), value in placed if run not in ended]
         return sorted((row for row in rows if row is not None), key=lambda row: (_moment(row), row.checkpoint_id))
+
+    def _heads(self, workflow_name: str) -> list[_Row]:
+        rows = self._rows(workflow_name)
+        followed = {row.previous for row in rows}
+        return [row for row in rows if row.checkpoint_id not in followed]
+
+    def _loaded_or_none(self, workflow_name: str, row: _Row) -> WorkflowCheckpoint | None:
+        try:
+            return self._loaded(_place(workflow_name, row.run), row)
+        except WorkflowCheckpointException as error:
+            _log.warning("agent_framework.checkpoint_left_out id=%s reason=%s", row.checkpoint_id, error)
+            return None
 
     def _loaded(self, place: str, row: _Row) -> WorkflowCheckpoint:
         pieces, parts = self._kept(place)

@@ -21,6 +21,7 @@ from agent_framework import (
 from hypothesis import given
 from hypothesis import strategies as st
 from propagul_agent_framework import PropagulCheckpointStorage
+from pydantic import BaseModel
 
 from propagul import AgentStateStore
 from tests.agents.agent_framework.world import (
@@ -54,7 +55,7 @@ NOW = dt.datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=dt.timezone(dt.timedelta(hour
 VALUES: list[object] = [
     {"a": [1, 2.5, None, True, "é🙂\ud83d"], "$b": {1: 2, "1": 3, (1, 2): b"\xff\x00"}},
     [math.inf, -math.inf, (1, (2,)), {1, "a"}, frozenset({b"x"}), NOW, NOW.date(), NOW.time(), dt.timedelta(-1, 2, 3)],
-    [uuid.UUID(int=5), decimal.Decimal("1.10"), Colour.RED, str, list[int], dict[str, Question], Countdown],
+    [uuid.UUID(int=5), decimal.Decimal("1.10"), Colour.RED, str, list[int], dict[str, Question], str | None, Countdown],
     [Model(name="m", when=NOW), Countdown(3), Question("?", ("t",), [Model(name="n", when=NOW)]), Bare(1, [Bare()])],
     {"$piece": "x", "$span": ["y"]},
     {"long": "é" * 300_000},
@@ -93,12 +94,24 @@ class Unlisted:
     pass
 
 
+class Holder(BaseModel):
+    held: object
+
+
+class Reduced:
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return (Reduced, ())
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [
         ({"a": [Unlisted()]}, r"checkpoint\.state\.value\.a\[0\] is a .*:Unlisted, which is not listed: pass"),
         (Unlisted, "is the class .*:Unlisted, which is not listed"),
         (print, "checkpoint.state.value is a builtins:builtin_function_or_method, which is not listed"),
+        (Holder(held=Model(name="m", when=NOW)), "Holder, which its own `model_dump` does not bring back"),
+        (Reduced(), "Reduced, which is more than its attributes"),
+        ({"k" * 5000: Unlisted()}, r"checkpoint\.state\.value\.k{150,200}\.\.\. is a .*:Unlisted"),
     ],
 )
 def test_what_is_not_listed_is_refused_when_it_is_saved_and_nothing_is_stored(
@@ -106,7 +119,7 @@ def test_what_is_not_listed_is_refused_when_it_is_saved_and_nothing_is_stored(
 ) -> None:
     async def scenario() -> None:
         with pytest.raises(WorkflowCheckpointException, match=told):
-            await PropagulCheckpointStorage(store).save(checkpoint(value=value))
+            await PropagulCheckpointStorage(store, classes=[Holder, Model, Reduced]).save(checkpoint(value=value))
         assert len(store) == 0
 
     run(scenario)
@@ -135,6 +148,7 @@ def test_a_value_inside_itself_is_refused(store: AgentStateStore) -> None:
         ('{"$enum":["tests.agents.agent_framework.world:Colour","RED"]}', "Colour, which is not listed"),
         ('{"$class":"os:PathLike"}', "PathLike, which is not listed"),
         ('{"$object":["tests.agents.agent_framework.world:Countdown",5]}', r"a \$object that is none"),
+        ('{"$class":["|","str",5]}', ":5, which is not listed|5, which is not listed"),
         ('{"$datetime":5}', r"a \$datetime that is none"),
         ('{"$unknown":1}', r"a \$unknown that is none"),
         ('{"$piece":"0"}', "has not arrived whole yet"),
@@ -231,6 +245,22 @@ def test_the_latest_is_what_nothing_follows_whatever_the_clocks_say(store: Agent
         await storage.save(checkpoint("other", at=60, previous="first"))
         heads = await storage.heads(workflow_name="wf")
         assert [head.checkpoint_id for head in heads] == ["second", "other"]
+
+    run(scenario)
+
+
+def test_one_that_cannot_be_loaded_hides_no_other_and_is_never_passed_over_for_an_older_one(
+    store: AgentStateStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        await PropagulCheckpointStorage(store, classes=CLASSES).save(checkpoint("old", at=1))
+        await PropagulCheckpointStorage(store, classes=CLASSES).save(checkpoint("new", at=2, value=Countdown(1)))
+        storage = PropagulCheckpointStorage(store)
+        assert [one.checkpoint_id for one in await storage.list_checkpoints(workflow_name="wf")] == ["old"]
+        assert "checkpoint_left_out id=new" in caplog.text
+        assert await storage.list_checkpoint_ids(workflow_name="wf") == ["old", "new"]
+        with pytest.raises(WorkflowCheckpointException, match="Countdown, which is not listed"):
+            await storage.get_latest(workflow_name="wf")
 
     run(scenario)
 
