@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -72,11 +72,13 @@ def play(of: PropagulSaver, steps: list[Edit]) -> None:
 
 
 @given(edits)
+@settings(max_examples=25)
 def test_every_version_of_a_list_reads_as_it_was(steps: list[Edit]) -> None:
     play(saver(), steps)
 
 
 @given(edits)
+@settings(max_examples=25)
 def test_and_under_a_cipher(steps: list[Edit]) -> None:
     play(saver(serde=EncryptedSerializer(Aes(), JsonPlusSerializer())), steps)
 
