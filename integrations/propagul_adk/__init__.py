@@ -8,6 +8,6 @@
 try:
     import google.adk as _adk  # noqa: F401 - what is missing is said here, once
 except ImportError as error:
-    raise ImportError('propagul_adk needs the Agent Development Kit: pip install "propagul[adk]"') from error
+    raise ImportError('propagul_adk needs the Agent Development Kit: pip install "propagul[adk]>=1"') from error
 
 from propagul_adk._service import PropagulSessionService as PropagulSessionService

@@ -10,7 +10,7 @@ try:
     import agent_framework as _agent_framework  # noqa: F401 - what is missing is said here, once
 except ImportError as error:
     raise ImportError(
-        'propagul_agent_framework needs the Microsoft Agent Framework: pip install "propagul[agent-framework]"'
+        'propagul_agent_framework needs the Microsoft Agent Framework: pip install "propagul[agent-framework]>=1"'
     ) from error
 
 from propagul_agent_framework._history import PropagulHistoryProvider as PropagulHistoryProvider

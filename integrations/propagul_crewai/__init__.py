@@ -6,7 +6,7 @@ Importing it needs CrewAI; where that is missing, the ImportError names the extr
 try:
     import crewai as _crewai  # noqa: F401 - asked for here, so that one message says what to install
 except ImportError as error:
-    raise ImportError('CrewAI is not installed here: pip install "propagul[crewai]"') from error
+    raise ImportError('CrewAI is not installed here: pip install "propagul[crewai]>=1"') from error
 
 from propagul_crewai.checkpoints import PropagulCheckpointProvider as PropagulCheckpointProvider
 from propagul_crewai.crew import PersistentCrew as PersistentCrew

@@ -19,6 +19,7 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from propagul import AgentStateStore, ClosedError, LocalProtocolError, connect
@@ -36,6 +37,11 @@ class Place(NamedTuple):
     conn_string: str
     room: str | None = None
     durability: str = "os"
+
+    def now(self) -> Place:
+        """The same place whatever becomes of the working directory."""
+        path = Path(self.conn_string)
+        return self if "://" in self.conn_string else self._replace(conn_string=str(path.absolute()))
 
 
 @dataclass(slots=True)
@@ -121,6 +127,7 @@ class Lease:
         self._store: AgentStateStore | None = None
         self._release: weakref.finalize[..., Lease] | None = None
         self._is_closed = False
+        self._opening = threading.Lock()
 
     @property
     def store(self) -> AgentStateStore:
@@ -133,9 +140,13 @@ class Lease:
         """
         if self._store is not None and self._pid == os.getpid():
             return self._store
-        if self._is_closed:
-            raise ClosedError("this adapter is closed")
-        return self._open()
+        with self._opening:
+            if self._is_closed:
+                raise ClosedError("this adapter is closed")
+            if self._store is None or self._pid != os.getpid():
+                self._store = self._open()
+                self._pid = os.getpid()
+            return self._store
 
     def close(self) -> None:
         """Let go; the last one to do so closes the store. Idempotent."""
@@ -152,13 +163,11 @@ class Lease:
 
     def _open(self) -> AgentStateStore:
         if self.place.conn_string.startswith(LENT):
-            self._store = _borrow(self.place.conn_string)
-        else:
-            registry = _of_this_process()
-            self._store = registry.take(self.place)
-            self._release = weakref.finalize(self, registry.let_go, self.place)
-        self._pid = os.getpid()
-        return self._store
+            return _borrow(self.place.conn_string)
+        registry, self.place = _of_this_process(), self.place.now()
+        store = registry.take(self.place)
+        self._release = weakref.finalize(self, registry.let_go, self.place)
+        return store
 
 
 def _borrow(name: str) -> AgentStateStore:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from propagul import AgentStateStore
 
+MODELS = ("llm", "function_calling_llm", "manager_llm", "planning_llm")
+"""Where agents and crews have their models."""
+
 RESUMED = "propagul"
 """What stands where CrewAI notes which kickoff it resumes: that it resumes one."""
 
@@ -65,7 +68,7 @@ class PersistentCrew(Crew):
     @classmethod
     def of(cls, crew: Crew, conn_string: str | AgentStateStore, **fields: object) -> Self:
         """A persistent crew of the parts of another one; `fields` are those above."""
-        given = {name: getattr(crew, name) for name in crew.model_fields_set & Crew.model_fields.keys() - {"id"}}
+        given = {name: vars(crew)[name] for name in crew.model_fields_set & Crew.model_fields.keys() - {"id"}}
         if (memory := getattr(crew, "_memory", None)) is not None:  # the one that it made, rather than a second one
             given["memory"] = memory
         return cls(conn_string=conn_string, **given | fields)
@@ -180,6 +183,8 @@ class PersistentCrew(Crew):
         self.manager_llm = None if self.manager_llm is None else create_llm(self.manager_llm)
         self.planning_llm = None if self.planning_llm is None else create_llm(self.planning_llm)
         agents: list[BaseAgent | None] = [*self.agents, *(task.agent for task in self.tasks), self.manager_agent]
-        held = [getattr(agent, name, None) for agent in agents for name in ("llm", "function_calling_llm")]
-        held += [self.manager_llm, self.planning_llm, self.function_calling_llm]
+        holders = [
+            vars(holder) for holder in (*agents, self) if holder is not None
+        ]  # getattr warns of deprecated fields
+        held = [holder.get(name) for holder in holders for name in MODELS]
         return [model for model in held if isinstance(model, BaseLLM)]

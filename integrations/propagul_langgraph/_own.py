@@ -41,8 +41,7 @@ class OwnRows:
 
     def siblings(self, key: str) -> Sequence[object]:
         """The values of a row: several if machines wrote it at the same time, none if it is not there."""
-        value = self.get(key)
-        return [] if value is None else self.store.get_conflicts(key) or [value]
+        return [] if self.get(key) is None else self.store.siblings(key)
 
     def together(self) -> AbstractContextManager[None]:
         """Where a write waits, what is written inside waits once. Elsewhere nothing, which costs less."""

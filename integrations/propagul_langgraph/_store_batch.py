@@ -6,7 +6,7 @@ What reads sees the state before what writes; of several writes to one key the l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from langgraph.store.base import GetOp, ListNamespacesOp, PutOp, SearchOp, validate_op_namespace
 
@@ -38,9 +38,7 @@ class Batch:
     """
 
     def __init__(self, ops: Iterable[Op]) -> None:
-        self.ops = list(ops)
-        for op in self.ops:
-            _check(op)
+        self.ops = [_checked(op) for op in ops]
         self.puts: dict[Name, PutOp] = {(op.namespace, op.key): op for op in self.ops if isinstance(op, PutOp)}
         names = {(op.namespace, op.key) for op in self.ops if isinstance(op, (GetOp, PutOp))}
         self.paths = {name: path_of(*name) for name in names}
@@ -56,30 +54,51 @@ class Batch:
         return any(isinstance(op, (SearchOp, ListNamespacesOp)) for op in self.ops)
 
 
-def _check(op: Op) -> None:
-    if not isinstance(op, (GetOp, PutOp, SearchOp, ListNamespacesOp)):
-        raise TypeError(f"an operation is GetOp, PutOp, SearchOp or ListNamespacesOp, not {type(op).__name__}")
-    validate_op_namespace(op)
+def _checked(op: Op) -> Op:
+    """An operation, its namespace a tuple whatever it was given as."""
     match op:
         case GetOp():
+            op = op._replace(namespace=_labels(op.namespace))
             _check_key(op.key)
         case PutOp():
+            op = op._replace(namespace=_labels(op.namespace))
             _check_put(op)
         case SearchOp():
+            op = op._replace(namespace_prefix=_labels(op.namespace_prefix))
             _check_page(op.limit, op.offset)
             _store_filters.check(op.filter or {})
         case ListNamespacesOp():
             _check_page(op.limit, op.offset)
             _check_listing(op)
         case _:
-            assert_never(op)
+            raise TypeError(f"an operation is GetOp, PutOp, SearchOp or ListNamespacesOp, not {type(op).__name__}")
+    validate_op_namespace(op)
+    return op
+
+
+def _labels(namespace: object) -> tuple[str, ...]:
+    if not isinstance(namespace, (tuple, list)):
+        raise TypeError(f"a namespace is a tuple of labels, not {namespace!r:.80}")
+    return tuple(namespace)
 
 
 def _check_put(op: PutOp) -> None:
     _check_key(op.key)
     if op.value is not None and not isinstance(op.value, Mapping):
         raise TypeError(f"the value of {op.key!r} in {op.namespace!r} is a dict, not {type(op.value).__name__}")
+    if op.index is not None and op.index is not False:
+        check_fields("index", op.index)
     check_minutes("ttl", op.ttl)
+
+
+def check_fields(name: str, fields: object) -> None:
+    """Say what is wrong with the fields to be embedded.
+
+    Raises:
+        TypeError: They are no list of texts.
+    """
+    if not isinstance(fields, (list, tuple)) or not all(isinstance(field, str) for field in fields):
+        raise TypeError(f"{name} is a list of fields such as ['text', 'tags[*]'], not {fields!r:.80}")
 
 
 def _check_key(key: object) -> None:
@@ -96,5 +115,6 @@ def _check_listing(op: ListNamespacesOp) -> None:
     if op.max_depth is not None and op.max_depth < 1:
         raise ValueError(f"max_depth is 1 or more, not {op.max_depth}")
     for condition in op.match_conditions or ():
+        _labels(condition.path)
         if condition.match_type not in ("prefix", "suffix"):
             raise ValueError(f"a namespace is matched by prefix or suffix, not by {condition.match_type!r}")

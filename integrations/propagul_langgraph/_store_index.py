@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from langgraph.store.base import ensure_embeddings, get_text_at_path, tokenize_path
 
+from propagul_langgraph._store_batch import check_fields
 from propagul_langgraph._vectors import as_vectors, digest_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Index:
 
     Raises:
         ValueError: It has no `embed`, a setting of another name, or `dims` that are no number above 0.
+        TypeError: `fields` is no list of texts.
     """
 
     def __init__(self, config: IndexConfig) -> None:
@@ -68,7 +70,9 @@ class Index:
         if self._dims is not None and (type(self._dims) is not int or self._dims < 1):
             raise ValueError(f"dims is a number above 0, not {self._dims!r}")
         self.embeddings: Embeddings = ensure_embeddings(config.get("embed"))
-        self._fields = _tokenized(config.get("fields") or [_WHOLE])
+        fields = config.get("fields") or [_WHOLE]
+        check_fields("fields", fields)
+        self._fields = _tokenized(fields)
 
     def embed(self, batch: Batch) -> Embedded:
         """Embed what is searched for and what is put.

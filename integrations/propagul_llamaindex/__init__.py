@@ -9,7 +9,7 @@
 try:
     import llama_index.core as _llama_index  # noqa: F401 - what is missing is said here, once
 except ImportError as error:
-    raise ImportError('propagul_llamaindex needs LlamaIndex: pip install "propagul[llamaindex]"') from error
+    raise ImportError('propagul_llamaindex needs LlamaIndex: pip install "propagul[llamaindex]>=1"') from error
 
 from propagul_llamaindex._chat_store import PropagulChatStore as PropagulChatStore
 from propagul_llamaindex._kv_store import PropagulKVStore as PropagulKVStore

@@ -9,7 +9,7 @@ try:
     import agents as _agents  # noqa: F401 - what is missing is said here, once
 except ImportError as error:
     raise ImportError(
-        'propagul_openai_agents needs the OpenAI Agents SDK: pip install "propagul[openai-agents]"'
+        'propagul_openai_agents needs the OpenAI Agents SDK: pip install "propagul[openai-agents]>=1"'
     ) from error
 
 from propagul_openai_agents._session import PropagulSession as PropagulSession

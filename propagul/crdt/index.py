@@ -59,6 +59,8 @@ class KeyIndex:
 
     def take_in(self, most: int | None = None) -> int:
         """Put new keys in order, at most `most`; return how many are left. O(log n) each."""
+        if not self._new:
+            return 0
         if most is None or most >= len(self._new):
             coming, self._new = self._new, set()
             self.merge(coming)
@@ -91,16 +93,13 @@ class KeyIndex:
 
     def _between(self, prefix: str) -> list[list[str]]:
         """The runs, or parts of them, with the keys that begin with `prefix`."""
-        width = len(prefix)
-
-        def cut(key: str) -> str:
-            return key[:width]
-
-        first = bisect_left(self._lasts, prefix)
-        runs = self._runs[first : bisect_right(self._lasts, prefix, first, key=cut) + 1]
+        first, above = bisect_left(self._lasts, prefix), _above(prefix)
+        last = len(self._runs) if above is None else bisect_left(self._lasts, above, first)
+        runs = self._runs[first : last + 1]
         if not runs:
             return []
-        begin, end = bisect_left(runs[0], prefix), bisect_right(runs[-1], prefix, key=cut)
+        begin = bisect_left(runs[0], prefix)
+        end = len(runs[-1]) if above is None else bisect_left(runs[-1], above)
         if len(runs) == 1:
             return [runs[0][begin:end]]
         return [runs[0][begin:], *runs[1:-1], runs[-1][:end]]
@@ -126,3 +125,9 @@ class KeyIndex:
             self._uncollected(piece)
         self._runs[place : place + 1] = pieces
         self._lasts[place : place + 1] = [piece[-1] for piece in pieces]
+
+
+def _above(prefix: str) -> str | None:
+    """The lowest text above all that begin with `prefix`; None if there is none."""
+    stem = prefix.rstrip("\U0010ffff")
+    return stem[:-1] + chr(ord(stem[-1]) + 1) if stem else None

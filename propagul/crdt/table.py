@@ -227,9 +227,10 @@ class Table:
         if prefix[:1] == INDEXED:
             return self.indexed.take_in(most)
         end = len(self._keys) if most is None else min(self._ordered_to + most, len(self._keys))
-        coming = self._keys[self._ordered_to : end]
-        self.ordered.merge([key for key in coming if key and key[0] != INDEXED])
-        self._ordered_to = end
+        if self._ordered_to < end:
+            coming = self._keys[self._ordered_to : end]
+            self.ordered.merge([key for key in coming if key and key[0] != INDEXED])
+            self._ordered_to = end
         return self.ordered.take_in(most) + len(self._keys) - end
 
     def keys_under(self, prefix: str, *, reverse: bool = False) -> Iterator[str]:

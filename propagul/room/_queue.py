@@ -186,7 +186,8 @@ class WorkQueue:
         until = time.monotonic() + wait_s
         while True:
             if (claim := self._take()) is not None:
-                time.sleep(self._settle_s)
+                if self._settle_s:
+                    time.sleep(self._settle_s)
                 if self._is_kept(claim):
                     return claim
             elif (left_s := until - time.monotonic()) > 0:
@@ -200,7 +201,8 @@ class WorkQueue:
         until = None if wait_s is None else clock.monotonic() + wait_s
         while True:
             if (claim := self._take()) is not None:
-                await clock.wait(never, self._settle_s)
+                if self._settle_s:
+                    await clock.wait(never, self._settle_s)
                 if self._is_kept(claim):
                     return claim
             elif until is None or (left_s := until - clock.monotonic()) > 0:

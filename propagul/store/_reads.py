@@ -83,6 +83,10 @@ class Reads:
         if prefix or len(self.table) <= LISTED_KEYS:
             with self._ordered(prefix):
                 listing = self.table.listing(prefix, LISTED_KEYS)
+                if listing is not None and len(listing) <= AT_ONCE_KEYS:
+                    block = listing.read(AT_ONCE_KEYS)
+                    listing.close()
+                    return self._shown(iter((block,)))
             if listing is not None:
                 return self._shown(blocks_of(listing, self.lock))
         return self.blocks()
@@ -130,14 +134,15 @@ class Reads:
         """
         most, left_before = _SLICE_KEYS, 0
         while True:
-            with self._whole():
-                left = self.table.order(prefix, most)
-                if not left:
-                    yield
-                    return
-            if left > left_before - most // 2:
-                most *= 2
-            left_before = left
+            with self.lock:
+                if not self._settle_some():
+                    left = self.table.order(prefix, most)
+                    if not left:
+                        yield
+                        return
+                    if left > left_before - most // 2:
+                        most *= 2
+                    left_before = left
             time.sleep(0)  # as above
 
     def _settle_some(self) -> bool:

@@ -13,6 +13,7 @@ from tests.workshop.documents import ROOT
 @pytest.mark.parametrize(
     ("package", "framework", "extra"),
     [
+        ("propagul_langgraph", "langgraph.checkpoint.base", "langgraph"),
         ("propagul_crewai", "crewai", "crewai"),
         ("propagul_openai_agents", "agents", "openai-agents"),
         ("propagul_adk", "google.adk", "adk"),
@@ -25,4 +26,4 @@ def test_without_its_framework_an_adapter_names_the_extra(package: str, framewor
     command = (sys.executable, "-c", code)
     done = subprocess.run(command, cwd=ROOT / "integrations", capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert f'pip install "propagul[{extra}]"' in done.stderr.splitlines()[-1]
+    assert f'pip install "propagul[{extra}]>=1"' in done.stderr.splitlines()[-1]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from propagul.crdt import Block
+    from propagul.crdt.listing import Listing
 
 REMOVED = Row((), {Origin(1): Stamp(5)})
 
@@ -28,7 +29,7 @@ def filled(keys: int) -> Table:
     return table
 
 
-def read_all(capture: Capture, most: int = 100) -> list[Block]:
+def read_all(capture: Capture | Listing, most: int = 100) -> list[Block]:
     blocks = []
     while block := capture.read(most):
         blocks.append(block)
@@ -157,6 +158,35 @@ def test_a_row_that_becomes_plain_while_it_is_captured_is_read_as_it_was() -> No
     table.replace("k", Row((sibling,), {Origin(1): Stamp(3)}))
     assert table.special == 0
     assert [row.context for _, row in capture.read(5).other] == [{1: 3, 2: 9}]
+
+
+def test_a_listing_is_read_as_it_was_whatever_is_changed_twice_dropped_made_again_or_new() -> None:
+    table = filled(6)
+    listing = table.listing("k", 10)
+    assert listing is not None
+    assert [item[0] for item in listing.read(2).plain] == ["k0", "k1"]
+    for stamp in (50, 51):
+        table.write("k1", 0, "read already", stamp, 1)
+        table.write("k2", 0, "changed twice", stamp, 1)
+    table.drop("k3")
+    table.write("k3", 0, "made again", 52, 1)
+    table.drop("k4")
+    table.write("k44", 0, "in its place", 53, 1)
+    assert {item[0]: item[1] for block in read_all(listing) for item in block.plain} == {
+        "k2": 2,
+        "k3": 3,
+        "k4": 4,
+        "k5": 5,
+    }
+    listing.close()
+    assert table._captures == []
+    assert list(table.keys_under("k")) == ["k0", "k1", "k2", "k3", "k44", "k5"]
+
+
+def test_a_listing_of_more_than_is_wanted_is_none() -> None:
+    table = filled(5)
+    assert table.listing("k", 4) is None
+    assert table.listing("k1", 1) is not None
 
 
 def test_the_length_of_a_capture_is_what_there_is_to_read() -> None:

@@ -612,7 +612,7 @@ def smallness(seed: int) -> Iterator[None]:
             mock.patch.multiple("propagul.gossip.exchange", CHUNK_BYTES=48),
             mock.patch.multiple("propagul.gossip.messages", ENTRIES_PER_DIGEST=2),
             mock.patch.multiple("propagul.store._streams", STAGE_BYTES=100, _SLICE_ROWS=2, EAGER_ROWS_MAX=eager),
-            mock.patch("propagul.store._namespace._SLICE_ROWS", 1),
+            mock.patch("propagul.store._reads._SLICE_ROWS", 1),
             mock.patch.multiple("propagul.crdt.codec", BLOCK_BYTES=64),
             mock.patch("propagul.crdt.cut.Cut.few", 2),
             mock.patch.multiple("propagul.gossip.turns", AT_ONCE=(1, 4)[seed % 2], TURN_S=(1e6, 2.0)[seed // 2 % 2]),

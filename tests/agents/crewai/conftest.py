@@ -52,12 +52,12 @@ def pytest_unconfigure() -> None:
     STORAGE.cleanup()
 
 
-@pytest.fixture(autouse=True)
-def _crewais_own_warnings(recwarn: pytest.WarningsRecorder) -> Iterator[None]:
-    """CrewAI warns of its own use of pydantic and of dates."""
-    warnings.filterwarnings("ignore", module=r"crewai|pydantic|chromadb")
-    yield
-    recwarn.clear()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings are errors here, too, but for those that CrewAI and what it stands on raise of their own."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            for module in ("crewai", "pydantic", "chromadb"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore:::{module}"))
 
 
 @pytest.fixture

@@ -6,7 +6,11 @@ has acknowledged is there: it writes with `durability="peers:1"`.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import runpy
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +57,17 @@ def flow(path: str, heir: int, secret: str, steps: str) -> None:
     Path(path, "begun").touch()
     made.kickoff(inputs={"id": "five", "steps": steps})
     Path(path, "ended").touch()
+
+
+def example(path: str, place: str, printed: str) -> None:
+    """An example, as if it were run alone, in a directory."""
+    os.chdir(place)
+    with Path(printed).open("w") as file, contextlib.redirect_stdout(file):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except BaseException:  # what went wrong is in what was printed
+            traceback.print_exc(file=file)
+            raise
 
 
 @persist(PropagulFlowPersistence("memory://"))  # each method; where to, the flow is told when it is made

@@ -11,7 +11,8 @@ from crewai import Agent, Crew, Process, Task
 from crewai.state.checkpoint_config import CheckpointConfig
 from crewai.tasks.conditional_task import ConditionalTask
 from crewai.tools import tool
-from propagul_crewai import PersistentCrew
+from propagul_crewai import PersistentCrew, _runs
+from propagul_crewai._answers import remembering
 from propagul_crewai._runs import ANSWERS, OUTPUTS, RUNS
 from pydantic import BaseModel, ValidationError
 
@@ -95,6 +96,29 @@ def test_a_call_that_failed_is_tried_again_and_the_answer_then_counts(
         store.delete(key)
     PersistentCrew(**parts(stumbling), conn_string=store, run_id="r").kickoff(inputs=INPUTS)
     assert stumbling.made()[len(before) :] == ["topic-2"]
+
+
+def test_the_same_question_asked_twice_has_two_answers_in_their_order(
+    store: AgentStateStore, model: CountedModel
+) -> None:
+    class Counts(CountedModel):
+        def call(self, *args: Any, **kwargs: Any) -> str:
+            super().call(*args, **kwargs)
+            return f"answer {len(self.made())}"
+
+    def life(asked: int) -> list[str]:
+        run = _runs.Run(store, Crew(**parts(model)), None, "twice")
+        token = _runs.current.set(run)
+        with remembering([counting, counting]):
+            answers = [counting.call("what of topic-0") for _ in range(asked)]
+        _runs.current.reset(token)
+        return answers
+
+    counting = Counts(model="counted", calls=model.calls)
+    assert life(2) == ["answer 1", "answer 2"]
+    assert life(3) == ["answer 1", "answer 2", "answer 3"]
+    assert counting.call("what of topic-0") == "answer 4", "outside of a run it is as it was"
+    assert type(counting) is Counts
 
 
 def test_a_named_run_that_has_ended_gives_its_result_again(store: AgentStateStore, model: CountedModel) -> None:
@@ -194,8 +218,7 @@ def test_callbacks_hear_each_output_once_and_after_it_is_kept(store: AgentStateS
 
     made = parts(model)
     made["tasks"][0].callback = note("task")
-    with pytest.warns(UserWarning, match="callbacks cannot be serialized"):
-        crew = PersistentCrew(**made, conn_string=store, task_callback=note("crew"))
+    crew = PersistentCrew(**made, conn_string=store, task_callback=note("crew"))
     crew.kickoff(inputs=INPUTS)
     assert [entry for entry in heard if entry[0] == "crew"] == [
         ("crew", f"all about topic-{number}", number + 1) for number in range(3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,32 @@ def test_adapters_of_one_place_share_a_store_and_the_last_one_closes_it(tmp_path
         assert again.store.get("still") == "open"
 
 
+def test_a_relative_place_is_where_the_program_was_when_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        made.append(PropagulFlowPersistence("state/"))
+        made[-1].save_state("f", "step", {"id": "f", "at": name})
+    assert [persistence.load_state("f") for persistence in made] == [{"id": "f", "at": at} for at in ("one", "two")]
+    with PropagulFlowPersistence(tmp_path / "one/state") as absolute:
+        assert absolute.store is made[0].store
+    for persistence in made:
+        persistence.close()
+
+
+def test_threads_that_use_an_adapter_first_open_one_store(tmp_path: Path) -> None:
+    persistence = PropagulFlowPersistence(tmp_path / "state")
+    with ThreadPoolExecutor(8) as pool:
+        stores = set(pool.map(lambda _: persistence.store, range(8)))
+    assert len(stores) == 1
+    persistence.close()
+    with pytest.raises(ClosedError):
+        stores.pop().set("x", 1)
+
+
 def test_an_adapter_that_is_forgotten_holds_nothing(tmp_path: Path) -> None:
     place = str(tmp_path / "state")
     kept, forgotten = PropagulFlowPersistence(place), PropagulFlowPersistence(place)
@@ -63,6 +90,7 @@ def test_a_store_of_the_programs_own_is_not_closed(store: AgentStateStore) -> No
     store.set("still", "open")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_process_opens_a_store_of_its_own(tmp_path: Path) -> None:
     with PropagulFlowPersistence(tmp_path / "state") as persistence:
         persistence.save_state("parent", "step", {"id": "parent"})

@@ -28,6 +28,10 @@ class Machines:
         self._island.network.heal("a", "b")
         await self.settle()
 
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass."""
+        await self._island.clock.advance(seconds)
+
     async def settle(self) -> None:
         """Let both have what the other one has."""
         for _ in range(400):

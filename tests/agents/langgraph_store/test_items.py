@@ -148,6 +148,17 @@ def test_a_key_that_is_no_text_is_taken_as_text() -> None:
         assert store.get(("a",), "7") is not None
 
 
+def test_a_list_of_labels_is_as_good_as_a_tuple() -> None:
+    with opened() as store:
+        store.put(["a", "b"], "k", {"n": 1})  # type: ignore[arg-type]
+        (item,) = store.search(["a"])  # type: ignore[arg-type]
+        assert item.namespace == ("a", "b")
+        assert store.get(["a", "b"], "k") == store.get(("a", "b"), "k") is not None  # type: ignore[arg-type]
+        assert store.list_namespaces(prefix=["a"]) == [("a", "b")]  # type: ignore[arg-type]
+        store.delete(["a", "b"], "k")  # type: ignore[arg-type]
+        assert store.search(()) == []
+
+
 # --- filters -----------------------------------------------------------------------------------------------------
 
 
@@ -198,7 +209,12 @@ def test_a_namespace_that_is_none_is_refused(namespace: tuple[Any, ...]) -> None
 def test_bad_operations_are_refused_before_anything_is_done() -> None:
     bad: list[tuple[Any, type[Exception], str]] = [
         (PutOp(("a",), "k", [1]), TypeError, "the value of 'k' in .'a',. is a dict, not list"),  # type: ignore[arg-type]
+        (GetOp("users", "k"), TypeError, "a namespace is a tuple of labels, not 'users'"),  # type: ignore[arg-type]
+        (SearchOp("users"), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]
+        (ListNamespacesOp((MatchCondition("prefix", "a"),)), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]
         (PutOp(("a",), 1, {}), TypeError, "a key is a str, not int"),  # type: ignore[arg-type]
+        (PutOp(("a",), "k", {}, index="text"), TypeError, r"index is a list of fields such as .* not 'text'"),  # type: ignore[arg-type]
+        (PutOp(("a",), "k", {}, index=True), TypeError, "index is a list of fields"),  # type: ignore[arg-type]
         (PutOp(("a",), "k", {}, ttl=0), ValueError, "ttl is a number of minutes above 0, not 0"),
         (PutOp(("a",), "k", {}, ttl=float("nan")), ValueError, "ttl is a number"),
         (SearchOp((), limit=-1), ValueError, "limit and offset are 0 or more, not -1 and 0"),

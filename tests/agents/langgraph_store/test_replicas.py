@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ACKNOWLEDGER = """
 import sys
+import threading
 from propagul import AgentStateStore
 from propagul_langgraph.store import PropagulStore
 from tests.agents.langgraph_store.world import by_words
@@ -203,7 +205,7 @@ def child(*arguments: object) -> Iterator[subprocess.Popen[str]]:
 
 def test_every_acknowledged_put_survives_kill_9_with_its_vectors(tmp_path: Path) -> None:
     acknowledged = -1
-    for life in range(3):
+    for life in range(2):
         with child(tmp_path, acknowledged + 1) as process:
             assert process.stdout is not None
             enough = acknowledged + 20 * (life + 1)
@@ -232,5 +234,30 @@ def test_a_loop_and_a_thread_share_a_store_that_waits_for_its_disk(tmp_path: Pat
                 store.put(("a",), "loop", {"text": "x"})
             assert len(await store.asearch((), limit=100)) == 21
             assert store.get(("a",), "loop") is None
+
+    run(scenario)
+
+
+def test_what_only_the_disk_holds_is_read_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with AgentStateStore("room", port=None, path=tmp_path, memory_bytes=1024 * 1024) as state:
+            store = PropagulStore(state)
+            for number in range(40):
+                await store.aput(("a",), str(number), {"text": str(number) * 100_000})
+            await asyncio.to_thread(state.compact)
+            read, threads = state.get, []
+
+            def noted(key: str, default: object = None) -> object:
+                threads.append((key, threading.get_ident()))
+                return read(key, default)
+
+            monkeypatch.setattr(state, "get", noted)
+            item = await store.aget(("a",), "0")
+            assert item is not None
+            assert item.value == {"text": "0" * 100_000}
+            assert ("lgs/i/a/0", threading.get_ident()) not in threads
+            assert "lgs/i/a/0" in dict(threads)
+            await store.aput(("a",), "1", {"text": "short"})
+            assert ("lgs/i/a/1", threading.get_ident()) not in threads
 
     run(scenario)
