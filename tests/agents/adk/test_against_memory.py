@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from propagul_adk import PropagulSessionService
 
 from propagul import AgentStateStore
-from tests.agents.adk.world import Who
 
 if TYPE_CHECKING:
     from google.adk.sessions import Session
     from google.adk.sessions.base_session_service import BaseSessionService
+
+    from tests.agents.adk.world import Who
 
 
 JSON = st.recursive(
