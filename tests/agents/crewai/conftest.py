@@ -1,15 +1,12 @@
 """CrewAI as the tests here want it: silent, offline, imported once, with the warnings that are its own business.
 
 Stores in memory, alone or two that are linked; and a nursery: a process that has imported CrewAI, which takes seconds,
-and forks one child for each life of a program that a test ends by force.
+and forks one child for each life of a program that a test ends by force. It is forked itself, from this one.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -23,20 +20,12 @@ STORAGE = tempfile.TemporaryDirectory(prefix="propagul-crewai-")  # what CrewAI 
 os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", "CREWAI_TRACING_ENABLED": "false"}
 os.environ |= {"CREWAI_STORAGE_DIR": STORAGE.name, "CREWAI_DISABLE_VERSION_CHECK": "true"}
 
-ROOT = Path(__file__).resolve().parents[3]
-_NURSERY = subprocess.Popen(
-    (sys.executable, "-W", "ignore", "-m", "tests.agents.crewai.nursery"),
-    cwd=ROOT,
-    env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'integrations'}"},
-    stdin=subprocess.PIPE,
-    stdout=subprocess.PIPE,
-    text=True,
-)  # imports while we do
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from crewai.memory.storage.factory import set_memory_storage_factory
     from propagul_crewai import PropagulMemoryStorage
+
+    from tests.agents.crewai.nursery import Nursery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,9 +35,12 @@ set_memory_storage_factory(lambda _: PropagulMemoryStorage("memory://"))  # ever
 SECRET = "a secret of thirty-two characters"
 
 
+_nursery = Nursery()  # now, while this process has one thread and no store
+
+
 def pytest_unconfigure() -> None:
     """End the nursery and remove what CrewAI wrote."""
-    _NURSERY.communicate()
+    _nursery.close()
     STORAGE.cleanup()
 
 
@@ -84,12 +76,4 @@ def pair() -> Iterator[tuple[AgentStateStore, AgentStateStore]]:
 @pytest.fixture
 def born() -> Callable[..., int]:
     """Begin a life of a program, which is a function of `lives.py`, in a process of its own; return its id."""
-
-    def bear(life: str, **arguments: object) -> int:
-        assert _NURSERY.stdin is not None
-        assert _NURSERY.stdout is not None
-        _NURSERY.stdin.write(json.dumps([life, arguments]) + "\n")
-        _NURSERY.stdin.flush()
-        return int(_NURSERY.stdout.readline())
-
-    return bear
+    return _nursery.bear
