@@ -11,6 +11,7 @@ import functools
 import itertools
 import logging
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from propagul.errors import ClosedError, IdentityError, LinkError, PeerProtocolError, StoreError
@@ -48,6 +49,7 @@ _SETTLED: Final = 2
 _PROCESSES_MAX = 512
 """Links to other processes of our directory, twice as many as processes are expected at most."""
 
+_THREADS: Final = 2
 _TURN_BYTES: Final = 64 * 1024
 """Who has taken more bytes of frames, two long ones, lets others have a turn. One by one, a long join took longer."""
 
@@ -67,10 +69,8 @@ class Mesh:
         self.counters = MeshCounters()
         self.on_ask: Callable[[Link, bytes], None] = lambda _, __: None
         self.on_push: Callable[[str], None] = lambda _: None
-        self._transport = transport
-        self._config = config
-        self._clock = clock
-        self._pressure = pressure
+        self._transport, self._config, self._clock, self._pressure = transport, config, clock, pressure
+        self._threads = ThreadPoolExecutor(_THREADS, "propagul-mesh")  # the loop's may be full of who waits for us
         self._cap = RateCap(config.bytes_per_s_max)
         self._open: dict[LinkKey, Open] = {}
         self._keys = itertools.count(1)
@@ -105,6 +105,7 @@ class Mesh:
         while self._open:
             self._moved.clear()
             await self._moved.wait()
+        self._threads.shutdown(wait=False)
 
     # --- from the store ------------------------------------------------------------------------------------------
 
@@ -235,7 +236,7 @@ class Mesh:
                     continue
                 self._feed(Received(key, frame))
                 if self._pressure.is_pressing:
-                    await asyncio.to_thread(self._pressure.relieve, block=True)
+                    await self._loop.run_in_executor(self._threads, lambda: self._pressure.relieve(block=True))
                 taken_bytes += len(frame)
                 if taken_bytes > _TURN_BYTES:
                     taken_bytes = 0
@@ -252,7 +253,7 @@ class Mesh:
                 entry.ready.clear()
                 for frame in self._outgoing(key, entry):
                     if isinstance(frame, InThread):
-                        await asyncio.to_thread(frame.run)
+                        await self._loop.run_in_executor(self._threads, frame.run)
                         continue
                     await self._wait_for_rate(len(frame))
                     await entry.link.send(frame)

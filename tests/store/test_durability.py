@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import functools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from propagul import AgentStateStore, ClosedError, LocalProtocolError, NotReplicated, StoreBusy, _system
-from tests.store.world import address, loopback, run, until
+from tests.store.world import ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,3 +244,19 @@ def test_who_waits_for_peers_of_a_store_that_is_stopped_is_told() -> None:
     store.close()
     waiting.join(20)
     assert [type(end) for end in ends] == [ClosedError]
+
+
+def test_who_waits_for_peers_in_the_loops_threads_does_not_keep_the_writes_from_them(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(8))
+        small = AgentStateStore(
+            ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability="peers:1", memory_bytes=1024 * 1024
+        )
+        async with loopback("peer") as peer, small as store:
+            store.add_peer(*address(peer))
+            await until(store.linked)
+            writes = (asyncio.to_thread(store.set, f"large/{n}", "x" * 900_000) for n in range(24))
+            await asyncio.gather(*writes)  # values that only the disk holds are read to be sent
+            assert len(peer.keys("large/")) == 24
+
+    run(scenario)
