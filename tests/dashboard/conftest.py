@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,8 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync"
 )
 EXIT_LIMIT_S = 2.0
+
+expect.set_options(timeout=20_000)  # several browsers and as many fleets may share two cores with this one
 
 WATCH_POLICY = """
 addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`));

@@ -15,7 +15,7 @@ from propagul.crdt import REMOVE, Op, Origin, Replica, Stamp, VersionVector
 from tests.state.oracle import Deed, History
 from tests.state.simulator import simulate
 
-SEEDS, CHUNK = 1_500, 500
+SEEDS, CHUNK = 1_000, 500
 
 LEAST = {
     "batons refused": 20,
