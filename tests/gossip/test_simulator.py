@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from propagul.gossip import Event
     from propagul.link import NodeId
 
-SEEDS, BLOCK = 400, 50
+SEEDS, BLOCK = 500, 50
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
