@@ -14,10 +14,10 @@ os.environ |= {"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true", 
 warnings.simplefilter("ignore")
 
 from crewai import Agent, Task  # noqa: E402 - what it reads from the environment stands above
-from crewai.llms.base_llm import BaseLLM  # noqa: E402
-from propagul_crewai import PersistentCrew  # noqa: E402
+from crewai.llms.base_llm import BaseLLM  # noqa: E402 - after what makes it silent
+from propagul_crewai import PersistentCrew  # noqa: E402 - after what makes it silent
 
-from propagul import AgentStateStore  # noqa: E402
+from propagul import AgentStateStore  # noqa: E402 - after what makes it silent
 
 SECRET = "a secret of thirty-two characters"
 TOPICS = ["moss", "ferns", "lichens"]

@@ -54,7 +54,7 @@ class Bare:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Bare) and self.values == other.values
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as a class without a hash has it
 
 
 CLASSES: Final = (Colour, Model, Countdown, Question, Bare)
@@ -68,7 +68,7 @@ class Counter(Executor):  # type: ignore[misc,unused-ignore]  # a class of no kn
         self.asks_at, self.size = asks_at, size
         self.said: list[Message] = []
 
-    @handler  # type: ignore[untyped-decorator,unused-ignore]
+    @handler  # type: ignore[untyped-decorator,unused-ignore]  # typed only where the framework is
     async def count(self, countdown: Countdown, ctx: WorkflowContext[Countdown, int]) -> None:
         """One step."""
         self.said.append(Message("user", [f"{countdown.left}: " + "x" * self.size]))
@@ -79,7 +79,7 @@ class Counter(Executor):  # type: ignore[misc,unused-ignore]  # a class of no kn
         else:
             await ctx.yield_output(len(self.said))
 
-    @response_handler  # type: ignore[untyped-decorator,unused-ignore]
+    @response_handler  # type: ignore[untyped-decorator,unused-ignore]  # typed only where the framework is
     async def answered(self, asked: Question, answer: str, ctx: WorkflowContext[Countdown, int]) -> None:
         """Go on."""
         self.said.append(Message("user", [f"{asked.about} {answer}"]))

@@ -187,7 +187,7 @@ def test_what_is_no_state_is_refused(store: AgentStateStore) -> None:
     with pytest.raises(ValueError, match="needs an `id`"):
         persistence.save_state("", "step", {})
     with pytest.raises(ValueError, match="not list"):
-        persistence.save_state("f", "step", [1])  # type: ignore[arg-type]
+        persistence.save_state("f", "step", [1])  # type: ignore[arg-type]  # wrong on purpose
     store.set(f"{HEADS}f", "a secret that is no JSON")
     with pytest.raises(StoreError, match="none that this version can read") as raised:
         persistence.load_state("f")

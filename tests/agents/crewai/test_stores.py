@@ -105,7 +105,7 @@ def test_a_child_process_opens_a_store_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [7, None, b"state/"])
 def test_what_names_no_store_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match="connection string"):
-        PropagulMemoryStorage(wrong)  # type: ignore[arg-type]
+        PropagulMemoryStorage(wrong)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(TypeError, match="connection string"):
         _stores.named(wrong)
 

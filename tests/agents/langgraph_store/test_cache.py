@@ -170,7 +170,7 @@ def test_a_class_that_is_not_allowed_is_computed_again_rather_than_changed() -> 
 def test_values_go_through_the_serde_and_those_of_another_key_are_not_there(caplog: pytest.LogCaptureFixture) -> None:
     with cached(serde=EncryptedSerializer(Xor(7))) as cache:
         cache.set({key(): ({"secret": "canary"}, None)})
-        assert b"canary" not in cache.store.get("lgc/e/a/b/k")  # type: ignore[operator]
+        assert b"canary" not in cache.store.get("lgc/e/a/b/k")  # type: ignore[operator]  # bytes
         assert cache.get([key()]) == {key(): {"secret": "canary"}}
         for serde in (EncryptedSerializer(Xor(8)), JsonPlusSerializer()):
             assert PropagulCache[Any](cache.store, serde=serde).get([key()]) == {}
@@ -191,7 +191,7 @@ def test_what_cannot_be_stored_says_so(tmp_path: Path) -> None:
     with cached(tmp_path) as cache:
         with pytest.raises(TypeError, match="not msgpack serializable"):
             cache.set({key(): (object(), None)})
-        log = cache.store._disk.log  # type: ignore[union-attr]
+        log = cache.store._disk.log  # type: ignore[union-attr]  # it is there
         log._refuse(StoreFull("no space left"))
         with pytest.raises(StoreFull):
             cache.set({key(): (1, None)})

@@ -77,8 +77,8 @@ def test_results_stand_in_the_order_of_the_operations_and_see_nothing_of_the_sam
             ]
         )
         assert [results[index] for index in (0, 1, 2, 3, 7)] == [None] * 5
-        assert [item.key for item in results[4]] == ["old"]  # type: ignore[union-attr]
-        assert results[5].value == {"n": 0}  # type: ignore[union-attr]
+        assert [item.key for item in results[4]] == ["old"]  # type: ignore[union-attr]  # it is there
+        assert results[5].value == {"n": 0}  # type: ignore[union-attr]  # it is there
         assert results[6] == [("a",)]
         assert {(item.namespace, item.key): item.value["n"] for item in store.search(())} == {
             (("a",), "k"): 2,
@@ -138,24 +138,24 @@ def test_no_two_names_share_a_row() -> None:
     with opened() as store:
         for number, name in enumerate(names):
             store.put(*name, {"n": number})
-        assert [store.get(*name).value["n"] for name in names] == list(range(len(names)))  # type: ignore[union-attr]
+        assert [store.get(*name).value["n"] for name in names] == list(range(len(names)))  # type: ignore[union-attr]  # it is there
         assert {(item.namespace, item.key) for item in store.search((), limit=100)} == set(names)
 
 
 def test_a_key_that_is_no_text_is_taken_as_text() -> None:
     with opened() as store:
-        store.put(("a",), 7, {"n": 1})  # type: ignore[arg-type]
+        store.put(("a",), 7, {"n": 1})  # type: ignore[arg-type]  # wrong on purpose
         assert store.get(("a",), "7") is not None
 
 
 def test_a_list_of_labels_is_as_good_as_a_tuple() -> None:
     with opened() as store:
-        store.put(["a", "b"], "k", {"n": 1})  # type: ignore[arg-type]
-        (item,) = store.search(["a"])  # type: ignore[arg-type]
+        store.put(["a", "b"], "k", {"n": 1})  # type: ignore[arg-type]  # wrong on purpose
+        (item,) = store.search(["a"])  # type: ignore[arg-type]  # wrong on purpose
         assert item.namespace == ("a", "b")
-        assert store.get(["a", "b"], "k") == store.get(("a", "b"), "k") is not None  # type: ignore[arg-type]
-        assert store.list_namespaces(prefix=["a"]) == [("a", "b")]  # type: ignore[arg-type]
-        store.delete(["a", "b"], "k")  # type: ignore[arg-type]
+        assert store.get(["a", "b"], "k") == store.get(("a", "b"), "k") is not None  # type: ignore[arg-type]  # wrong on purpose
+        assert store.list_namespaces(prefix=["a"]) == [("a", "b")]  # type: ignore[arg-type]  # wrong on purpose
+        store.delete(["a", "b"], "k")  # type: ignore[arg-type]  # wrong on purpose
         assert store.search(()) == []
 
 
@@ -208,20 +208,20 @@ def test_a_namespace_that_is_none_is_refused(namespace: tuple[Any, ...]) -> None
 
 def test_bad_operations_are_refused_before_anything_is_done() -> None:
     bad: list[tuple[Any, type[Exception], str]] = [
-        (PutOp(("a",), "k", [1]), TypeError, "the value of 'k' in .'a',. is a dict, not list"),  # type: ignore[arg-type]
-        (GetOp("users", "k"), TypeError, "a namespace is a tuple of labels, not 'users'"),  # type: ignore[arg-type]
-        (SearchOp("users"), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]
-        (ListNamespacesOp((MatchCondition("prefix", "a"),)), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]
-        (PutOp(("a",), 1, {}), TypeError, "a key is a str, not int"),  # type: ignore[arg-type]
-        (PutOp(("a",), "k", {}, index="text"), TypeError, r"index is a list of fields such as .* not 'text'"),  # type: ignore[arg-type]
-        (PutOp(("a",), "k", {}, index=True), TypeError, "index is a list of fields"),  # type: ignore[arg-type]
+        (PutOp(("a",), "k", [1]), TypeError, "the value of 'k' in .'a',. is a dict, not list"),  # type: ignore[arg-type]  # wrong on purpose
+        (GetOp("users", "k"), TypeError, "a namespace is a tuple of labels, not 'users'"),  # type: ignore[arg-type]  # wrong on purpose
+        (SearchOp("users"), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]  # wrong on purpose
+        (ListNamespacesOp((MatchCondition("prefix", "a"),)), TypeError, "a namespace is a tuple"),  # type: ignore[arg-type]  # wrong on purpose
+        (PutOp(("a",), 1, {}), TypeError, "a key is a str, not int"),  # type: ignore[arg-type]  # wrong on purpose
+        (PutOp(("a",), "k", {}, index="text"), TypeError, r"index is a list of fields such as .* not 'text'"),  # type: ignore[arg-type]  # wrong on purpose
+        (PutOp(("a",), "k", {}, index=True), TypeError, "index is a list of fields"),  # type: ignore[arg-type]  # wrong on purpose
         (PutOp(("a",), "k", {}, ttl=0), ValueError, "ttl is a number of minutes above 0, not 0"),
         (PutOp(("a",), "k", {}, ttl=float("nan")), ValueError, "ttl is a number"),
         (SearchOp((), limit=-1), ValueError, "limit and offset are 0 or more, not -1 and 0"),
         (SearchOp((), offset=-1), ValueError, "limit and offset"),
-        (SearchOp((), filter=[1]), TypeError, "a filter is a dict, not list"),  # type: ignore[arg-type]
+        (SearchOp((), filter=[1]), TypeError, "a filter is a dict, not list"),  # type: ignore[arg-type]  # wrong on purpose
         (ListNamespacesOp(max_depth=0), ValueError, "max_depth is 1 or more, not 0"),
-        (ListNamespacesOp((MatchCondition("infix", ("a",)),)), ValueError, "by prefix or suffix, not by 'infix'"),  # type: ignore[arg-type]
+        (ListNamespacesOp((MatchCondition("infix", ("a",)),)), ValueError, "by prefix or suffix, not by 'infix'"),  # type: ignore[arg-type]  # wrong on purpose
         (("get", "k"), TypeError, "not tuple"),
         (PutOp(("a",) * 25, "k", {}), LimitExceeded, "25 labels, the limit is 24"),
         (SearchOp(("a",) * 25), LimitExceeded, "25 labels, the limit is 24"),
@@ -279,7 +279,7 @@ def test_a_row_that_is_no_item_is_named_where_asked_for_and_hides_no_other() -> 
         assert [item.key for item in store.search((), limit=100)] == ["k"]
         assert store.list_namespaces() == [("a",)]
         store.put(("a",), "bad0", {"n": 2})
-        assert store.get(("a",), "bad0").value == {"n": 2}  # type: ignore[union-attr]
+        assert store.get(("a",), "bad0").value == {"n": 2}  # type: ignore[union-attr]  # it is there
 
 
 def test_fields_of_later_versions_are_passed_over() -> None:
@@ -288,7 +288,7 @@ def test_fields_of_later_versions_are_passed_over() -> None:
         row = store.store.get("lgs/i/a/k")
         assert isinstance(row, dict)
         store.store.set("lgs/i/a/k", {**row, "colour": "red"})
-        assert store.get(("a",), "k").value == {"n": 1}  # type: ignore[union-attr]
+        assert store.get(("a",), "k").value == {"n": 1}  # type: ignore[union-attr]  # it is there
 
 
 # --- threads and loops -------------------------------------------------------------------------------------------

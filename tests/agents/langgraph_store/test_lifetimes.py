@@ -178,13 +178,13 @@ def test_a_full_disk_keeps_nobody_from_reading(tmp_path: Path) -> None:
     with opened(now=clock, path=tmp_path) as store:
         store.put(("a",), "k", {"n": 1}, ttl=10)
         clock.pass_minutes(5)
-        log = store.store._disk.log  # type: ignore[union-attr]
+        log = store.store._disk.log  # type: ignore[union-attr]  # it is there
         log._refuse(StoreFull("no space left"))
         assert store.get(("a",), "k") is not None
         with pytest.raises(StoreFull):
             store.put(("a",), "k", {"n": 2})
         log._refuses = None
-        assert store.get(("a",), "k").value == {"n": 1}  # type: ignore[union-attr]
+        assert store.get(("a",), "k").value == {"n": 1}  # type: ignore[union-attr]  # it is there
         assert rows(store, "x") == {"lgs/x/a/k": clock() + 600}
 
 

@@ -95,7 +95,7 @@ def test_concurrent_edits_are_all_shown_until_a_put_settles_them() -> None:
             assert sorted(kept) == ["green dog", "red cat"]
             for store in (a, b):
                 assert [item.value["text"] for item in store.conflicts(("n",), "k")] == kept
-                assert store.get(("n",), "k").value == {"text": kept[0]}  # type: ignore[union-attr]
+                assert store.get(("n",), "k").value == {"text": kept[0]}  # type: ignore[union-attr]  # it is there
                 assert round(nearest(store, kept[0]).score or 0, 3) == 1.0
                 assert (nearest(store, kept[1]).score or 0) < 0.9
             a.put(("n",), "k", {"text": "both"})
@@ -165,7 +165,7 @@ def test_reading_elsewhere_does_not_bring_back_what_was_deleted_and_lets_live_wh
             assert a.get(("n",), "read") is not None
             await meet(a, b)
             for store in (a, b):
-                later, earlier = sorted(map(float, store.store.get_conflicts("lgs/x/n/read")), reverse=True)  # type: ignore[arg-type]
+                later, earlier = sorted(map(float, store.store.get_conflicts("lgs/x/n/read")), reverse=True)  # type: ignore[arg-type]  # wrong on purpose
                 assert store.store.get("lgs/x/n/read") == earlier < later
             clock.pass_minutes(10.8)
             for store in (a, b):
