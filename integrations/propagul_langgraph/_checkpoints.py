@@ -91,7 +91,7 @@ class Checkpoints:
         new_versions: ChannelVersions,
     ) -> bool:
         """Store a checkpoint; False, and nothing is, if it goes on from what was deleted."""
-        with self.lock, self.rows.together():
+        with self.lock:
             place = self.threads.place_of(name.thread_id, name.namespace, parent_id, metadata.get("parents"))
             if place is None:
                 self.threads.remember_dead(name.thread_id, name.namespace, checkpoint["id"])
@@ -126,7 +126,7 @@ class Checkpoints:
         writes: Sequence[tuple[str, object]],
     ) -> bool:
         """Store what a task wrote to a checkpoint; False, and nothing is, if that was deleted."""
-        with self.lock, self.rows.together():
+        with self.lock:
             place = self.threads.place_of(name.thread_id, name.namespace, checkpoint_id, None)
             if place is None:
                 return False

@@ -21,6 +21,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from propagul import StoreCorrupt
+from propagul_langgraph._elements import Elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +37,10 @@ HASH_BYTES: Final = 12
 INLINE_BYTES: Final = 64
 """Content up to this size stands in the row that refers to it: a row of its own would cost more."""
 PIECE_BYTES: Final = 512 * 1024
+RECENT_S: Final = 600.0
+"""How long content that was stored counts as there: nobody sweeps what became unreferenced since."""
 _MSGPACK: Final = "msgpack"
 _RECENT: Final = 8192
-_RECENT_S: Final = 600.0
 
 
 class MissingContent(StoreCorrupt):
@@ -55,6 +57,7 @@ class Content:
     def __init__(self, rows: OwnRows) -> None:
         self._rows = rows
         self._recent: OrderedDict[str, float] = OrderedDict()
+        self.elements = Elements(RECENT_S)
 
     def put(
         self, place: Place, kind: str, data: bytes, *, inline: int, known: AbstractSet[object] = frozenset()
@@ -79,7 +82,7 @@ class Content:
         if hashed in known:
             return hashed
         key, now = place.content + content_name(hashed), time.monotonic()
-        if now - self._recent.get(key, -_RECENT_S) >= _RECENT_S:
+        if now - self._recent.get(key, -RECENT_S) >= RECENT_S:
             self._rows.set(key, row)
             self._recent[key] = now
             self._recent.move_to_end(key)
@@ -92,6 +95,7 @@ class Content:
         prefix = place.content
         for key in [key for key in list(self._recent) if key.startswith(prefix)]:
             self._recent.pop(key, None)
+        self.elements.forget(place)
 
     def get_row(self, place: Place, hashed: bytes) -> bytes:
         """The row with this hash.

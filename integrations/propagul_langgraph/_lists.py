@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from propagul_langgraph._content import Content, Ref
+    from propagul_langgraph._elements import Element
     from propagul_langgraph._keys import Place
 
 SHORT: Final = 8
@@ -76,20 +77,21 @@ def _is_small(element: object) -> bool:
     return type(element) in _SCALARS or (type(element) is str and len(element) < _TEXT_CHARS)
 
 
-class Refer(Protocol):
-    """Stores an element and returns the reference to it; none that is `known` needs to be stored."""
+class Put(Protocol):
+    """Stores an element; none that is `known` needs to be stored."""
 
-    def __call__(self, value: object, *, known: AbstractSet[object]) -> Ref:
+    def __call__(self, value: object, known: AbstractSet[object]) -> Element:
         """Store one."""
 
 
-def following(before: ListVersion, value: list[object], refer: Refer) -> ListVersion:
-    """The version with these elements; `refer` is called for those that are not, unchanged, in the one before."""
+def following(before: ListVersion, value: list[object], put: Put) -> ListVersion:
+    """The version with these elements; `put` is called for those that are not, unchanged, in the one before."""
     offset, shared = _unchanged(before, value)
-    fresh, former = value[shared:], before.refs
+    former = before.refs
     known = frozenset([ref for ref in former if type(ref) is bytes]) if shared < len(former) else _NONE_KNOWN
-    refs = former[offset : offset + shared] + [refer(element, known=known) for element in fresh]
-    states = before.states[offset : offset + shared] + [_guard.kept(state) for state in _guard.states_of(fresh)]
+    fresh = [put(element, known) for element in value[shared:]]
+    refs = former[offset : offset + shared] + [element.ref for element in fresh]
+    states = before.states[offset : offset + shared] + [element.kept for element in fresh]
     if not shared and refs[0] in former:  # other objects may still be the same elements
         offset = former.index(refs[0])
     shared += _common(former, offset + shared, refs, shared)

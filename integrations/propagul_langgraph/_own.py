@@ -1,13 +1,14 @@
-"""The saver's own rows in a store that others use too, and whether any came that are not its own."""
+"""The saver's own rows in a store that others use too, and whether any came that are not its own.
+
+No write here waits, so that it may be made under a lock and in an event loop: who must wait settles the store after it.
+"""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
 
     from propagul import AgentStateStore
 
@@ -36,20 +37,20 @@ class OwnRows:
 
     def set(self, key: str, value: object) -> None:
         """Write a row."""
-        self.store.set(key, value)
+        if self.store.waits:
+            with self.store.without_waiting():
+                self.store.set(key, value)
+        else:
+            self.store.set(key, value)
         self._written += 1  # after it: a row of another that comes in between must not be taken for ours
 
     def siblings(self, key: str) -> Sequence[object]:
         """The values of a row: several if machines wrote it at the same time, none if it is not there."""
         return [] if self.get(key) is None else self.store.siblings(key)
 
-    def together(self) -> AbstractContextManager[None]:
-        """Where a write waits, what is written inside waits once. Elsewhere nothing, which costs less."""
-        return self.store.transaction() if self.store.waits else nullcontext()
-
     def remove(self, keys: Sequence[str]) -> None:
         """Remove rows, some at a time."""
         for start in range(0, len(keys), _AT_ONCE):
-            with self.store.transaction():
+            with self.store.without_waiting(), self.store.transaction():
                 for key in keys[start : start + _AT_ONCE]:
                     self._written += self.store.delete(key)

@@ -140,6 +140,8 @@ class Removal:
         idle = {name: min(since.get(name, now), now) for name in self._content_names(place) if name not in used}
         due = [name for name, noted in idle.items() if noted + self._grace_s <= now]
         self._rows.remove([place.content + name for name in due])
+        if due:
+            self._checkpoints.forget(place)
         left = {name: noted for name, noted in idle.items() if name not in due}
         if left != since:
             self._rows.set(key, left)

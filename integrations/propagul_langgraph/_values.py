@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from propagul_langgraph import _lists
+from propagul_langgraph import _guard, _lists
 from propagul_langgraph._content import ELEMENTS, INLINE_BYTES
+from propagul_langgraph._elements import Element
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +50,19 @@ class Values:
         """Store what a task wrote: a list by its elements, which the channel is going to share."""
         if not _lists.is_split(value):
             return self.put(value)
-        return [ELEMENTS, [self.put(element) for element in cast("list[object]", value)]]
+        return [ELEMENTS, [self.put_element(element).ref for element in cast("list[object]", value)]]
+
+    def put_element(self, value: object, known: AbstractSet[object] = frozenset()) -> Element:
+        """Store an element of a list, unless that was done just now; see `put`."""
+        state, elements = _guard.state_of(value), self._content.elements
+        if (element := elements.find(self.place, value, state)) is None:
+            element = Element(self.put(value, known=known), _guard.kept(state))
+            elements.add(self.place, value, element)
+        return element
 
     def put_list(self, before: ListVersion, value: list[object]) -> tuple[Ref, ListVersion]:
         """Store a list as what follows an earlier version of it."""
-        version = _lists.following(before, value, self.put)
+        version = _lists.following(before, value, self.put_element)
         return _lists.write(self._content, self.place, version)
 
     # --- reading -------------------------------------------------------------------------------------------------

@@ -1,16 +1,23 @@
 """`PropagulSaver`: LangGraph's checkpointer over a replicated store.
 
-One class, sync and async: what a call does is a few local writes, so the async half calls the sync one, and goes
-through a thread only where a write waits for the disk. Nothing here knows how rows look: see `_checkpoints`.
+One class, sync and async: what a call does is a few local writes, so the async half calls the sync one. What must wait,
+for the disk or for other machines, waits here and after the writes. Nothing here knows how rows look: see
+`_checkpoints`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple, get_checkpoint_id, get_checkpoint_metadata
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    CheckpointTuple,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from propagul import AgentStateStore, connect
@@ -30,9 +37,10 @@ if TYPE_CHECKING:
 
     from propagul import Connection, StoreOptions
 
-_T = TypeVar("_T")
 ROOT: Final = "lg/"
 DAY_S: Final = 86_400.0
+_NOTHING_FOLLOWS: Final = frozenset((*WRITES_IDX_MAP, "__return__"))
+"""Channels whose writes may be the last that is stored of a run: of interrupts, errors, results of functions."""
 
 _log = logging.getLogger("propagul.langgraph")
 
@@ -169,10 +177,13 @@ class PropagulSaver(BaseCheckpointSaver[int]):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Store what a task wrote, on its checkpoint; raises what `put` does."""
+        """Store what a task wrote, on its checkpoint; raises what `put` does.
+
+        What the step's own checkpoint follows is waited for with that; interrupts, errors and results here.
+        """
         self._check_may_wait()
-        self._put_writes(config, writes, task_id, task_path)
-        self._wait()
+        if self._put_writes(config, writes, task_id, task_path):
+            self._wait()
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete a thread for good: what is written late, on any machine, does not bring it back.
@@ -244,31 +255,32 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """See `put`."""
-        return await self._aside(self._put, config, checkpoint, metadata, new_versions)
+        stored = self._put(config, checkpoint, metadata, new_versions)
+        await self._wait_aside()
+        return stored
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """See `put_writes`."""
-        await self._aside(self._put_writes, config, writes, task_id, task_path)
+        if self._put_writes(config, writes, task_id, task_path):
+            await self._wait_aside()
 
     async def adelete_thread(self, thread_id: str) -> None:
         """See `delete_thread`."""
-        await self._aside(self._removal.delete, str(thread_id), is_long=True)
+        await self._aside(self._removal.delete, str(thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """See `delete_for_runs`."""
-        await self._aside(self._removal.delete_for_runs, self.serde, run_ids, is_long=True)
+        await self._aside(self._removal.delete_for_runs, self.serde, run_ids)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """See `copy_thread`."""
-        await self._aside(self._removal.copy, str(source_thread_id), str(target_thread_id), is_long=True)
+        await self._aside(self._removal.copy, str(source_thread_id), str(target_thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """See `prune`."""
-        await self._aside(
-            self._removal.prune, self.serde, [str(thread) for thread in thread_ids], strategy, is_long=True
-        )
+        await self._aside(self._removal.prune, self.serde, [str(thread) for thread in thread_ids], strategy)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -294,27 +306,34 @@ class PropagulSaver(BaseCheckpointSaver[int]):
 
     def _put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
-    ) -> None:
+    ) -> bool:
+        """Store writes; return whether they are to be waited for."""
         name, on = _thread(config), str(config["configurable"]["checkpoint_id"])
         if not self._checkpoints.put_writes(self.serde, name, on, task_id=task_id, task_path=task_path, writes=writes):
             _log.info("saver.late_writes_dropped thread=%r: it was deleted", name.thread_id)
+        return not _NOTHING_FOLLOWS.isdisjoint([channel for channel, _ in writes])
 
     def _check_may_wait(self) -> None:
         """Refuse before anything is written, if it would have to wait where nobody may."""
-        if self._replicas:
+        if self._replicas or self.store.waits:
             self.store.check_may_wait()
 
     def _wait(self) -> None:
+        if self.store.waits:
+            self.store.settle()
         if self._replicas:
             self.store.flush_blocking(self._replicas, timeout_s=self._replicas_timeout_s, disk=False)
 
-    async def _aside(self, write: Callable[..., _T], *arguments: Any, is_long: bool = False) -> _T:  # noqa: ANN401 - whatever it takes
-        """Write without holding up the event loop, where a write waits or takes long, and wait for the replicas."""
-        beside = is_long or self.store.waits
-        done = await asyncio.to_thread(write, *arguments) if beside else write(*arguments)
+    async def _wait_aside(self) -> None:
+        if self.store.waits:
+            await asyncio.to_thread(self.store.settle)
         if self._replicas:
             await self.store.flush(self._replicas, timeout_s=self._replicas_timeout_s, disk=False)
-        return done
+
+    async def _aside(self, write: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - whatever it takes
+        """Write what takes long without holding up the event loop."""
+        await asyncio.to_thread(write, *arguments)
+        await self._wait_aside()
 
 
 def _thread(config: RunnableConfig) -> ThreadName:

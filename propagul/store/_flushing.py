@@ -7,6 +7,7 @@ so and not left waiting for itself.
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from propagul.store._map import StateMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from propagul.crdt import Dot
     from propagul.store._durability import Durability
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
     from propagul.store._network import Network
     from propagul.store._pressure import Pressure
     from propagul.store._values import Limits
+
+
+class _Unwaited(threading.local):
+    """Entered by threads whose writes wait for nothing."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
 
 
 class DurableMap(StateMap):
@@ -40,6 +54,7 @@ class DurableMap(StateMap):
     def __init__(self, space: Namespace, limits: Limits, pressure: Pressure | None = None) -> None:
         super().__init__(space, limits, pressure)
         self._waiting: set[Future[None]] = set()
+        self._unwaited = _Unwaited()
 
     async def flush(self, peers: int = 0, *, timeout_s: float = 10.0, disk: bool = True) -> None:
         """Return when everything written so far is on the disk and in the logs of `peers` other stores.
@@ -84,6 +99,25 @@ class DurableMap(StateMap):
         """Whether a write waits for the disk or for peers, so that an event loop should leave it to a thread."""
         return self._waits
 
+    def without_waiting(self) -> AbstractContextManager[None]:
+        """`with store.without_waiting():` what this thread writes inside waits for nothing; `settle` does, for all.
+
+        It is logged and visible at once, as ever, and what the next write waits for covers it. Only at `each` a write
+        waits all the same, as it must not be seen before it is on the disk. Do not `await` inside.
+        """
+        return self._unwaited
+
+    def settle(self) -> None:
+        """Wait for what a write waits for: all that was written so far is then as safe as `durability` says.
+
+        Raises:
+            NotReplicated, LocalProtocolError, ClosedError: As a write.
+        """
+        self._check_open()
+        if self._waits and self._home is not None:
+            self._durability.check_may_wait(self._home)
+        self._settle_all()
+
     def check_may_wait(self) -> None:
         """Refuse in the thread whose event loop the store runs in, as all that waits does; nothing elsewhere.
 
@@ -116,13 +150,17 @@ class DurableMap(StateMap):
     def _before_write(self, *, block: bool = True) -> None:
         if self._is_inherited:
             self._check_open()
-        if self._waits and self._home is not None:
+        if self._waits and self._home is not None and not self._unwaited.depth:
             self._durability.check_may_wait(self._home)
         if self._durability.level == "peers":
             self._started()
         super()._before_write(block=block)
 
     def _settle(self) -> None:
+        if not self._unwaited.depth:
+            self._settle_all()
+
+    def _settle_all(self) -> None:
         if self._durability.level == "group":
             self._state.sync()
         elif self._durability.level == "peers" and (network := self._network) is not None:

@@ -11,27 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from propagul import AgentStateStore, ClosedError, LocalProtocolError, NotReplicated, StoreBusy, _system
+from propagul import AgentStateStore, ClosedError, LocalProtocolError, NotReplicated, StoreBusy
+from tests.store.syncs import CountedSyncs
 from tests.store.world import ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class CountedSyncs:
-    """Syncs of files, counted; they may be held up."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        self.gate = threading.Event()
-        self.gate.set()
-        self._sync = _system.sync_contents
-        monkeypatch.setattr(_system, "sync_contents", self)
-
-    def __call__(self, descriptor: int) -> None:
-        self.gate.wait(20)
-        self.count += 1
-        self._sync(descriptor)
 
 
 @pytest.mark.parametrize("text", ["", "disk", "peers", "peers:", "peers:0", "peers:-1", "peers:1000", "os:1"])
@@ -87,6 +72,56 @@ def test_one_sync_serves_everybody_who_waits(tmp_path: Path, monkeypatch: pytest
         writer.join()
     assert syncs.count <= 3
     store.close()
+
+
+def test_writes_that_do_not_wait_are_visible_and_settled_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path, durability="group")
+    syncs = CountedSyncs(monkeypatch)
+    with store.without_waiting():
+        store.set("a", 1)
+        with store.without_waiting(), store.transaction():
+            store.set("b", {"c": 2})
+        store.delete("a")
+        assert syncs.count == 0
+        assert store.get_all() == {"b": {"c": 2}}
+        other = threading.Thread(target=store.set, args=("other", 1))
+        other.start()
+        other.join()
+        assert syncs.count == 1  # another thread's writes wait
+        store.set("a", 2)
+    assert syncs.count == 1
+    store.settle()
+    assert syncs.count == 2
+    store.set("a", 3)
+    assert syncs.count == 3
+    store.close()
+    with pytest.raises(ClosedError):
+        store.settle()
+
+
+def test_at_each_writes_without_waiting_are_synced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path, durability="each")
+    syncs = CountedSyncs(monkeypatch)
+    with store.without_waiting():
+        store.set("a", 1)
+    assert syncs.count == 1
+    store.close()
+
+
+def test_a_write_without_waiting_works_in_the_stores_loop_and_settling_does_not() -> None:
+    async def scenario() -> None:
+        async with AgentStateStore(ROOM, 1, 0, "127.0.0.1", secret=SECRET, durability="peers:1") as store:
+            with store.without_waiting():
+                store.set("a", 1)
+            with pytest.raises(LocalProtocolError, match="event loop"):
+                store.settle()
+            assert store.get("a") == 1
+
+    run(scenario)
 
 
 def test_at_each_a_write_is_not_visible_before_its_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -17,12 +18,14 @@ from tests.agents.langgraph.values import put, saver, thread, values_at
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.serde.base import SerializerProtocol
 
 PAYLOAD = 300
 
 Edit = tuple[str, int, int]
 
 EDITS = ["append", "extend", "trim", "drop_last", "replace", "mutate", "remove", "again", "copy", "fork", "reopen"]
+EDITS += ["write", "write_and_mutate"]
 edits = st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 40), st.integers(0, 40)), max_size=40)
 
 
@@ -31,8 +34,8 @@ def edited(messages: list[BaseMessage], edit: Edit, serial: int) -> list[BaseMes
     what, first, second = edit
     after, at = messages[:], first % len(messages) if messages else 0
     match what:
-        case "append" | "extend":
-            count = 1 if what == "append" else second % 9
+        case "append" | "extend" | "write" | "write_and_mutate":
+            count = second % 9 if what == "extend" else 1
             after += [AIMessage("x" * PAYLOAD, id=f"{serial}.{n}") for n in range(count)]
         case "trim":
             del after[: first % 5]
@@ -64,6 +67,10 @@ def play(of: PropagulSaver, steps: list[Edit]) -> None:
             of = PropagulSaver(of.store, serde=of.serde)
             messages = values_at(of, at)["messages"]  # type: ignore[assignment]  # what was put
         messages = edited(messages, edit, serial)
+        if edit[0].startswith("write") and stored:  # by a task, before the channel takes it
+            of.put_writes(at, [("messages", messages[-1:])], f"task {serial}")
+        if edit[0] == "write_and_mutate":
+            messages[-1].additional_kwargs["seen"] = serial
         at = put(of, at, {"messages": messages}, serial + 1)
         stored.append((at, [message.model_copy(deep=True) for message in messages]))
     for config, then in stored:
@@ -128,13 +135,14 @@ def test_a_thread_resumed_by_another_process_stores_no_message_again() -> None:
     assert sum(len(cast("bytes", first.store.get(key))) for key in new) < PAYLOAD + 500  # which says what is new in it
 
 
-def test_what_a_task_wrote_and_the_channel_that_took_it_share_one_row() -> None:
-    of = saver()
-    at = put(of, thread(), {"messages": [HumanMessage("hi", id="0")]})
-    message = AIMessage("x" * PAYLOAD, id="1")
+@pytest.mark.parametrize("serde", [None, EncryptedSerializer(Aes(), JsonPlusSerializer())], ids=["plain", "cipher"])
+def test_what_a_task_wrote_and_the_channel_that_took_it_share_one_row(serde: SerializerProtocol | None) -> None:
+    of = saver(serde=serde)
+    question, message = HumanMessage("hi", id="0"), AIMessage("x" * PAYLOAD, id="1")
+    at = put(of, thread(), {"messages": [question]})
     of.put_writes(at, [("messages", [message])], "task")
     rows = len(of.store.keys("lg/e/"))
-    put(of, at, {"messages": [HumanMessage("hi", id="0"), message]}, 2)
+    put(of, at, {"messages": [question, message]}, 2)
     assert len(of.store.keys("lg/e/")) == rows
 
 

@@ -85,6 +85,18 @@ def test_content_that_is_referred_to_again_is_written_again() -> None:
     assert key in of.store
 
 
+def test_content_that_was_swept_is_written_again_by_the_same_saver() -> None:
+    of = saver(prune_grace_s=0)
+    message = AIMessage("x" * 300, id="1")
+    at = put(of, thread(), {"n": 1})
+    of.put_writes(at, [("messages", [message])], "task")
+    of.store.delete(of.store.keys("lg/w/")[0])  # on another machine, say
+    of.prune(["1"])
+    assert of.store.keys("lg/e/") == []
+    at = put(of, at, {"messages": [message]}, 2)
+    assert values_at(PropagulSaver(of.store), at) == {"messages": [message]}
+
+
 def test_every_head_is_kept() -> None:
     async def scenario(both: Machines) -> None:
         root = turns(both.a, 3)

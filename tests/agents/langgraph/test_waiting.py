@@ -10,7 +10,8 @@ import pytest
 from propagul_langgraph import PropagulSaver
 
 from propagul import AgentStateStore, LocalProtocolError, NotReplicated
-from tests.agents.langgraph.values import checkpoint, put, saver, thread, values_at
+from tests.agents.langgraph.values import checkpoint, got, put, saver, thread, values_at
+from tests.store.syncs import CountedSyncs
 from tests.store.world import address, loopback, pair, run
 
 if TYPE_CHECKING:
@@ -60,16 +61,39 @@ def test_a_put_with_replicas_has_been_logged_there_when_it_returns() -> None:
             of, there = PropagulSaver(a, replicas=1), PropagulSaver(b)
             for n in range(20):
                 at = await of.aput(thread(), checkpoint({"n": n}, {"n": n}), {"source": "loop", "step": n}, {"n": n})
-                await of.aput_writes(at, [("n", n)], "task")
-                found = there.get_tuple(at)
-                assert found is not None
-                assert found.pending_writes == [("task", "n", n)]
+                assert values_at(there, at) == {"n": n}
+                await of.aput_writes(at, [("__interrupt__", n)], "task")
+                assert got(there, at).pending_writes == [("task", "__interrupt__", n)]
             await asyncio.to_thread(put, of, thread("2"), {"n": 1})
             assert values_at(there, thread("2")) == {"n": 1}
             await of.adelete_thread("1")
             assert there.get_tuple(thread()) is None
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("channel", "is_last"),
+    [("n", False), ("__interrupt__", True), ("__resume__", True), ("__error__", True), ("__return__", True)],
+)
+def test_what_a_checkpoint_follows_is_synced_with_that_and_the_rest_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, channel: str, is_last: bool
+) -> None:
+    store = AgentStateStore(room="t", port=None, path=tmp_path, durability="group")
+    of, syncs = PropagulSaver(store), CountedSyncs(monkeypatch)
+    at = put(of, thread(), {"messages": [str(n) * 100 for n in range(9)]})
+    assert syncs.count == 1
+    of.put_writes(at, [(channel, ["x" * 100])], "task")
+    assert syncs.count == 1 + is_last
+    assert got(of, at).pending_writes == [("task", channel, ["x" * 100])]
+    asyncio.run(of.aput_writes(at, [(channel, 2)], "other"))
+    assert syncs.count == 1 + 2 * is_last
+    asyncio.run(of.aput(at, checkpoint({"n": 1}, {"n": 1}), {"source": "loop", "step": 1}, {"n": 1}))
+    assert syncs.count == 2 + 2 * is_last
+    of.prune(["1"])
+    of.delete_thread("1")
+    assert syncs.count == 4 + 2 * is_last
+    store.close()
 
 
 def test_a_put_without_enough_replicas_raises_and_is_stored_here() -> None:
