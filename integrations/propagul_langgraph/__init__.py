@@ -8,7 +8,7 @@ try:
 except ImportError as error:
     raise ImportError('propagul_langgraph needs LangGraph: pip install "propagul[langgraph]>=1"') from error
 
-from propagul_langgraph._content import MissingContent as MissingContent
+from propagul_langgraph._saver.content import MissingContent as MissingContent
 from propagul_langgraph.cache import PropagulCache as PropagulCache
 from propagul_langgraph.deploy import create_checkpointer as create_checkpointer
 from propagul_langgraph.saver import PropagulSaver as PropagulSaver

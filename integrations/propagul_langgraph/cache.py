@@ -21,7 +21,7 @@ from langgraph.checkpoint.serde.event_hooks import register_serde_event_listener
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from propagul import AgentStateStore, connect
-from propagul_langgraph._store_keys import path_of, prefix_of
+from propagul_langgraph._memory.keys import path_of, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 One class, sync and async: what a call does is a few local writes, so the async half calls the sync one. What must wait,
 for the disk or for other machines, waits here and after the writes. Nothing here knows how rows look: see
-`_checkpoints`.
+`_saver`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from propagul import AgentStateStore, connect
-from propagul_langgraph._checkpoints import Checkpoints, ThreadName
-from propagul_langgraph._history import delta_history
-from propagul_langgraph._listing import Listing
-from propagul_langgraph._removal import Removal
-from propagul_langgraph._ttl import Expiry
-from propagul_langgraph._values import Values
+from propagul_langgraph._saver.checkpoints import Checkpoints, ThreadName
+from propagul_langgraph._saver.history import delta_history
+from propagul_langgraph._saver.lifetimes import Lifetimes
+from propagul_langgraph._saver.listing import Listing
+from propagul_langgraph._saver.removal import Removal
+from propagul_langgraph._saver.values import Values
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -76,7 +76,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         self._checkpoints = Checkpoints(store, root)
         self._listing = Listing(self._checkpoints)
         self._removal = Removal(self._checkpoints, prune_grace_s)
-        self._expiry = Expiry(self._checkpoints.rows, root, ttl, self._removal.delete)
+        self._lifetimes = Lifetimes(self._checkpoints.rows, root, ttl, self._removal.delete)
 
     @classmethod
     def from_conn_string(
@@ -113,7 +113,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
             MissingContent: The checkpoint that is named is not here whole.
         """
         name = _thread(config)
-        self._expiry.read(name.thread_id)
+        self._lifetimes.read(name.thread_id)
         if not (checkpoint_id := get_checkpoint_id(config)):
             return self._checkpoints.newest(self.serde, name)
         place = self._checkpoints.threads.place(*name)
@@ -129,7 +129,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
         """Checkpoints of a thread, or of all, newest first. See `BaseCheckpointSaver.list`."""
-        self._expiry.sweep_if_due()
+        self._lifetimes.sweep_if_due()
         return self._listing.checkpoints(self.serde, config, filter, before, limit)
 
     def heads(self, thread_id: str, checkpoint_ns: str = "") -> Sequence[RunnableConfig]:
@@ -216,8 +216,16 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         self._wait()
 
     def sweep_ttl(self) -> int:
-        """Delete the threads that have expired; return how many. Happens by itself now and then, as others are used."""
-        return self._expiry.sweep()
+        """Delete the threads that have expired; return how many. Happens by itself now and then, as others are used.
+
+        Also removes, with or without lifetimes, what machines wrote of threads that had been deleted elsewhere: it is
+        never shown, and takes room until then.
+        """
+        self._check_may_wait()
+        self._removal.sweep_late()
+        swept = self._lifetimes.sweep()
+        self._wait()
+        return swept
 
     def get_next_version(self, current: int | None, channel: None) -> int:  # noqa: ARG002 - the interface
         """One more than the former version, also of another saver's (`"00012.0.5"`)."""
@@ -301,7 +309,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
             new_versions=new_versions,
         ):
             _log.info("saver.late_put_dropped thread=%r: it was deleted", name.thread_id)
-        self._expiry.used(name.thread_id)
+        self._lifetimes.used(name.thread_id)
         return name.config(checkpoint_id)
 
     def _put_writes(

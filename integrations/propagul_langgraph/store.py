@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Final, Unpack
 from langgraph.store.base import BaseStore, GetOp, ListNamespacesOp, PutOp, SearchOp
 
 from propagul import AgentStateStore, connect
-from propagul_langgraph._items import Items, Stored
-from propagul_langgraph._store_batch import Batch
-from propagul_langgraph._store_index import NOTHING, Index, Made
-from propagul_langgraph._store_keys import path_of
-from propagul_langgraph._store_search import Search
-from propagul_langgraph._store_sweeper import Sweeper
-from propagul_langgraph._store_ttl import Expiry, check_ttl
-from propagul_langgraph._vectors import Vectors
+from propagul_langgraph._expiry import check_ttl
+from propagul_langgraph._memory.batch import Batch
+from propagul_langgraph._memory.index import NOTHING, Index, Made
+from propagul_langgraph._memory.items import Items, Stored
+from propagul_langgraph._memory.keys import path_of
+from propagul_langgraph._memory.lifetimes import Lifetimes
+from propagul_langgraph._memory.search import Search
+from propagul_langgraph._memory.sweeper import Sweeper
+from propagul_langgraph._memory.vectors import Vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from langgraph.store.base import IndexConfig, Item, Op, Result, TTLConfig
 
     from propagul import Connection, StoreOptions
-    from propagul_langgraph._items import Get
-    from propagul_langgraph._store_index import Embedded
+    from propagul_langgraph._memory.index import Embedded
+    from propagul_langgraph._memory.items import Get
 
 ROOT: Final = "lgs/"
 SWEEP_MINUTES: Final = 5.0
+_SETTINGS: Final = frozenset({"default_ttl", "refresh_on_read", "omit_expired", "sweep_interval_minutes"})
 
 
 class PropagulStore(BaseStore):
@@ -65,11 +67,12 @@ class PropagulStore(BaseStore):
         now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
-        check_ttl(ttl or {})
+        check_ttl(ttl or {}, _SETTINGS)
         self.store, self.index_config, self.ttl_config = store, index, ttl
         self._index = None if index is None else Index(index)
         self._now = now
-        self._items, self._vectors, self._expiry = Items(store, root), Vectors(store, root), Expiry(store, root, now)
+        self._items, self._vectors = Items(store, root), Vectors(store, root)
+        self._lifetimes = Lifetimes(store, f"{root}x/", now)
         self._omits = bool((ttl or {}).get("omit_expired", False))
         self._sweeper = Sweeper(self.sweep_ttl)
 
@@ -121,7 +124,9 @@ class PropagulStore(BaseStore):
         embedded = NOTHING if self._index is None else await self._index.aembed(batch)
         if batch.is_long or self.store.waits:
             return await asyncio.to_thread(self._run, batch, embedded, self.store.get)
-        keys = [key_of(path) for path in batch.paths.values() for key_of in (self._items.key_of, self._expiry.key_of)]
+        keys = [
+            key_of(path) for path in batch.paths.values() for key_of in (self._items.key_of, self._lifetimes.key_of)
+        ]
         held = {key: await self.store.aget(key) for key in keys}  # what only the disk holds is read in a thread
         return self._run(batch, embedded, held.get)
 
@@ -137,11 +142,11 @@ class PropagulStore(BaseStore):
     def sweep_ttl(self) -> int:
         """Delete what has expired; return how many items that were. O(items with a lifetime)."""
         swept = 0
-        for path in self._expiry.due():
+        for path, _ in list(self._lifetimes.due()):
             item = self._items.at(path, self.store.get)
             if item is not None and item.ttl is None:
-                self._expiry.drop(path)
-            elif item is not None and self._expiry.is_over(item, self.store.get):
+                self._lifetimes.drop(path)
+            elif item is not None and self._lifetimes.is_past(item, self.store.get):
                 self._remove(path)
                 swept += 1
             elif self._items.key_of(path) not in self.store:
@@ -168,7 +173,7 @@ class PropagulStore(BaseStore):
 
     def _run(self, batch: Batch, embedded: Embedded, get: Get) -> list[Result]:
         """Do operations. `get` gives the rows of items that are named."""
-        search = Search(self._items, self._vectors, self._expiry, get, omits=self._omits)
+        search = Search(self._items, self._vectors, self._lifetimes, get, omits=self._omits)
         results = [self._read(op, search, embedded, get) for op in batch.ops]
         for name, op in batch.puts.items():
             if op.value is None:
@@ -193,7 +198,7 @@ class PropagulStore(BaseStore):
         if item is None or search.is_gone(item):
             return None
         if op.refresh_ttl:
-            self._expiry.used(item, get)
+            self._lifetimes.read(item, get)
         return item.item()
 
     def _put(self, op: PutOp, made: Made, search: Search, get: Get) -> None:
@@ -206,9 +211,9 @@ class PropagulStore(BaseStore):
         is_plain = not (op.ttl or made.vectors) and (former is None or not (former.ttl or former.vectors))
         with contextlib.nullcontext() if is_plain else self.store.transaction():
             if op.ttl is not None:
-                self._expiry.start(path, op.ttl)
+                self._lifetimes.start(path, 60 * op.ttl)
             elif former is not None and former.ttl is not None:
-                self._expiry.drop(path)
+                self._lifetimes.drop(path)
             if made.vectors:
                 self._vectors.put(path, made.digest, made.vectors)
             elif former is not None and former.vectors:
@@ -219,4 +224,4 @@ class PropagulStore(BaseStore):
         with self.store.transaction():
             self.store.delete(self._items.key_of(path))
             self._vectors.drop(path)
-            self._expiry.drop(path)
+            self._lifetimes.drop(path)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from langchain_core.messages import AIMessage
 from propagul_langgraph import PropagulSaver
 
 from tests.agents.langgraph.machines import Machines, on_two
 from tests.agents.langgraph.values import got, id_of, put, saver, thread, values_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_a_late_put_and_late_writes_do_not_bring_a_thread_back() -> None:
@@ -103,17 +108,23 @@ def test_what_two_machines_delete_at_the_same_time_is_deleted_once() -> None:
     on_two(scenario)
 
 
-def test_rows_of_a_dead_thread_that_arrive_late_are_swept_by_the_next_deletion() -> None:
+@pytest.mark.parametrize(
+    "sweep", [lambda of: of.delete_thread("1"), lambda of: of.sweep_ttl(), lambda of: of.prune(["1"])]
+)
+def test_rows_of_a_dead_thread_that_arrive_late_are_swept(sweep: Callable[[PropagulSaver], object]) -> None:
     async def scenario(both: Machines) -> None:
         at = put(both.a, thread(), {"n": 1})
+        alive = put(both.a, thread("2"), {"n": 2})
         await both.settle()
         both.cut()
         both.a.delete_thread("1")
         put(both.b, at, {"text": "x" * 500}, 2)
         await both.heal()
         assert both.a.store.keys("lg/c/")
-        both.a.delete_thread("1")
-        assert both.a.store.keys("lg/c/") == both.a.store.keys("lg/e/") == []
+        sweep(both.a)
+        assert [found.config for found in both.a.list(None)] == [alive]
+        assert len(both.a.store.keys("lg/c/")) == 1
+        assert both.a.store.keys("lg/e/") == []
 
     on_two(scenario)
 

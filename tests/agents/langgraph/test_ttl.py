@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import propagul_langgraph._ttl as ttl
 import pytest
 from propagul_langgraph import PropagulSaver
+from propagul_langgraph._saver import lifetimes
 
 from tests.agents.langgraph.values import put, saver, thread
 
 
 class Minutes:
-    """The clock that expiry reads."""
+    """The module `time` as expiry reads it: set in minutes."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
 
-    def __call__(self) -> float:
-        return self.now
+    def time(self) -> float:
+        return 60 * self.now
+
+    monotonic = time
 
 
 @pytest.fixture
 def minutes(monkeypatch: pytest.MonkeyPatch) -> Minutes:
     clock = Minutes()
-    monkeypatch.setattr(ttl, "_now", clock)
+    monkeypatch.setattr(lifetimes, "time", clock)
     return clock
 
 

@@ -215,8 +215,8 @@ def test_a_sweeper_ends_with_its_store_and_without_an_owner(caplog: pytest.LogCa
         assert not caplog.records
         orphan = PropagulStore(store.store, root="o/", ttl=OMIT)
         done = orphan.start_ttl_sweeper(TINY)
-        swept, watched = [], orphan._expiry.due
-        orphan._expiry.due = lambda: swept.append(1) or watched()  # type: ignore[func-returns-value,method-assign]
+        swept, watched = [], orphan._lifetimes.due
+        orphan._lifetimes.due = lambda: swept.append(1) or watched()  # type: ignore[func-returns-value,method-assign]
         wait_until(lambda: swept)
         del orphan
         gc.collect()

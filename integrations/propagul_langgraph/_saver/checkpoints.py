@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint, CheckpointTuple, writes_sort_key
 
-from propagul_langgraph import _lists
-from propagul_langgraph._content import PIECE_BYTES, Content, MissingContent
-from propagul_langgraph._keys import part
-from propagul_langgraph._own import OwnRows
-from propagul_langgraph._rows import CheckpointRow, Spot, TaskWrites, Write, joined, pack_writes, unpack_writes
-from propagul_langgraph._threads import Threads, names_of
-from propagul_langgraph._values import Values
+from propagul_langgraph._saver.content import PIECE_BYTES, Content, MissingContent
+from propagul_langgraph._saver.keys import part
+from propagul_langgraph._saver.lists import NOTHING, is_split
+from propagul_langgraph._saver.own import OwnRows
+from propagul_langgraph._saver.rows import CheckpointRow, Spot, TaskWrites, Write, joined, pack_writes, unpack_writes
+from propagul_langgraph._saver.threads import Threads, names_of
+from propagul_langgraph._saver.values import Values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
     from propagul import AgentStateStore
-    from propagul_langgraph._keys import Place
-    from propagul_langgraph._lists import ListVersion
-    from propagul_langgraph._rows import Channels
+    from propagul_langgraph._saver.keys import Place
+    from propagul_langgraph._saver.lists import ListVersion
+    from propagul_langgraph._saver.rows import Channels
 
 _REMEMBERED: Final = 64
 """Checkpoints that are at hand, so that what does not change in the next one is not serialised again."""
@@ -60,7 +60,7 @@ class Loaded(NamedTuple):
     lists: Mapping[str, ListVersion]
 
 
-_NOTHING: Final = Loaded(Spot(0, ""), {}, {})
+_UNKNOWN: Final = Loaded(Spot(0, ""), {}, {})
 
 
 class Checkpoints:
@@ -144,7 +144,7 @@ class Checkpoints:
         self, values: Values, parent: Spot | None, checkpoint: Checkpoint, new_versions: ChannelVersions
     ) -> tuple[Channels, Mapping[str, ListVersion]]:
         """Store the channels that are new, and refer to the others as the parent does."""
-        before = self._loaded_at(values.place, parent) if parent else _NOTHING
+        before = self._loaded_at(values.place, parent) if parent else _UNKNOWN
         channels: dict[str, tuple[str | int | float, Any]] = {}
         lists: dict[str, ListVersion] = {}
         given = checkpoint["channel_values"]
@@ -156,11 +156,11 @@ class Checkpoints:
                     lists[name] = before.lists[name]
             elif name not in given:
                 channels[name] = version, None
-            elif not _lists.is_split(given[name]):
+            elif not is_split(given[name]):
                 channels[name] = version, values.put(given[name])
             else:
                 earlier = before.lists.get(name) or (values.version(former[1]) if former else None)
-                ref, lists[name] = values.put_list(earlier or _lists.NOTHING, given[name])
+                ref, lists[name] = values.put_list(earlier or NOTHING, given[name])
                 channels[name] = version, ref
         return channels, lists
 

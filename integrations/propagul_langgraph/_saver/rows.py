@@ -14,7 +14,7 @@ from propagul import StoreCorrupt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from propagul_langgraph._content import Ref
+    from propagul_langgraph._saver.content import Ref
 
     Channels = Mapping[str, tuple[str | int | float, Ref | None]]
 

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
     from langgraph.checkpoint.base import DeltaChannelHistory
 
-    from propagul_langgraph._checkpoints import Checkpoints
-    from propagul_langgraph._keys import Place
-    from propagul_langgraph._rows import CheckpointRow, Spot
-    from propagul_langgraph._values import Values
+    from propagul_langgraph._saver.checkpoints import Checkpoints
+    from propagul_langgraph._saver.keys import Place
+    from propagul_langgraph._saver.rows import CheckpointRow, Spot
+    from propagul_langgraph._saver.values import Values
 
 
 def delta_history(

@@ -1,6 +1,6 @@
 """Where the rows of items and cache entries stand: labels and keys as parts of the store's keys.
 
-A part is the name itself where that is short and plain, else a hash of it: see `_keys.part`. How a label is written
+A part is the name itself where that is short and plain, else a hash of it: see `part`. How a label is written
 depends on those before it only: all keys of a namespace begin alike, whatever stands below it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from propagul import LimitExceeded
-from propagul_langgraph._keys import part
+from propagul_langgraph._saver.keys import part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from propagul_langgraph import _keys
-from propagul_langgraph._keys import Place, part, place_at
-from propagul_langgraph._rows import Spot, pack_checkpoint, unpack_checkpoint
+from propagul_langgraph._saver.keys import Place, checkpoint_key, part, place_at, seq_and_id
+from propagul_langgraph._saver.rows import Spot, pack_checkpoint, unpack_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from propagul_langgraph._own import OwnRows
-    from propagul_langgraph._rows import CheckpointRow
+    from propagul_langgraph._saver.own import OwnRows
+    from propagul_langgraph._saver.rows import CheckpointRow
 
 _BORN: Final = 8192
 _ALIVE: Final = (-1, "")
@@ -46,16 +45,21 @@ class Threads:
 
     def deleted(self, thread_id: str) -> tuple[int, str]:
         """The generation up to which a thread is dead, -1 if none is, and the largest id in them."""
-        key = self._thread_key(thread_id)
-        if not (siblings := self._rows.siblings(key)):
-            return _ALIVE
-        found = [_dead(sibling) for sibling in siblings]
-        return max(generation for generation, _ in found), max(largest for _, largest in found)
+        return self._dead(self._thread_key(part(thread_id)))
 
     def bury(self, thread_id: str, generation: int, largest_id: str) -> None:
         """Let a thread be dead up to a generation, whatever arrives of it later."""
         _, before = self.deleted(thread_id)
-        self._rows.set(self._thread_key(thread_id), [generation, max(before, largest_id)])
+        self._rows.set(self._thread_key(part(thread_id)), [generation, max(before, largest_id)])
+
+    def buried(self) -> list[str]:
+        """Every thread that was ever deleted, as a part of keys."""
+        prefix = self._thread_key("")
+        return [key[len(prefix) :] for key in self._rows.keys(prefix)]
+
+    def dead_generation(self, thread: str) -> int:
+        """The generation up to which a thread, as a part of keys, is dead; -1 if none is."""
+        return self._dead(self._thread_key(thread))[0]
 
     def place(self, thread_id: str, namespace: str = "") -> Place:
         """Where a namespace of the living generation stands."""
@@ -87,7 +91,7 @@ class Threads:
 
     def put(self, place: Place, spot: Spot, row: CheckpointRow) -> None:
         """Write a checkpoint's row."""
-        self._rows.set(_keys.checkpoint_key(place, *spot), pack_checkpoint(row))
+        self._rows.set(checkpoint_key(place, *spot), pack_checkpoint(row))
         latest = self._latest.get(place)
         if latest is not None and spot > latest:
             self._latest[place] = spot
@@ -96,7 +100,7 @@ class Threads:
     def remove(self, place: Place, spots: Sequence[Spot]) -> None:
         """Remove checkpoints, and what was written to them."""
         writes = [key for spot in spots for key in self._rows.keys(place.writes(spot.id))]
-        self._rows.remove([*(_keys.checkpoint_key(place, *spot) for spot in spots), *writes])
+        self._rows.remove([*(checkpoint_key(place, *spot) for spot in spots), *writes])
         self._latest.clear()
 
     def remember(self, place: Place, spot: Spot) -> None:
@@ -117,7 +121,7 @@ class Threads:
 
     def spots(self, place: Place) -> list[Spot]:
         """Every checkpoint of a place, the latest first. O(their number)."""
-        found = [_keys.seq_and_id(place, key) for key in self._rows.keys(place.checkpoints, reverse=True)]
+        found = [seq_and_id(place, key) for key in self._rows.keys(place.checkpoints, reverse=True)]
         return list(
             {checkpoint_id: Spot(seq, checkpoint_id) for seq, checkpoint_id in reversed(found) if seq}.values()
         )[::-1]
@@ -129,7 +133,7 @@ class Threads:
             self._latest_as_of = others
         if (spot := self._latest.get(place)) is None:
             keys = self._rows.keys(place.checkpoints, reverse=True, limit=1)
-            spot = Spot(*_keys.seq_and_id(place, keys[0])) if keys else None
+            spot = Spot(*seq_and_id(place, keys[0])) if keys else None
             if spot is not None:
                 self._latest[place] = spot
         return spot
@@ -148,7 +152,7 @@ class Threads:
         Raises:
             StoreCorrupt: This version cannot read it.
         """
-        key = _keys.checkpoint_key(place, *spot)
+        key = checkpoint_key(place, *spot)
         value = self._rows.get(key)
         return None if value is None else unpack_checkpoint(key, value)
 
@@ -185,8 +189,14 @@ class Threads:
         row = unpack_checkpoint(key, self._rows.get(key))
         return row.names or (place.thread, place.namespace)
 
-    def _thread_key(self, thread_id: str) -> str:
-        return f"{self.root}t/{part(thread_id)}"
+    def _dead(self, key: str) -> tuple[int, str]:
+        if not (siblings := self._rows.siblings(key)):
+            return _ALIVE
+        found = [_dead(sibling) for sibling in siblings]
+        return max(generation for generation, _ in found), max(largest for _, largest in found)
+
+    def _thread_key(self, thread: str) -> str:
+        return f"{self.root}t/{thread}"
 
 
 def names_of(thread_id: str, namespace: str) -> tuple[str, str] | None:

@@ -9,22 +9,22 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from propagul_langgraph import _lists
-from propagul_langgraph._checkpoints import rest_of
-from propagul_langgraph._content import content_name
-from propagul_langgraph._history import ancestors
-from propagul_langgraph._keys import part
-from propagul_langgraph._threads import names_of
-from propagul_langgraph._values import Values
+from propagul_langgraph._saver.checkpoints import rest_of
+from propagul_langgraph._saver.content import content_name
+from propagul_langgraph._saver.history import ancestors
+from propagul_langgraph._saver.keys import part
+from propagul_langgraph._saver.lists import mark
+from propagul_langgraph._saver.threads import names_of
+from propagul_langgraph._saver.values import Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
-    from propagul_langgraph._checkpoints import Checkpoints
-    from propagul_langgraph._keys import Place
-    from propagul_langgraph._rows import Spot
+    from propagul_langgraph._saver.checkpoints import Checkpoints
+    from propagul_langgraph._saver.keys import Place
+    from propagul_langgraph._saver.rows import Spot
 
 STRATEGIES: Final = ("keep_latest", "delete")
 
@@ -47,15 +47,21 @@ class Removal:
             place = self._threads.place(thread_id)
             ids = [spot.id for found, *_ in self._threads.places(thread_id) for spot in self._threads.spots(found)]
             self._threads.bury(thread_id, place.generation, max(ids, default=""))
-            self.sweep_dead(thread_id)
+            self._sweep_dead(part(thread_id))
             self._checkpoints.forget(place)
 
-    def sweep_dead(self, thread_id: str) -> None:
+    def sweep_late(self) -> None:
+        """Remove what has arrived of threads that were dead already. O(threads that were ever deleted)."""
+        for thread in self._threads.buried():
+            with self._checkpoints.lock:
+                self._sweep_dead(thread)
+
+    def _sweep_dead(self, thread: str) -> None:
         """Remove the rows of dead generations that are here."""
-        live = self._threads.place(thread_id).generation
-        prefixes = [f"{self._threads.root}{kind}/{part(thread_id)}/" for kind in "cweg"]
-        keys = [(key, key[len(prefix) :].partition("/")[0]) for prefix in prefixes for key in self._rows.keys(prefix)]
-        self._rows.remove([key for key, generation in keys if int(generation, 16) < live])
+        for generation in range(self._threads.dead_generation(thread) + 1):
+            at = f"{thread}/{generation:x}"
+            self._rows.remove([key for kind in "cwe" for key in self._rows.keys(f"{self._threads.root}{kind}/{at}/")])
+            self._rows.remove([f"{self._threads.root}g/{at}"])
 
     def delete_for_runs(self, serde: SerializerProtocol, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints of runs, and what was written to them."""
@@ -94,6 +100,7 @@ class Removal:
                 self.delete(thread_id)
             else:
                 self._keep_latest(serde, thread_id)
+                self._sweep_dead(part(thread_id))
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -168,7 +175,7 @@ class Removal:
                 refs += [
                     write.ref for task in self._checkpoints.tasks(place, spot.id) for write in task.writes.values()
                 ]
-                _lists.mark(self._checkpoints.content, place, refs, used)
+                mark(self._checkpoints.content, place, refs, used)
         return set(map(content_name, used))
 
     def _copy_under(self, source: str, target: str) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
 
 import numpy as np
 
-from propagul_langgraph._store_keys import prefix_of
+from propagul_langgraph._memory.keys import prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -48,6 +48,13 @@ class OwnRows:
         """The values of a row: several if machines wrote it at the same time, none if it is not there."""
         return [] if self.get(key) is None else self.store.siblings(key)
 
+    def delete(self, key: str) -> bool:
+        """Remove a row; whether it was there."""
+        with self.store.without_waiting():
+            was_there = self.store.delete(key)
+        self._written += was_there
+        return was_there
+
     def remove(self, keys: Sequence[str]) -> None:
         """Remove rows, some at a time."""
         for start in range(0, len(keys), _AT_ONCE):

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from propagul_langgraph._content import Ref
-    from propagul_langgraph._keys import Place
+    from propagul_langgraph._saver.content import Ref
+    from propagul_langgraph._saver.keys import Place
 
 _AT_HAND: Final = 512
 
@@ -20,7 +20,7 @@ class Element(NamedTuple):
 
     Attributes:
         ref: Reference to its content.
-        kept: A copy of what it was; see `_guard`.
+        kept: A copy of what it was; see `guard`.
     """
 
     ref: Ref

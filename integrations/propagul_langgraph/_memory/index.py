@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from langgraph.store.base import ensure_embeddings, get_text_at_path, tokenize_path
 
-from propagul_langgraph._store_batch import check_fields
-from propagul_langgraph._vectors import as_vectors, digest_of
+from propagul_langgraph._memory.batch import check_fields
+from propagul_langgraph._memory.vectors import as_vectors, digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
     from langgraph.store.base import IndexConfig, PutOp
 
-    from propagul_langgraph._store_batch import Batch
-    from propagul_langgraph._store_keys import Name
-    from propagul_langgraph._vectors import Vector
+    from propagul_langgraph._memory.batch import Batch
+    from propagul_langgraph._memory.keys import Name
+    from propagul_langgraph._memory.vectors import Vector
 
 _SETTINGS: Final = frozenset({"dims", "embed", "fields"})
 _WHOLE: Final = "$"

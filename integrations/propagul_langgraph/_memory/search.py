@@ -5,30 +5,30 @@ from __future__ import annotations
 from itertools import groupby, islice, takewhile
 from typing import TYPE_CHECKING
 
-from propagul_langgraph import _store_filters
-from propagul_langgraph._store_keys import is_hashed, name_in
+from propagul_langgraph._memory import filters
+from propagul_langgraph._memory.keys import is_hashed, name_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from langgraph.store.base import ListNamespacesOp, MatchCondition, SearchItem, SearchOp
 
-    from propagul_langgraph._items import Get, Items, Stored
-    from propagul_langgraph._store_ttl import Expiry
-    from propagul_langgraph._vectors import Vector, Vectors
+    from propagul_langgraph._memory.items import Get, Items, Stored
+    from propagul_langgraph._memory.lifetimes import Lifetimes
+    from propagul_langgraph._memory.vectors import Vector, Vectors
 
 
 class Search:
     """Answers searches.
 
     Args:
-        items, vectors, expiry: The rows.
+        items, vectors, lifetimes: The rows.
         get: Gives the value of a key.
         omits: Whether what has expired is left out before it is swept.
     """
 
-    def __init__(self, items: Items, vectors: Vectors, expiry: Expiry, get: Get, *, omits: bool) -> None:
-        self._items, self._vectors, self._expiry, self._get, self._omits = items, vectors, expiry, get, omits
+    def __init__(self, items: Items, vectors: Vectors, lifetimes: Lifetimes, get: Get, *, omits: bool) -> None:
+        self._items, self._vectors, self._lifetimes, self._get, self._omits = items, vectors, lifetimes, get, omits
 
     def items(self, op: SearchOp, query: Vector | None) -> list[SearchItem]:
         """What is found, the nearest to a query first, then what has no vectors; without a query the newest first.
@@ -39,7 +39,7 @@ class Search:
         found = list(islice(ranked, op.offset, op.offset + op.limit))
         if op.refresh_ttl:
             for item, _ in found:
-                self._expiry.used(item, self._get)
+                self._lifetimes.read(item, self._get)
         return [item.search_item(score) for item, score in found]
 
     def namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
@@ -55,7 +55,7 @@ class Search:
 
     def is_gone(self, item: Stored) -> bool:
         """Whether an item is to be left out."""
-        return self._omits and self._expiry.is_over(item, self._get)
+        return self._omits and self._lifetimes.is_past(item, self._get)
 
     def _newest(self, op: SearchOp) -> Iterator[tuple[Stored, float | None]]:
         found = [item for item in self._items.under(op.namespace_prefix) if self._is_wanted(item, op)]
@@ -72,7 +72,7 @@ class Search:
         yield from ((item, None) for item, _ in self._newest(op) if item.path not in shown)
 
     def _is_wanted(self, item: Stored, op: SearchOp) -> bool:
-        return (not op.filter or _store_filters.matches(item.value, op.filter)) and not self.is_gone(item)
+        return (not op.filter or filters.matches(item.value, op.filter)) and not self.is_gone(item)
 
     def _namespace(self, path: str, below: Iterator[str]) -> tuple[str, ...] | None:
         """The labels of a namespace by the path it has; None if nothing in it is to be seen."""

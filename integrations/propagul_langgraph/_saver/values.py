@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from propagul_langgraph import _guard, _lists
-from propagul_langgraph._content import ELEMENTS, INLINE_BYTES
-from propagul_langgraph._elements import Element
+from propagul_langgraph._saver import guard, lists
+from propagul_langgraph._saver.content import ELEMENTS, INLINE_BYTES
+from propagul_langgraph._saver.elements import Element
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
-    from propagul_langgraph._content import Content, Ref
-    from propagul_langgraph._keys import Place
-    from propagul_langgraph._lists import ListVersion
+    from propagul_langgraph._saver.content import Content, Ref
+    from propagul_langgraph._saver.keys import Place
+    from propagul_langgraph._saver.lists import ListVersion
 
 _MSGPACK: Final = "msgpack"
 
@@ -48,22 +48,22 @@ class Values:
 
     def put_write(self, value: object) -> Ref:
         """Store what a task wrote: a list by its elements, which the channel is going to share."""
-        if not _lists.is_split(value):
+        if not lists.is_split(value):
             return self.put(value)
         return [ELEMENTS, [self.put_element(element).ref for element in cast("list[object]", value)]]
 
     def put_element(self, value: object, known: AbstractSet[object] = frozenset()) -> Element:
         """Store an element of a list, unless that was done just now; see `put`."""
-        state, elements = _guard.state_of(value), self._content.elements
+        state, elements = guard.state_of(value), self._content.elements
         if (element := elements.find(self.place, value, state)) is None:
-            element = Element(self.put(value, known=known), _guard.kept(state))
+            element = Element(self.put(value, known=known), guard.kept(state))
             elements.add(self.place, value, element)
         return element
 
     def put_list(self, before: ListVersion, value: list[object]) -> tuple[Ref, ListVersion]:
         """Store a list as what follows an earlier version of it."""
-        version = _lists.following(before, value, self.put_element)
-        return _lists.write(self._content, self.place, version)
+        version = lists.following(before, value, self.put_element)
+        return lists.write(self._content, self.place, version)
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -80,11 +80,11 @@ class Values:
     def get_list(self, version: ListVersion) -> tuple[list[object], ListVersion]:
         """The elements of a list, and its version as `put_list` may follow it."""
         elements = self._many(version.refs)
-        return elements, version if self.is_plain else _lists.remembered(version, elements)
+        return elements, version if self.is_plain else lists.remembered(version, elements)
 
     def version(self, ref: object) -> ListVersion | None:
         """The list that a reference leads to; None if it leads to something else."""
-        return _lists.read(self._content, self.place, ref)
+        return lists.read(self._content, self.place, ref)
 
     def _many(self, refs: Sequence[object]) -> list[object]:
         """The values of many references, in one go where that is possible."""

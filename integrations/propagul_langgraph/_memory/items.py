@@ -2,7 +2,7 @@
 
     {"value": {...}, "created": a time, "updated": a time}
 
-and only where there is reason: "ttl" in minutes, "vectors", which of its vectors belong to it (see `_vectors`), and
+and only where there is reason: "ttl" in minutes, "vectors", which of its vectors belong to it (see `vectors`), and
 "names", its labels and its key, where the store's key holds a hash of one. Rows come from other machines: what is no
 item is refused by name where it was asked for, and left out of lists. Fields of later versions are passed over.
 """
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langgraph.store.base import Item, SearchItem
 
 from propagul import LimitExceeded, StoreCorrupt
-from propagul_langgraph._store_keys import is_hashed, name_in, path_of, prefix_of
+from propagul_langgraph._memory.keys import is_hashed, name_in, path_of, prefix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from propagul import AgentStateStore
-    from propagul_langgraph._store_keys import Name
+    from propagul_langgraph._memory.keys import Name
 
     Get = Callable[[str], object]
 

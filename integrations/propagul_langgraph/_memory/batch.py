@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from langgraph.store.base import GetOp, ListNamespacesOp, PutOp, SearchOp, validate_op_namespace
 
-from propagul_langgraph import _store_filters
-from propagul_langgraph._store_keys import path_of
-from propagul_langgraph._store_ttl import check_minutes
+from propagul_langgraph._expiry import check_minutes
+from propagul_langgraph._memory import filters
+from propagul_langgraph._memory.keys import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from langgraph.store.base import Op
 
-    from propagul_langgraph._store_keys import Name
+    from propagul_langgraph._memory.keys import Name
 
 
 class Batch:
@@ -66,7 +66,7 @@ def _checked(op: Op) -> Op:
         case SearchOp():
             op = op._replace(namespace_prefix=_labels(op.namespace_prefix))
             _check_page(op.limit, op.offset)
-            _store_filters.check(op.filter or {})
+            filters.check(op.filter or {})
         case ListNamespacesOp():
             _check_page(op.limit, op.offset)
             _check_listing(op)

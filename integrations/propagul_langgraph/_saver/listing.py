@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import get_checkpoint_id
 
-from propagul_langgraph._checkpoints import ThreadName, rest_of
-from propagul_langgraph._values import Values
+from propagul_langgraph._saver.checkpoints import ThreadName, rest_of
+from propagul_langgraph._saver.values import Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import CheckpointTuple
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
-    from propagul_langgraph._checkpoints import Checkpoints
-    from propagul_langgraph._keys import Place
-    from propagul_langgraph._rows import Spot
+    from propagul_langgraph._saver.checkpoints import Checkpoints
+    from propagul_langgraph._saver.keys import Place
+    from propagul_langgraph._saver.rows import Spot
 
     Found = tuple[Place, ThreadName, Spot]
 

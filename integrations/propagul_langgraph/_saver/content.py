@@ -5,7 +5,7 @@ A *reference* is what a row says in place of content; the forms are told apart b
     [type, data]     small content itself
     bytes            the hash of a content row
     [0, [ref...]]    a list, element by element
-    [1, hash]        a version of a list, in a row of its own; see `_lists`
+    [1, hash]        a version of a list, in a row of its own; see `lists`
     [2, version]     the same, here
     [3, [hash...]]   content that is too large for one row, in pieces
 
@@ -21,14 +21,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from propagul import StoreCorrupt
-from propagul_langgraph._elements import Elements
+from propagul_langgraph._saver.elements import Elements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from propagul_langgraph._keys import Place
-    from propagul_langgraph._own import OwnRows
+    from propagul_langgraph._saver.keys import Place
+    from propagul_langgraph._saver.own import OwnRows
 
     Ref = bytes | list[object]
 
@@ -40,6 +40,7 @@ PIECE_BYTES: Final = 512 * 1024
 RECENT_S: Final = 600.0
 """How long content that was stored counts as there: nobody sweeps what became unreferenced since."""
 _MSGPACK: Final = "msgpack"
+_AS_MSGPACK: Final = b"msgpack\0"
 _RECENT: Final = 8192
 
 
@@ -126,16 +127,18 @@ class Content:
 
     def get_many(self, place: Place, refs: Sequence[object]) -> list[tuple[str, bytes]]:
         """The same for many references; raises what `get` does."""
-        prefix, row_of, get, found = place.content, self._rows.get, self.get, list[tuple[str, bytes]]()
-        for ref in refs:
-            row = row_of(prefix + ref.hex()) if type(ref) is bytes else None
-            found.append(_parted(row) if type(row) is bytes else get(place, ref))
-        return found
+        prefix, row_of = place.content, self._rows.get
+        rows = [row_of(prefix + ref.hex()) if type(ref) is bytes else None for ref in refs]
+        return [
+            _parted(row) if type(row) is bytes else self.get(place, ref) for row, ref in zip(rows, refs, strict=True)
+        ]
 
 
 def _parted(row: bytes) -> tuple[str, bytes]:
+    if row.startswith(_AS_MSGPACK):
+        return _MSGPACK, row[len(_AS_MSGPACK) :]
     kind, _, data = row.partition(b"\0")
-    return (_MSGPACK, data) if kind == b"msgpack" else (kind.decode("utf-8", "replace"), data)
+    return kind.decode("utf-8", "replace"), data
 
 
 def content_name(hashed: bytes) -> str:

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgpack
 
 from propagul import StoreCorrupt
-from propagul_langgraph import _guard
-from propagul_langgraph._content import ELEMENTS, VERSION_HERE, VERSION_ROW, MissingContent
+from propagul_langgraph._saver import guard
+from propagul_langgraph._saver.content import ELEMENTS, VERSION_HERE, VERSION_ROW, MissingContent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
-    from propagul_langgraph._content import Content, Ref
-    from propagul_langgraph._elements import Element
-    from propagul_langgraph._keys import Place
+    from propagul_langgraph._saver.content import Content, Ref
+    from propagul_langgraph._saver.elements import Element
+    from propagul_langgraph._saver.keys import Place
 
 SHORT: Final = 8
 """A list of up to so many elements is said in full, where it is referred to."""
@@ -50,7 +50,7 @@ class ListVersion(NamedTuple):
     Attributes:
         refs: Of its elements.
         objects: The elements, if this process made or read them.
-        states: Copies of what they were; see `_guard`.
+        states: Copies of what they were; see `guard`.
         number: Which version it is, counted from where it began anew; -1 if it is not one of several.
         bases: The versions that later ones may be said by, with rising numbers.
     """
@@ -103,7 +103,7 @@ def following(before: ListVersion, value: list[object], put: Put) -> ListVersion
 
 def remembered(version: ListVersion, objects: list[object]) -> ListVersion:
     """A version that was read, with the objects that were made of it."""
-    states = [_guard.kept(state) for state in _guard.states_of(objects)]
+    states = [guard.kept(state) for state in guard.states_of(objects)]
     return version._replace(objects=objects[:], states=states)
 
 
@@ -114,7 +114,7 @@ def _unchanged(before: ListVersion, value: list[object]) -> tuple[int, int]:
     most = min(len(objects) - offset, len(value))
     same = list(map(is_, value[:most], objects[offset : offset + most]))
     most = most if all(same) else same.index(False)
-    now, then = _guard.states_of(value[:most]), before.states[offset : offset + most]
+    now, then = guard.states_of(value[:most]), before.states[offset : offset + most]
     if now != then:
         most = next(at for at in range(most) if now[at] != then[at])
     return offset, most
