@@ -15,7 +15,7 @@ import contextlib
 from operator import is_
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-import msgpack
+import ormsgpack
 
 from propagul import StoreCorrupt
 from propagul_langgraph._saver import guard
@@ -143,7 +143,7 @@ def write(content: Content, place: Place, version: ListVersion) -> tuple[Ref, Li
     said: list[object] = [number, base.hashed, base.start, base.keep, refs[base.keep :]]
     if number % 2:
         return [VERSION_HERE, said], version._replace(number=number, bases=below)
-    hashed = content.put_row(place, b"\0" + msgpack.packb(said))
+    hashed = content.put_row(place, b"\0" + ormsgpack.packb(said))
     return [VERSION_ROW, hashed], version._replace(number=number, bases=[*below, Base(number, hashed, 0, len(refs))])
 
 
@@ -221,8 +221,8 @@ def _bases(chain: list[tuple[_Said, bytes]], length: int) -> list[Base]:
 
 def _said(place: Place, row: bytes) -> _Said:
     try:
-        return _checked(place, msgpack.unpackb(row[1:]))
-    except (ValueError, msgpack.UnpackException):
+        return _checked(place, ormsgpack.unpackb(row[1:]))
+    except ValueError:
         raise _no_version(place) from None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-import msgpack
+import ormsgpack
 
 from propagul import StoreCorrupt
 
@@ -63,7 +63,8 @@ class TaskWrites(NamedTuple):
 
 def pack_checkpoint(row: CheckpointRow) -> bytes:
     """The bytes of a checkpoint."""
-    return _packed([_FORM, row.parent, row.over, row.names, row.rest, row.channels])
+    parent, over = row.parent and tuple(row.parent), [tuple(spot) for spot in row.over]
+    return ormsgpack.packb([_FORM, parent, over, row.names, row.rest, row.channels])
 
 
 def unpack_checkpoint(key: str, value: object) -> CheckpointRow:
@@ -90,7 +91,7 @@ def unpack_checkpoint(key: str, value: object) -> CheckpointRow:
 
 def pack_writes(task: TaskWrites) -> bytes:
     """The bytes of what a task wrote."""
-    return _packed([_FORM, task.task_id, task.task_path, [[at, *write] for at, write in task.writes.items()]])
+    return ormsgpack.packb([_FORM, task.task_id, task.task_path, [[at, *write] for at, write in task.writes.items()]])
 
 
 def unpack_writes(key: str, value: object) -> TaskWrites:
@@ -128,17 +129,12 @@ def _spot(value: Any) -> Spot:  # noqa: ANN401 - from another machine
     return Spot(int(seq), str(checkpoint_id))
 
 
-def _packed(row: list[object]) -> bytes:
-    packed: bytes = msgpack.packb(row)
-    return packed
-
-
 def _unpacked(key: str, value: object) -> object:
     if type(value) is not bytes:
         raise _unknown(key)
     try:
-        return msgpack.unpackb(value, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException):
+        return ormsgpack.unpackb(value)
+    except ValueError:
         raise _unknown(key) from None
 
 
