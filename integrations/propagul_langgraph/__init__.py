@@ -11,5 +11,6 @@ except ImportError as error:
 from propagul_langgraph._saver.content import MissingContent as MissingContent
 from propagul_langgraph.cache import PropagulCache as PropagulCache
 from propagul_langgraph.deploy import create_checkpointer as create_checkpointer
+from propagul_langgraph.deploy import create_store as create_store
 from propagul_langgraph.saver import PropagulSaver as PropagulSaver
 from propagul_langgraph.store import PropagulStore as PropagulStore
