@@ -35,7 +35,7 @@ async def remember(state: MessagesState) -> dict[str, object]:
 
 async def serve(thread_id: str) -> list[str]:
     """Open both as a server does, run a graph once, close them."""
-    builder = StateGraph(MessagesState)
+    builder: Any = StateGraph(MessagesState)
     builder.add_node("remember", remember)
     builder.add_edge(START, "remember")
     builder.add_edge("remember", END)
