@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 LONG_LIMITS := --timeout=1200 -o faulthandler_timeout=1190
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai .setup-agents
+.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai .setup-agents .test-main .test-crewai
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -34,8 +34,13 @@ demo: .setup-demo ## a whole fleet on this machine, with real engines, until Ctr
 demo-check: .setup-demo ## the same fleet, checked from outside, then ended
 	@$(RUN) -m demo.run --check
 
-test: setup .setup-crewai lint ## lint, then every test
+test: setup .setup-crewai ## every test, and lint beside them
+	@$(MAKE) --no-print-directory --jobs=3 lint .test-crewai .test-main
+
+.test-main:
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
+
+.test-crewai:
 	@.venv-crewai/bin/python -m pytest tests/agents/crewai --durations=5
 
 test-all: setup .setup-crewai .setup-agents lint ## every test with its long loops: 200 kills, searches over 20,000 schedules, a million frames
