@@ -1,7 +1,7 @@
 """`PropagulSessionService`: the `BaseSessionService` of the Agent Development Kit over a store.
 
     adk/<app>/begun/<user>/<session>/<generation>   odd: the session was created, and when; even: it was deleted
-    adk/<app>/items/..., parts/..., state/...       events and state of a generation, see `propagul_timeline`
+    adk/<app>/items/..., parts/..., state/...       events and state of a generation, see `Timeline`
     adk/<app>/app/<name>, users/<user>/<name>       what `app:` and `user:` stand for
 
 Deletion and creation begin a generation each, so that what a replica writes that has not heard of a deletion is never
@@ -22,9 +22,9 @@ from google.adk.platform.time import get_time
 from google.adk.platform.uuid import new_uuid
 from google.adk.sessions import Session, State
 from google.adk.sessions.base_session_service import BaseSessionService, GetSessionConfig, ListSessionsResponse
-from propagul_timeline import End, Entry, Timeline, in_thread, path
 
 from propagul import Connection, connect
+from propagul.adapters import End, Entry, Timeline, in_thread, path
 from propagul_adk._state import ScopedState
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from agent_framework import HistoryProvider, Message
-from propagul_timeline import Timeline, in_thread, path
 
 from propagul import Connection, connect
+from propagul.adapters import Timeline, in_thread, path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

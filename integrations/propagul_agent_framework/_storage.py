@@ -2,7 +2,7 @@
 
     agent-framework/run/<checkpoint>                    which workflow and run a checkpoint belongs to
     agent-framework/rows/<workflow>/<run>/<checkpoint>  its time, predecessor and content, in which long parts are named
-    agent-framework/pieces/<workflow>/<run>/<hash>      those parts, each once; see `_pieces`
+    agent-framework/pieces/<workflow>/<run>/<hash>      those parts, each once; see `Pieces`
     agent-framework/ended/<workflow>/<run>              the run is deleted
 
 A run is a chain of checkpoints. Its pieces go when its last checkpoint is deleted, and with them the run ends: what a
@@ -12,18 +12,16 @@ replica still adds to it that has not heard of that is never seen, as it may nam
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, Unpack
 from urllib.parse import unquote
 
 from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
-from propagul_timeline import Texts, in_thread, path
 
 from propagul import Connection, connect
+from propagul.adapters import Pieces, Texts, in_thread, path
 from propagul_agent_framework._codec import Codec
-from propagul_agent_framework._pieces import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,8 +169,8 @@ class PropagulCheckpointStorage:
 
     def _kept(self, place: str) -> tuple[Pieces, Texts]:
         """The pieces of a run, and the parts of texts that are too long for a row."""
-        parts = f"{_ROOT}/parts/{place}/"
-        return Pieces(self.store, f"{_ROOT}/pieces/{place}/", parts), Texts(self.store, parts)
+        texts = Texts(self.store, f"{_ROOT}/parts/{place}/")
+        return Pieces(self.store, f"{_ROOT}/pieces/{place}/", texts), texts
 
     def _place(self, checkpoint_id: str) -> str | None:
         """The workflow and run of a checkpoint; None if it is not known, or the run has ended."""
@@ -207,7 +205,7 @@ class PropagulCheckpointStorage:
     def _loaded(self, place: str, row: _Row) -> WorkflowCheckpoint:
         pieces, parts = self._kept(place)
         try:
-            decoded = self._codec.decode(pieces.whole(json.loads(parts.text(row.held) or "")))
+            decoded = self._codec.decode(pieces.whole(parts.text(row.held) or ""))
         except LookupError:
             raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} has not arrived whole yet") from None
         except (ValueError, RecursionError):

@@ -10,18 +10,18 @@ for the tens of thousands of records that a crew has: nothing is approximate, an
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from crewai.memory.types import ScopeInfo
 
+from propagul.adapters import in_thread
 from propagul_crewai._index import Entry, Index
 from propagul_crewai._records import Records
 from propagul_crewai._scopes import children, is_within, normal
-from propagul_crewai._stores import Lease, Place, named
+from propagul_crewai._stores import Lease, OnStore, Place, named
 
 if TYPE_CHECKING:
     import os
@@ -34,7 +34,7 @@ SPEC = "propagul:"
 """How the `storage` of a `Memory` begins that is meant for here."""
 
 
-class PropagulMemoryStorage:
+class PropagulMemoryStorage(OnStore):
     """CrewAI's protocol of memory storage, in a replicated store: `Memory(storage=PropagulMemoryStorage("state/"))`.
 
     Two machines that change the same record without having seen the other's change leave both; the same one of them is
@@ -60,21 +60,6 @@ class PropagulMemoryStorage:
         self._index = Index(self._records)
         self._lock = threading.RLock()
 
-    @property
-    def store(self) -> AgentStateStore:
-        """The store that this stands on, opened if it was not."""
-        return self._lease.store
-
-    def close(self) -> None:
-        """Let go of the store; the last adapter to do so closes it. Idempotent."""
-        self._lease.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     # --- writing -------------------------------------------------------------------------------------------------
 
     def save(self, records: list[MemoryRecord]) -> None:
@@ -84,7 +69,7 @@ class PropagulMemoryStorage:
             EmbeddingDimensionMismatchError: Their vectors are not as long as those that are there. Nothing was saved.
             PropagulError: The store did not take one; those before it are saved.
         """
-        store = self._lease.store
+        store = self.store
         with self._lock:
             length = self._records.check(store, [len(record.embedding) for record in records if record.embedding])
             self._records.settle(store, length)
@@ -101,7 +86,7 @@ class PropagulMemoryStorage:
         if record.embedding:
             self.save([record])
             return
-        store = self._lease.store
+        store = self.store
         with self._lock:
             self._index.follow(store)
             entry = self._index.get(record.id)
@@ -111,7 +96,7 @@ class PropagulMemoryStorage:
         """Note that these records were used now."""
         now = datetime.now(UTC).replace(tzinfo=None).isoformat()  # without a zone, as CrewAI's own dates are
         for record_id in record_ids:
-            self._records.touch(self._lease.store, record_id, now)
+            self._records.touch(self.store, record_id, now)
 
     def delete(
         self,
@@ -122,7 +107,7 @@ class PropagulMemoryStorage:
         metadata_filter: dict[str, Any] | None = None,
     ) -> int:
         """Delete the records that meet all that is given, all of them if nothing is; return how many those were."""
-        store = self._lease.store
+        store = self.store
         with self._lock:
             found = [
                 entry.record.id
@@ -138,7 +123,7 @@ class PropagulMemoryStorage:
         """Delete everything in a scope. Without one, the next records may have vectors of another length."""
         self.delete(scope_prefix)
         if normal(scope_prefix) == "/":
-            self._records.settle(self._lease.store, None)
+            self._records.settle(self.store, None)
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -156,7 +141,7 @@ class PropagulMemoryStorage:
         Raises:
             EmbeddingDimensionMismatchError: The vector is not as long as those that are there.
         """
-        store = self._lease.store
+        store = self.store
         with self._lock:
             self._records.check(store, [len(query_embedding)])
             matching = self._matching(scope_prefix, categories, metadata_filter)
@@ -166,7 +151,7 @@ class PropagulMemoryStorage:
 
     def get_record(self, record_id: str) -> MemoryRecord | None:
         """The record of that id; None if there is none."""
-        store = self._lease.store
+        store = self.store
         with self._lock:
             self._index.follow(store)
             entry = self._index.get(record_id)
@@ -176,7 +161,7 @@ class PropagulMemoryStorage:
         """The records of a scope, newest first."""
         if limit <= 0 or offset < 0:
             return []
-        store = self._lease.store
+        store = self.store
         with self._lock:
             entries = sorted(self._matching(scope_prefix), key=_age, reverse=True)
             return [self._shown(store, entry) for entry in entries[offset : offset + limit]]
@@ -218,7 +203,7 @@ class PropagulMemoryStorage:
 
     async def asave(self, records: list[MemoryRecord]) -> None:
         """See `save`."""
-        await asyncio.to_thread(self.save, records)
+        await in_thread(lambda: self.save(records))
 
     async def asearch(  # noqa: PLR0917 - CrewAI's signature
         self,
@@ -231,7 +216,7 @@ class PropagulMemoryStorage:
     ) -> list[tuple[MemoryRecord, float]]:
         """See `search`."""
         given = (query_embedding, scope_prefix, categories, metadata_filter, limit, min_score)
-        return await asyncio.to_thread(self.search, *given)
+        return await in_thread(lambda: self.search(*given))
 
     async def adelete(
         self,
@@ -243,7 +228,7 @@ class PropagulMemoryStorage:
     ) -> int:
         """See `delete`."""
         given = (scope_prefix, categories, record_ids, older_than, metadata_filter)
-        return await asyncio.to_thread(self.delete, *given)
+        return await in_thread(lambda: self.delete(*given))
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -254,7 +239,7 @@ class PropagulMemoryStorage:
         metadata_filter: dict[str, Any] | None = None,
     ) -> list[Entry]:
         """The records, as they are now, that meet the filters. With the lock held."""
-        self._index.follow(self._lease.store)
+        self._index.follow(self.store)
         outer, wanted = normal(scope_prefix), (metadata_filter or {}).items()
         return [
             entry

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 
 from llama_index.core.llms import ChatMessage
 from llama_index.core.storage.chat_store.base import BaseChatStore
-from propagul_timeline import Timeline, in_thread, path
 from pydantic import ConfigDict, PrivateAttr
 
 from propagul import AgentStateStore, Connection, connect
+from propagul.adapters import Timeline, in_thread, path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
 from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
-from propagul_timeline import Timeline, in_thread, path, printed
 
 from propagul import Connection, connect
+from propagul.adapters import Timeline, in_thread, path, printed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -57,7 +57,7 @@ VALUES: list[object] = [
     [math.inf, -math.inf, (1, (2,)), {1, "a"}, frozenset({b"x"}), NOW, NOW.date(), NOW.time(), dt.timedelta(-1, 2, 3)],
     [uuid.UUID(int=5), decimal.Decimal("1.10"), Colour.RED, str, list[int], dict[str, Question], str | None, Countdown],
     [Model(name="m", when=NOW), Countdown(3), Question("?", ("t",), [Model(name="n", when=NOW)]), Bare(1, [Bare()])],
-    {"$piece": "x", "$span": ["y"]},
+    {"~=x": "~*y", "~": ["~~"]},
     {"long": "é" * 300_000},
 ]
 
@@ -151,8 +151,8 @@ def test_a_value_inside_itself_is_refused(store: AgentStateStore) -> None:
         ('{"$class":["|","str",5]}', ":5, which is not listed|5, which is not listed"),
         ('{"$datetime":5}', r"a \$datetime that is none"),
         ('{"$unknown":1}', r"a \$unknown that is none"),
-        ('{"$piece":"0"}', "has not arrived whole yet"),
-        ('{"$piece":5}', r"a \$piece that is none"),
+        ('"~=0"', "has not arrived whole yet"),
+        ('"~?"', "cannot be read"),
         ("[" * 100_000, "cannot be read"),
         ("[" * 900 + "]" * 900, "cannot be read"),
     ],

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage, _stores, _texts
+from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage, _stores
 
-from propagul import ClosedError, StoreError
+from propagul import ClosedError
 from tests.agents.crewai.models import CountedModel, parts
 
 if TYPE_CHECKING:
@@ -108,16 +108,3 @@ def test_what_names_no_store_is_refused(wrong: object) -> None:
         PropagulMemoryStorage(wrong)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(TypeError, match="connection string"):
         _stores.named(wrong)
-
-
-def test_a_text_with_a_part_missing_is_said_to_be_none(store: AgentStateStore) -> None:
-    _texts.write(store, "key", "ü" * _texts.PART_BYTES * 2)
-    assert _texts.read(store, "key") == "ü" * _texts.PART_BYTES * 2
-    store.delete(store.keys(_texts.PARTS)[1])
-    with pytest.raises(StoreError, match="a part of it is missing"):
-        _texts.read(store, "key")
-    assert _texts.remove(store, "key")
-    assert store.keys() == []
-    store.set("key", 7)
-    with pytest.raises(StoreError, match="no text"):
-        _texts.read(store, "key")

@@ -6,9 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from propagul_timeline import Timeline, in_thread
-
 from propagul import AgentStateStore
+from propagul.adapters import Timeline, in_thread
 from tests.store.world import ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
