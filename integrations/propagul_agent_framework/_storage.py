@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import secrets
+import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, Unpack
 from urllib.parse import unquote
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from propagul import AgentStateStore, StoreOptions
 
 _ROOT: Final = "agent-framework"
+_locks: Final = [threading.Lock() for _ in range(64)]
 
 _log = logging.getLogger("propagul.agent_framework")
 
@@ -138,9 +140,15 @@ class PropagulCheckpointStorage:
         return await in_thread(lambda: self._delete(checkpoint_id))
 
     def _save(self, checkpoint: WorkflowCheckpoint, form: object) -> None:
-        known = self._place(checkpoint.checkpoint_id) or self._place(checkpoint.previous_checkpoint_id or "")
-        same = known is not None and known.partition("/")[0] == path(checkpoint.workflow_name)
-        place = known if known is not None and same else _place(checkpoint.workflow_name, secrets.token_hex(8))
+        while True:
+            known = self._place(checkpoint.checkpoint_id) or self._place(checkpoint.previous_checkpoint_id or "")
+            same = known is not None and known.partition("/")[0] == path(checkpoint.workflow_name)
+            place = known if known is not None and same else _place(checkpoint.workflow_name, secrets.token_hex(8))
+            with _locks[hash(place) % len(_locks)]:
+                if f"{_ROOT}/ended/{place}" not in self.store:  # or another thread deleted the last of it meanwhile
+                    return self._write(place, checkpoint, form)
+
+    def _write(self, place: str, checkpoint: WorkflowCheckpoint, form: object) -> None:
         pieces, parts = self._kept(place)
         text = pieces.taken(form)
         with self.store.transaction():
@@ -151,21 +159,30 @@ class PropagulCheckpointStorage:
     def _delete(self, checkpoint_id: str) -> bool:
         place = self._place(checkpoint_id)
         row = None if place is None else self._row(place, checkpoint_id)
-        if place is None or row is None or not self.store.delete(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}"):
+        if place is None or row is None:
             return False
-        self.store.delete(f"{_ROOT}/run/{path(checkpoint_id)}")
-        self._kept(place)[1].drop(row.held)
-        if not self.store.keys(f"{_ROOT}/rows/{place}/", limit=1):
+        with _locks[hash(place) % len(_locks)]:
+            if not self.store.delete(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}"):
+                return False
+            self.store.delete(f"{_ROOT}/run/{path(checkpoint_id)}")
+            self._kept(place)[1].drop(row.held)
+            if self.store.keys(f"{_ROOT}/rows/{place}/", limit=1):
+                return True
             self.store.set(f"{_ROOT}/ended/{place}", True)
-            self._sweep(place.partition("/")[0])
+        self._sweep(place)
         return True
 
-    def _sweep(self, workflow: str) -> None:
-        """Remove what is left of runs that ended: pieces, and what came late."""
-        for ended in self.store.keys(f"{_ROOT}/ended/{workflow}/"):
-            for room in ("rows", "pieces", "parts"):
-                for key in self.store.keys(f"{_ROOT}/{room}/{ended.removeprefix(f'{_ROOT}/ended/')}/"):
-                    self.store.delete(key)
+    def _sweep(self, place: str) -> None:
+        """Remove what is left of a run that ended, and of those of its workflow that something was added to late."""
+        late = (key.split("/", 4) for key in self.store.keys(f"{_ROOT}/rows/{place.partition('/')[0]}/"))
+        found = [(f"{workflow}/{run}", checkpoint) for _, _, workflow, run, checkpoint in late]
+        ended = {one for one in {one for one, _ in found} if f"{_ROOT}/ended/{one}" in self.store} | {place}
+        for one, checkpoint in found:
+            if one in ended and self.store.get(f"{_ROOT}/run/{checkpoint}") == one:
+                self.store.delete(f"{_ROOT}/run/{checkpoint}")
+        for key in (f"{_ROOT}/{room}/{one}/" for one in ended for room in ("rows", "pieces", "parts")):
+            for gone in self.store.keys(key):
+                self.store.delete(gone)
 
     def _kept(self, place: str) -> tuple[Pieces, Texts]:
         """The pieces of a run, and the parts of texts that are too long for a row."""

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from propagul import AgentStateStore
 from propagul.adapters import Pieces, Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from propagul import AgentStateStore
 
 HASH = "0" * 32
 marked = st.sampled_from(["~", "~~", f"~={HASH}", f"~*{HASH}", f'"~={HASH}', "~" + "x" * 300])
@@ -23,13 +22,6 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=50) | st.dictionaries(names, inner, max_size=50), max_leaves=40
 )
 shared = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,18 +11,9 @@ from hypothesis import strategies as st
 from propagul import AgentStateStore, StoreError
 from propagul.adapters import Texts, path, printed
 from propagul.adapters._texts import PART_CHARS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.store.world import often_switching
 
 LONG = "é🙂x" * 200_000
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
 
 
 def test_a_long_text_comes_back_and_leaves_nothing_when_it_is_dropped(store: AgentStateStore) -> None:
@@ -78,17 +66,6 @@ def test_a_key_that_holds_no_text_is_said_and_hides_no_other(store: AgentStateSt
         with pytest.raises(StoreError, match=f"{key}' is no text, or a part of it is missing"):
             texts.get(key)
     assert list(texts.items("rows/")) == [("rows/c", "c")]
-
-
-@contextmanager
-def often_switching() -> Iterator[None]:
-    """Threads that meet in the middle of things."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def test_threads_that_put_a_key_at_once_leave_the_parts_of_one(store: AgentStateStore) -> None:

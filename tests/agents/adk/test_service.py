@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,20 +14,12 @@ from propagul_adk import PropagulSessionService
 
 from propagul import AgentStateStore
 from tests.agents.adk.world import HERE, WHO, event, texts
-from tests.store.world import ROOM, SECRET, address, loopback, run
+from tests.store.world import ROOM, SECRET, address, loopback, often_switching, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from google.adk.sessions.base_session_service import BaseSessionService
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
 
 
 def test_an_event_comes_back_whole(store: AgentStateStore) -> None:
@@ -123,10 +114,8 @@ def test_of_many_that_append_at_once_to_copies_of_one_session_one_does(store: Ag
             assert sum(not isinstance(one, BaseException) for one in appended) == 1
         assert texts(await service.get_session(**HERE)) == ["0", "1", "2", "3", "4"]
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads meet in the middle of things
-    run(scenario)
-    sys.setswitchinterval(before)
+    with often_switching():
+        run(scenario)
 
 
 def test_branches_that_append_to_one_session_object_at_once_are_no_strangers(store: AgentStateStore) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +12,10 @@ from agent_framework import WorkflowCheckpointException
 from propagul_agent_framework import PropagulCheckpointStorage
 
 from tests.agents.agent_framework.world import CLASSES, Counter, checkpoint, workflow
-from tests.store.world import Island, address, loopback, on_island
+from tests.store.world import Island, address, apart, loopback, on_island
 from tests.workshop.documents import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from propagul import AgentStateStore
@@ -90,16 +88,6 @@ async def both(island: Island) -> tuple[PropagulCheckpointStorage, PropagulCheck
     return PropagulCheckpointStorage(here), PropagulCheckpointStorage(there)
 
 
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
-
-
 def test_two_that_went_on_from_the_same_checkpoint_are_two_heads_everywhere() -> None:
     async def scenario(island: Island) -> None:
         here, there = await both(island)
@@ -133,6 +121,6 @@ def test_a_run_that_was_deleted_stays_deleted_under_late_checkpoints_and_the_nex
         assert (await here.load("next")).state == {"shared": shared}
         assert await here.delete("next")
         await island.clock.advance(30)
-        assert {key.split("/")[1] for key in there.store.keys("agent-framework/")} == {"ended", "run"}
+        assert {key.split("/")[1] for key in there.store.keys("agent-framework/")} == {"ended"}
 
     on_island(scenario)

@@ -35,20 +35,12 @@ from tests.agents.agent_framework.world import (
     checkpoint,
     workflow,
 )
-from tests.store.world import ROOM, SECRET, address, loopback, run
+from tests.store.world import ROOM, SECRET, address, loopback, often_switching, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from agent_framework import CheckpointStorage
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
 
 
 NOW = dt.datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=dt.timezone(dt.timedelta(hours=2)))
@@ -278,6 +270,19 @@ def test_what_consecutive_checkpoints_share_stays_while_one_of_them_does(store: 
         assert [key.split("/")[1] for key in store.get_all()] == ["ended"]
 
     run(scenario)
+
+
+def test_a_checkpoint_that_is_saved_while_the_one_before_is_deleted_is_kept(store: AgentStateStore) -> None:
+    async def scenario() -> None:
+        storage = PropagulCheckpointStorage(store)
+        for number in range(60):
+            await storage.save(checkpoint(f"{number}", shared=["x" * 1000]))
+            after = checkpoint(f"{number}+", previous=f"{number}", shared=["x" * 1000])
+            await asyncio.gather(storage.save(after), storage.delete(f"{number}"))
+            assert (await storage.load(f"{number}+")).state == {"shared": ["x" * 1000]}
+
+    with often_switching():
+        run(scenario)
 
 
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +16,10 @@ from llama_index.core.storage.chat_store import SimpleChatStore
 from propagul_llamaindex import PropagulChatStore
 
 from propagul import AgentStateStore
-from tests.store.world import ROOM, SECRET, Island, address, loopback, on_island, run
+from tests.store.world import ROOM, SECRET, Island, address, apart, loopback, on_island, run
 from tests.workshop.documents import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from llama_index.core.storage.chat_store.base import BaseChatStore
@@ -43,13 +41,6 @@ STEPS = st.one_of(
     st.tuples(st.just("delete last"), KEYS, st.none()),
     st.tuples(st.just("keys"), KEYS, st.none()),
 )
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
 
 
 def user(*texts: str) -> list[ChatMessage]:
@@ -138,16 +129,6 @@ def test_a_memory_goes_on_after_kill_9(tmp_path: Path) -> None:
         memory = ChatMemoryBuffer.from_defaults(chat_store=chats, chat_store_key="s", token_limit=4000)
         memory.put(ChatMessage(role="user", content="two"))
         assert texts(memory.get_all()) == ["one", "two"]
-
-
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
 
 
 def test_replicas_keep_what_both_add_and_keep_deleted_what_comes_late() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -15,10 +14,9 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from propagul_llamaindex import PropagulKVStore
 
 from propagul import AgentStateStore, LimitExceeded, Limits
-from tests.store.world import ROOM, SECRET, Island, address, loopback, on_island, run
+from tests.store.world import ROOM, SECRET, Island, address, apart, loopback, on_island, run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from llama_index.core.storage.kvstore.types import BaseKVStore
@@ -32,13 +30,6 @@ KEYS = st.sampled_from(["a", "a", "a", "b/c", "é", ""])
 COLLECTIONS = st.sampled_from(["data", "data", "data", "da/ta", "d"])
 VALUES = st.dictionaries(st.text(), JSON, max_size=3)
 STEPS = st.tuples(st.sampled_from(["put", "put", "get", "delete", "all"]), KEYS, COLLECTIONS, VALUES)
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
 
 
 def said(kv: BaseKVStore, what: str, key: str, collection: str, value: dict[str, object]) -> object:
@@ -129,16 +120,6 @@ def test_a_document_store_works_on_it_and_is_there_in_the_next_process(tmp_path:
         documents = KVDocumentStore(kv)
         assert sorted(documents.docs) == ["n0", "n1", "n2", "n4"]
         assert documents.get_document("n4") == nodes[4]
-
-
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
 
 
 def test_replicas_merge_show_what_conflicts_and_keep_deleted_what_was_put_late() -> None:

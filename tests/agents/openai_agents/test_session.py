@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,29 +12,12 @@ from propagul_openai_agents import PropagulSession
 
 from propagul import AgentStateStore, LimitExceeded, Limits
 from tests.agents.openai_agents.world import said, texts
-from tests.store.world import ROOM, SECRET, address, loopback, run
+from tests.store.world import ROOM, SECRET, address, loopback, often_switching, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from agents.items import TResponseInputItem
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
-
-
-@contextmanager
-def often_switching() -> Iterator[None]:
-    """Threads that meet in the middle of things."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_it_is_a_session_for_the_sdk(store: AgentStateStore) -> None:
