@@ -39,6 +39,11 @@ class Records:
         """Every record's row by its id: what to compare, and what `parse` takes."""
         return {key.removeprefix(self._records): value for key, value in store.items(self._records)}
 
+    def read(self, store: AgentStateStore, record_id: str) -> tuple[MemoryRecord, str | None] | None:
+        """The record of that id and the name of its vector; None if there is none that this version can read."""
+        row = store.get(self._records + record_id)
+        return None if row is None else self.parse(store, record_id, row)
+
     def parse(self, store: AgentStateStore, record_id: str, row: object) -> tuple[MemoryRecord, str | None] | None:
         """The record of a row and the name of its vector; None for a row that this version cannot read."""
         text = row if isinstance(row, str) else next(iter(texts_in(store).siblings(self._records + record_id)), None)
@@ -64,12 +69,13 @@ class Records:
         for key in (*replaced, self._touched + record.id):
             store.delete(key)
 
-    def remove(self, store: AgentStateStore, record_id: str) -> None:
-        """Remove a record with all that belongs to it."""
+    def remove(self, store: AgentStateStore, record_id: str) -> bool:
+        """Remove a record with all that belongs to it; return whether it was there."""
         replaced = self._vectors_of(store, record_id)
-        texts_in(store).remove(self._records + record_id)
+        was_there = texts_in(store).remove(self._records + record_id)
         for key in (*replaced, self._touched + record_id):
             store.delete(key)
+        return was_there
 
     def touch(self, store: AgentStateStore, record_id: str, time: str) -> None:
         """Note when a record was used, if it is there."""

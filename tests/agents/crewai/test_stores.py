@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage, _stores
 
-from propagul import ClosedError
+from propagul import AgentStateStore, ClosedError
 from tests.agents.crewai.models import CountedModel, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from propagul import AgentStateStore
 
 
 def test_nothing_is_opened_before_it_is_used(tmp_path: Path) -> None:
@@ -108,3 +106,25 @@ def test_what_names_no_store_is_refused(wrong: object) -> None:
         PropagulMemoryStorage(wrong)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(TypeError, match="connection string"):
         _stores.named(wrong)
+
+
+def test_a_store_that_only_an_adapter_holds_is_there_when_it_is_used() -> None:
+    flows = PropagulFlowPersistence(AgentStateStore("agents", port=None))
+    memory = PropagulMemoryStorage(AgentStateStore("agents", port=None))
+    gc.collect()
+    flows.save_state("f", "step", {"id": "f"})
+    assert (flows.load_state("f"), memory.count()) == ({"id": "f"}, 0)
+    for adapter in (flows, memory):
+        adapter.store.close()
+
+
+def test_a_name_of_a_store_never_comes_to_mean_another_one(store: AgentStateStore) -> None:
+    names = set[object]()
+    for _ in range(5):
+        passing = AgentStateStore("agents", port=None)
+        names.add(_stores.lent(passing))
+        passing.close()
+        del passing
+        gc.collect()
+    assert len(names) == 5
+    assert _stores.lent(store) == _stores.lent(store)
