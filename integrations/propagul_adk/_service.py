@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from propagul import AgentStateStore, StoreOptions
 
 _LOCKS: Final = 64
+_TRIES: Final = 3
+"""How often a session is read again because it was appended to meanwhile."""
 _STALE: Final = "the session was modified in storage since it was loaded: load it again with get_session"
 
 
@@ -171,12 +173,13 @@ class _Kept:
             scope.update({n.removeprefix(prefix): v for n, v in delta.items() if _prefix(n) == prefix})
 
     def session(self, config: GetSessionConfig | None = None) -> Session | None:
-        """The session as of one moment."""
-        while True:
+        """The session as of one moment, or where others never stop to append, as it was read: that is stale at once."""
+        for _ in range(_TRIES):
             end = self.timeline.end()
             session = self._session(end, config) if end.generation % 2 else None
             if self.timeline.end() == end:
-                return session
+                break
+        return session
 
     def is_current(self, session: Session, end: End) -> bool:
         """Whether a session was loaded when it ended there; of one that was not loaded, whether it ends alike."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +21,7 @@ from tests.store.world import ROOM, SECRET, address, loopback, often_switching, 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from google.adk.sessions import Session
     from google.adk.sessions.base_session_service import BaseSessionService
 
 
@@ -116,6 +119,28 @@ def test_of_many_that_append_at_once_to_copies_of_one_session_one_does(store: Ag
 
     with often_switching():
         run(scenario)
+
+
+def test_a_session_that_others_never_stop_appending_to_can_be_read(store: AgentStateStore) -> None:
+    async def append(service: PropagulSessionService, session: Session, done: threading.Event) -> None:
+        while not done.is_set():
+            await service.append_event(session, event("x" * 1000))
+
+    async def scenario() -> None:
+        service, done = PropagulSessionService(store, refuse_stale=False), threading.Event()
+        session = await service.create_session(**HERE)
+        for number in range(60):
+            await service.append_event(session, event(f"{number}"))
+        with ThreadPoolExecutor(1) as pool:
+            appending = pool.submit(asyncio.run, append(service, session, done))
+            try:
+                read = await asyncio.wait_for(service.get_session(**HERE), 60)
+            finally:
+                done.set()
+            appending.result()
+        assert texts(read)[:60] == [f"{number}" for number in range(60)]
+
+    run(scenario, within_s=100)
 
 
 def test_branches_that_append_to_one_session_object_at_once_are_no_strangers(store: AgentStateStore) -> None:

@@ -88,6 +88,14 @@ def test_many_are_put_in_one_step_and_one_that_is_refused_keeps_all_out() -> Non
     store.close()
 
 
+def test_more_than_a_transaction_may_hold_is_put(store: AgentStateStore) -> None:
+    kv = PropagulKVStore(store)
+    many: list[tuple[str, dict[str, object]]] = [(f"{number}", {"text": "é" * 100_000}) for number in range(100)]
+    kv.put_all([*many, ("huge", {"text": "é" * 9_000_000})])
+    assert kv.get_all() == dict([*many, ("huge", {"text": "é" * 9_000_000})])
+    kv.put_all([])
+
+
 def test_a_large_value_is_kept_and_what_it_replaces_leaves_nothing_behind(store: AgentStateStore) -> None:
     kv = PropagulKVStore(store)
     large: dict[str, object] = {"text": "é🙂x" * 500_000}
