@@ -21,12 +21,17 @@ import threading
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, PrivateAttr
+from pydantic import BeforeValidator, PrivateAttr
 
 from propagul import AgentStateStore, ClosedError, LocalProtocolError, connect
 from propagul.adapters import Texts
+
+if TYPE_CHECKING:
+    BaseModel: Any  # or a type checker thinks up an `__init__` for every class that inherits ours
+else:
+    from pydantic import BaseModel
 
 LENT = "open:"
 """How the names of stores begin that the program opened itself."""

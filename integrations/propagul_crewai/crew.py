@@ -124,7 +124,7 @@ class PersistentCrew(OnNamedStore, Crew):
         self._copies = 0
         return await super().akickoff_for_each(inputs, input_files)
 
-    def copy(self) -> Self:  # type: ignore[override]  # as Crew's
+    def copy(self) -> Self:
         """See `Crew.copy`. The copies of a crew are numbered, and the runs of each are its own."""
         copied = self.of(super().copy(), self.conn_string, room=self.room, durability=self.durability)
         copied.run_id, copied._branch = self.run_id, self._copies  # noqa: SLF001 - our own
