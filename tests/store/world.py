@@ -79,6 +79,15 @@ async def pair(*, path: Path | None = None) -> AsyncIterator[tuple[AgentStateSto
         yield a, b
 
 
+@asynccontextmanager
+async def waiting(durability: str, path: Path) -> AsyncIterator[AgentStateStore]:
+    """A store whose writes wait for its disk or for a peer, which is there."""
+    store = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=path, secret=SECRET, durability=durability)
+    async with loopback("peer") as peer, store:
+        store.add_peer(*address(peer))
+        yield store
+
+
 class Island:
     """Stores on a network in memory, in virtual time."""
 

@@ -14,15 +14,16 @@ from google.adk.sessions import DatabaseSessionService
 from google.genai import types
 from propagul_adk import PropagulSessionService
 
-from propagul import AgentStateStore
 from tests.agents.adk.world import HERE, WHO, event, texts
-from tests.store.world import ROOM, SECRET, address, loopback, often_switching, run
+from tests.store.world import often_switching, run, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from google.adk.sessions import Session
     from google.adk.sessions.base_session_service import BaseSessionService
+
+    from propagul import AgentStateStore
 
 
 def test_an_event_comes_back_whole(store: AgentStateStore) -> None:
@@ -211,9 +212,7 @@ def test_what_is_stored_grows_by_what_is_said(store: AgentStateStore) -> None:
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
-        async with loopback("peer") as peer, waiting as store:
-            store.add_peer(*address(peer))
+        async with waiting(durability, tmp_path) as store:
             service = PropagulSessionService(store)
             session = await service.create_session(**HERE, state={"a": 1})
             await service.append_event(session, event("1", b=2))

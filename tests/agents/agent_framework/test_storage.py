@@ -35,7 +35,7 @@ from tests.agents.agent_framework.world import (
     checkpoint,
     workflow,
 )
-from tests.store.world import ROOM, SECRET, address, loopback, often_switching, run
+from tests.store.world import often_switching, run, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -288,9 +288,7 @@ def test_a_checkpoint_that_is_saved_while_the_one_before_is_deleted_is_kept(stor
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
-        async with loopback("peer") as peer, waiting as store:
-            store.add_peer(*address(peer))
+        async with waiting(durability, tmp_path) as store:
             storage = PropagulCheckpointStorage(store, classes=CLASSES)
             assert (await workflow(Counter(), storage).run(Countdown(2))).get_outputs() == [3]
             ids = await storage.list_checkpoint_ids(workflow_name="wf")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,65 +13,34 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from propagul_llamaindex import PropagulKVStore
 
 from propagul import AgentStateStore, LimitExceeded, Limits
-from tests.store.world import ROOM, SECRET, Island, address, apart, loopback, on_island, run
+from tests.agents.llamaindex.world import KEYS, both_say_the_same
+from tests.store.world import Island, apart, on_island, run, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llama_index.core.storage.kvstore.types import BaseKVStore
+    from tests.agents.llamaindex.world import Face
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=4,
 )
-KEYS = st.sampled_from(["a", "a", "a", "b/c", "é", ""])
 COLLECTIONS = st.sampled_from(["data", "data", "data", "da/ta", "d"])
 VALUES = st.dictionaries(st.text(), JSON, max_size=3)
-STEPS = st.tuples(st.sampled_from(["put", "put", "get", "delete", "all"]), KEYS, COLLECTIONS, VALUES)
+STEPS = st.tuples(st.sampled_from(["put", "put", "get", "delete", "get_all"]), KEYS, COLLECTIONS, VALUES)
 
 
-def said(kv: BaseKVStore, what: str, key: str, collection: str, value: dict[str, object]) -> object:
+async def said(kv: Face, step: tuple[str, str, str, dict[str, object]]) -> object:
     """What a store says to a step."""
-    match what:
-        case "put":
-            kv.put(key, value, collection)
-        case "get":
-            return kv.get(key, collection)
-        case "delete":
-            return kv.delete(key, collection)
-        case "all":
-            return kv.get_all(collection)
-    return None
-
-
-async def said_async(kv: BaseKVStore, what: str, key: str, collection: str, value: dict[str, object]) -> object:
-    """The same by its other face."""
-    match what:
-        case "put":
-            await kv.aput(key, value, collection)
-        case "get":
-            return await kv.aget(key, collection)
-        case "delete":
-            return await kv.adelete(key, collection)
-        case "all":
-            return await kv.aget_all(collection)
-    return None
+    what, key, collection, value = step
+    arguments = {"put": (key, value), "get_all": ()}.get(what, (key,))
+    return await kv.call(what, *arguments, collection)
 
 
 @given(st.lists(STEPS, min_size=10, max_size=25))
 def test_over_the_same_history_both_say_the_same(history: list[tuple[str, str, str, dict[str, object]]]) -> None:
-    async def scenario() -> None:
-        for number, step in enumerate(history):
-            ours = said(kv, *step) if number % 2 else await said_async(kv, *step)
-            assert ours == said(theirs, *step)
-
-    held, theirs = AgentStateStore("room", port=None), SimpleKVStore()
-    kv = PropagulKVStore(held)
-    try:
-        asyncio.run(scenario())
-    finally:
-        held.close()
+    both_say_the_same(PropagulKVStore, SimpleKVStore(), history, said)
 
 
 def test_many_are_put_in_one_step_and_one_that_is_refused_keeps_all_out() -> None:
@@ -173,9 +141,7 @@ def test_large_values_that_replicas_put_at_once_never_mix() -> None:
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
-        async with loopback("peer") as peer, waiting as held:
-            held.add_peer(*address(peer))
+        async with waiting(durability, tmp_path) as held:
             kv = PropagulKVStore(held)
             await kv.aput("a", {"n": 1})
             await kv.aput_all([("b", {"n": 2}), ("c", {"n": 3})])
