@@ -7,6 +7,7 @@ some of these to send what the calls wait for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -30,5 +31,8 @@ async def in_thread(call: Callable[[], _T]) -> _T:
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        await asyncio.wait([done])
+        while not done.done():
+            with contextlib.suppress(asyncio.CancelledError):  # once is enough
+                await asyncio.wait([done])
+        _ = done.cancelled() or done.exception()  # or asyncio would say that nobody asked
         raise

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+import pytest
 
 from propagul import AgentStateStore
 from propagul.adapters import Timeline, in_thread
 from tests.store.world import ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -51,5 +56,26 @@ def test_what_a_call_raises_is_raised() -> None:
     async def scenario() -> None:
         found = await asyncio.gather(in_thread(lambda: 1 / 0), return_exceptions=True)
         assert [type(one) for one in found] == [ZeroDivisionError]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("ends", [lambda: None, lambda: 1 / 0])
+def test_a_call_that_is_cancelled_twice_has_ended_when_it_returns(ends: Callable[[], object]) -> None:
+    async def scenario() -> None:
+        may_end, said = threading.Event(), list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        calling = asyncio.ensure_future(in_thread(lambda: may_end.wait() and ends()))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            calling.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not calling.done()
+        may_end.set()
+        await asyncio.wait([calling])
+        assert calling.cancelled()
+        gc.collect()
+        assert said == []
 
     run(scenario)

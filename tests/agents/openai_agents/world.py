@@ -34,8 +34,8 @@ class Counting(Model):
         self.heard: list[list[dict[str, object]]] = []
 
     @override
-    async def get_response(self, *_: Any, **asked: Any) -> ModelResponse:
-        items: list[dict[str, object]] = asked["input"]
+    async def get_response(self, *_: Any, **given: Any) -> ModelResponse:
+        items: list[dict[str, object]] = given["input"]
         self.heard.append(items)
         call = f"call {len(items)}"
         if items[-1].get("type") == "function_call_output":
