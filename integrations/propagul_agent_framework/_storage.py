@@ -21,7 +21,7 @@ from urllib.parse import unquote
 from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
 
 from propagul import Connection, connect
-from propagul.adapters import Pieces, Texts, in_thread, path
+from propagul.adapters import Pieces, Texts, asynchronous, in_thread, path
 from propagul_agent_framework._codec import Codec
 
 if TYPE_CHECKING:
@@ -80,64 +80,67 @@ class PropagulCheckpointStorage:
         await in_thread(lambda: self._save(checkpoint, form))
         return str(checkpoint.checkpoint_id)
 
-    async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
+    @asynchronous
+    def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
         """The checkpoint of that id.
 
         Raises:
             WorkflowCheckpointException: There is none, a part of it has not arrived yet, or it holds something of a
                 class that is not listed here.
         """
+        place = self._place(checkpoint_id)
+        row = None if place is None else self._row(place, checkpoint_id)
+        if place is None or row is None:
+            raise WorkflowCheckpointException(f"No checkpoint found with ID {checkpoint_id}")
+        return self._loaded(place, row)
 
-        def load() -> WorkflowCheckpoint:
-            place = self._place(checkpoint_id)
-            row = None if place is None else self._row(place, checkpoint_id)
-            if place is None or row is None:
-                raise WorkflowCheckpointException(f"No checkpoint found with ID {checkpoint_id}")
-            return self._loaded(place, row)
-
-        return await in_thread(load)
-
-    async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
+    @asynchronous
+    def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
         """The checkpoints of a workflow, oldest first. One that `load` would refuse is left out, with a warning."""
+        found = [self._loaded_or_none(workflow_name, row) for row in self._rows(workflow_name)]
+        return [checkpoint for checkpoint in found if checkpoint is not None]
 
-        def load() -> list[WorkflowCheckpoint]:
-            found = [self._loaded_or_none(workflow_name, row) for row in self._rows(workflow_name)]
-            return [checkpoint for checkpoint in found if checkpoint is not None]
-
-        return await in_thread(load)
-
-    async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
+    @asynchronous
+    def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
         """The ids of a workflow's checkpoints, oldest first."""
-        return await in_thread(lambda: [row.checkpoint_id for row in self._rows(workflow_name)])
+        return [row.checkpoint_id for row in self._rows(workflow_name)]
 
-    async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
+    @asynchronous
+    def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
         """The newest checkpoint of a workflow that nothing follows; None if there is none.
 
         Raises:
             WorkflowCheckpointException: `load` refuses it: an older one would repeat what was done.
         """
+        heads = self._heads(workflow_name)
+        return self._loaded(_place(workflow_name, heads[-1].run), heads[-1]) if heads else None
 
-        def load() -> WorkflowCheckpoint | None:
-            heads = self._heads(workflow_name)
-            return self._loaded(_place(workflow_name, heads[-1].run), heads[-1]) if heads else None
-
-        return await in_thread(load)
-
-    async def heads(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
+    @asynchronous
+    def heads(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
         """Checkpoints that none follows, oldest first: one for each run, more where replicas went on from the same.
 
         Raises:
             WorkflowCheckpointException: `load` refuses one.
         """
+        return [self._loaded(_place(workflow_name, row.run), row) for row in self._heads(workflow_name)]
 
-        def load() -> list[WorkflowCheckpoint]:
-            return [self._loaded(_place(workflow_name, row.run), row) for row in self._heads(workflow_name)]
-
-        return await in_thread(load)
-
-    async def delete(self, checkpoint_id: str) -> bool:
+    @asynchronous
+    def delete(self, checkpoint_id: str) -> bool:
         """Delete a checkpoint, and with the last one of a run all that was kept of it; False if there is none."""
-        return await in_thread(lambda: self._delete(checkpoint_id))
+        place = self._place(checkpoint_id)
+        row = None if place is None else self._row(place, checkpoint_id)
+        if place is None or row is None:
+            return False
+        with _locks[hash(place) % len(_locks)]:
+            if not self.store.delete(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}"):
+                return False
+            self.store.delete(f"{_ROOT}/run/{path(checkpoint_id)}")
+            self._kept(place)[1].drop(row.held)
+            if self.store.keys(f"{_ROOT}/rows/{place}/", limit=1):
+                return True
+            self.store.set(f"{_ROOT}/ended/{place}", True)
+        self._sweep(place)
+        return True
 
     def _save(self, checkpoint: WorkflowCheckpoint, form: object) -> None:
         while True:
@@ -155,22 +158,6 @@ class PropagulCheckpointStorage:
             held = [checkpoint.timestamp, checkpoint.previous_checkpoint_id, parts.stored(text)]
             self.store.set(f"{_ROOT}/rows/{place}/{path(checkpoint.checkpoint_id)}", held)
             self.store.set(f"{_ROOT}/run/{path(checkpoint.checkpoint_id)}", place)
-
-    def _delete(self, checkpoint_id: str) -> bool:
-        place = self._place(checkpoint_id)
-        row = None if place is None else self._row(place, checkpoint_id)
-        if place is None or row is None:
-            return False
-        with _locks[hash(place) % len(_locks)]:
-            if not self.store.delete(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}"):
-                return False
-            self.store.delete(f"{_ROOT}/run/{path(checkpoint_id)}")
-            self._kept(place)[1].drop(row.held)
-            if self.store.keys(f"{_ROOT}/rows/{place}/", limit=1):
-                return True
-            self.store.set(f"{_ROOT}/ended/{place}", True)
-        self._sweep(place)
-        return True
 
     def _sweep(self, place: str) -> None:
         """Remove what is left of a run that ended, and of those of its workflow that something was added to late."""

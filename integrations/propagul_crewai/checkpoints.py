@@ -32,7 +32,7 @@ from crewai.state.provider.json_provider import JsonProvider
 from pydantic import PrivateAttr
 
 from propagul import StoreError
-from propagul.adapters import Pieces, in_thread, printed
+from propagul.adapters import Pieces, asynchronous, printed
 from propagul_crewai._stores import OnNamedStore, texts_in
 
 if TYPE_CHECKING:
@@ -73,10 +73,6 @@ class PropagulCheckpointProvider(OnNamedStore, JsonProvider):
             texts_in(self.store).put(f"{_key(location, branch)}{name}", printed(row))
         return f"{location}/{quote(branch, safe='')}/{name}"
 
-    async def acheckpoint(self, data: str, location: str, *, parent_id: str | None = None, branch: str = "main") -> str:
-        """See `checkpoint`."""
-        return await in_thread(lambda: self.checkpoint(data, location, parent_id=parent_id, branch=branch))
-
     def from_checkpoint(self, location: str) -> str:
         """The text of a checkpoint, by its own location.
 
@@ -91,9 +87,7 @@ class PropagulCheckpointProvider(OnNamedStore, JsonProvider):
         except (ValueError, RecursionError):
             raise StoreError("a checkpoint holds what this version cannot read") from None
 
-    async def afrom_checkpoint(self, location: str) -> str:
-        """See `from_checkpoint`."""
-        return await in_thread(lambda: self.from_checkpoint(location))
+    acheckpoint, afrom_checkpoint = asynchronous(checkpoint), asynchronous(from_checkpoint)
 
     def extract_id(self, location: str) -> str:
         """The id in a checkpoint's own location."""

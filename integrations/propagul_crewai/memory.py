@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from crewai.memory.types import ScopeInfo
 
-from propagul.adapters import in_thread
+from propagul.adapters import asynchronous
 from propagul_crewai._index import Entry, Index
 from propagul_crewai._records import Records
 from propagul_crewai._scopes import children, is_within, normal
@@ -195,36 +195,7 @@ class PropagulMemoryStorage(OnStore):
         with self._reading:
             return len(self._matching(scope_prefix))
 
-    # --- the same for event loops --------------------------------------------------------------------------------
-
-    async def asave(self, records: list[MemoryRecord]) -> None:
-        """See `save`."""
-        await in_thread(lambda: self.save(records))
-
-    async def asearch(  # noqa: PLR0917 - CrewAI's signature
-        self,
-        query_embedding: list[float],
-        scope_prefix: str | None = None,
-        categories: list[str] | None = None,
-        metadata_filter: dict[str, Any] | None = None,
-        limit: int = 10,
-        min_score: float = 0.0,
-    ) -> list[tuple[MemoryRecord, float]]:
-        """See `search`."""
-        given = (query_embedding, scope_prefix, categories, metadata_filter, limit, min_score)
-        return await in_thread(lambda: self.search(*given))
-
-    async def adelete(
-        self,
-        scope_prefix: str | None = None,
-        categories: list[str] | None = None,
-        record_ids: list[str] | None = None,
-        older_than: datetime | None = None,
-        metadata_filter: dict[str, Any] | None = None,
-    ) -> int:
-        """See `delete`."""
-        given = (scope_prefix, categories, record_ids, older_than, metadata_filter)
-        return await in_thread(lambda: self.delete(*given))
+    asave, asearch, adelete = asynchronous(save), asynchronous(search), asynchronous(delete)
 
     # --- inside --------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
 
 from propagul import Connection, connect
-from propagul.adapters import Texts, in_thread, path, printed
+from propagul.adapters import Texts, asynchronous, path, printed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -105,30 +105,8 @@ class PropagulKVStore(BaseKVStore):
         values = [value for text in texts if (value := _loaded(text)) is not None]
         return values if len(values) > 1 else []
 
-    async def aput(self, key: str, val: dict[str, object], collection: str = DEFAULT_COLLECTION) -> None:
-        """See `put`."""
-        await in_thread(lambda: self.put(key, val, collection))
-
-    async def aput_all(
-        self,
-        kv_pairs: Sequence[tuple[str, dict[str, object]]],
-        collection: str = DEFAULT_COLLECTION,
-        batch_size: int = DEFAULT_BATCH_SIZE,
-    ) -> None:
-        """See `put_all`."""
-        await in_thread(lambda: self.put_all(kv_pairs, collection, batch_size))
-
-    async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, object] | None:
-        """See `get`."""
-        return await in_thread(lambda: self.get(key, collection))
-
-    async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, object]]:
-        """See `get_all`."""
-        return await in_thread(lambda: self.get_all(collection))
-
-    async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
-        """See `delete`."""
-        return await in_thread(lambda: self.delete(key, collection))
+    aput, aput_all, aget = asynchronous(put), asynchronous(put_all), asynchronous(get)
+    aget_all, adelete = asynchronous(get_all), asynchronous(delete)
 
     def _value(self, row: str, collection: str) -> dict[str, object] | None:
         """What a row says: nothing where one of its siblings is a deletion."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from propagul import AgentStateStore
-from propagul.adapters import Timeline, in_thread
+from propagul.adapters import Timeline, asynchronous, in_thread
 from tests.store.world import ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
@@ -79,3 +80,17 @@ def test_a_call_that_is_cancelled_twice_has_ended_when_it_returns(ends: Callable
         assert said == []
 
     run(scenario)
+
+
+def test_a_method_made_asynchronous_is_the_same_but_for_the_loop() -> None:
+    class Adder:
+        def add(self, one: int, *, other: int = 2) -> int:
+            """Add."""
+            assert threading.current_thread().name.startswith("propagul")
+            return one + other
+
+        aadd = asynchronous(add)
+
+    assert asyncio.run(Adder().aadd(1)) == asyncio.run(Adder().aadd(1, other=2)) == 3
+    assert inspect.iscoroutinefunction(Adder.aadd)
+    assert (inspect.signature(Adder.aadd), Adder.aadd.__doc__) == (inspect.signature(Adder.add), "Add.")
