@@ -88,7 +88,7 @@ class Texts:
         while True:
             held = self._store.siblings(key)
             texts = [self.text(one) for one in held]
-            if None not in texts or held == self._store.siblings(key):  # or it was replaced, and its parts went
+            if None not in texts or repr(held) == repr(self._store.siblings(key)):  # or it was replaced meanwhile
                 return texts
 
     def items(self, prefix: str) -> Iterator[tuple[str, str]]:
