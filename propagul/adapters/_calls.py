@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def in_thread(call: Callable[[], _T]) -> _T:
         raise
 
 
-def asynchronous(method: Callable[_P, _T]) -> Callable[_P, Coroutine[Any, Any, _T]]:
+def asynchronous(method: Callable[_P, _T]) -> Callable[_P, Coroutine[None, None, _T]]:
     """The same for event loops, by `in_thread`: a decorator, or what makes a second face of a method."""
 
     @functools.wraps(method)
