@@ -48,8 +48,8 @@ class Place(NamedTuple):
 
     def now(self) -> Place:
         """The same place whatever becomes of the working directory."""
-        path = Path(self.conn_string)
-        return self if "://" in self.conn_string else self._replace(conn_string=str(path.absolute()))
+        is_path = self.conn_string and "://" not in self.conn_string
+        return self._replace(conn_string=str(Path(self.conn_string).absolute())) if is_path else self
 
 
 @dataclass(slots=True)

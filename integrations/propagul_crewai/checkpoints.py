@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 from crewai.state.checkpoint_config import CheckpointConfig
 from crewai.state.provider.json_provider import JsonProvider
-from pydantic import PrivateAttr
+from pydantic import ConfigDict, PrivateAttr
 
 from propagul import StoreError
 from propagul.adapters import Pieces, asynchronous, printed
@@ -59,6 +59,7 @@ class _Checkpoint(NamedTuple):
 class PropagulCheckpointProvider(OnNamedStore, JsonProvider):
     """Checkpoints that every machine of the room can restore: `CheckpointConfig(location="reports", provider=...)`."""
 
+    model_config = ConfigDict(extra="forbid")  # or a durability that is misspelt would be none
     _name: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex[:16])
     _writing: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from crewai.flow.async_feedback.types import PendingFeedbackContext
 from crewai.flow.persistence import FlowPersistence
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticSerializationError
 
 from propagul import StoreError
@@ -39,6 +39,7 @@ class PropagulFlowPersistence(OnNamedStore, FlowPersistence):
         keep: How many earlier states of each flow stay readable by `past`.
     """
 
+    model_config = ConfigDict(extra="forbid")  # or a durability that is misspelt would be none
     persistence_type: str = Field(default="PropagulFlowPersistence")
     keep: int = Field(default=0, ge=0)
 

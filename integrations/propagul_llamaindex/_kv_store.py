@@ -56,9 +56,9 @@ class PropagulKVStore(BaseKVStore):
         """Store a dict under a key.
 
         Raises:
-            TypeError, ValueError: It is not JSON.
+            TypeError, ValueError: It is no dict, or not JSON.
         """
-        text = printed(val)
+        text = _printed(val)
         with self._lock:
             self._texts(collection).put(_row(collection, key), text)
 
@@ -71,9 +71,9 @@ class PropagulKVStore(BaseKVStore):
         """Store all of them: in one step, which others see all or nothing of, up to two million characters.
 
         Raises:
-            TypeError, ValueError: One is not JSON. Nothing was stored.
+            TypeError, ValueError: One is no dict, or not JSON. Nothing was stored.
         """
-        texts, rows = self._texts(collection), [(_row(collection, key), printed(val)) for key, val in kv_pairs]
+        texts, rows = self._texts(collection), [(_row(collection, key), _printed(val)) for key, val in kv_pairs]
         with self._lock:
             for step in _steps(rows):
                 with self.store.transaction() if len(step) > 1 else nullcontext():
@@ -132,6 +132,12 @@ def _steps(rows: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
         step.append(row)
         chars += sum(map(len, row))
     yield step
+
+
+def _printed(value: object) -> str:
+    if not isinstance(value, dict):
+        raise TypeError(f"a value is a dict, not {type(value).__name__}")
+    return printed(value)
 
 
 def _loaded(text: str | None) -> dict[str, object] | None:

@@ -8,7 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage, _stores
+from propagul_crewai import (
+    PersistentCrew,
+    PropagulCheckpointProvider,
+    PropagulFlowPersistence,
+    PropagulMemoryStorage,
+    _stores,
+)
+from pydantic import ValidationError
 
 from propagul import AgentStateStore, ClosedError
 from tests.agents.crewai.models import CountedModel, parts
@@ -98,6 +105,16 @@ def test_a_child_process_opens_a_store_of_its_own(tmp_path: Path) -> None:
         assert os.waitpid(child, 0)[1] == 0
     with PropagulFlowPersistence(tmp_path / "state") as persistence:
         assert persistence.flows() == ["child", "parent"]
+
+
+def test_what_no_adapter_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for made in (PropagulFlowPersistence, PropagulCheckpointProvider):
+        with pytest.raises(ValidationError, match="durabilty"):
+            made("state/", durabilty="group")
+    with pytest.raises(ValueError, match="an empty line names no store"):
+        PropagulMemoryStorage("").count()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("wrong", [7, None, b"state/"])

@@ -48,6 +48,9 @@ def test_many_are_put_in_one_step_and_one_that_is_refused_keeps_all_out() -> Non
     kv = PropagulKVStore(store)
     kv.put_all([("a", {"n": 1}), ("b", {"n": 2})], batch_size=100)
     assert kv.get_all() == {"a": {"n": 1}, "b": {"n": 2}}
+    for wrong in (None, [1], "text"):
+        with pytest.raises(TypeError, match="a value is a dict, not"):
+            kv.put_all([("a", {"n": 3}), ("b", cast("dict[str, object]", wrong))])
     with pytest.raises(TypeError, match="JSON"):
         kv.put_all([("a", {"n": 3}), ("c", {"n": object()})])
     with pytest.raises(LimitExceeded):
