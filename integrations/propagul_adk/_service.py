@@ -1,7 +1,7 @@
 """`PropagulSessionService`: the `BaseSessionService` of the Agent Development Kit over a store.
 
     adk/<app>/begun/<user>/<session>/<generation>   odd: the session was created, and when; even: it was deleted
-    adk/<app>/items/..., parts/..., state/...       events and state of a generation, see `propagul_timeline`
+    adk/<app>/items/..., parts/..., state/...       events and state of a generation, see `Timeline`
     adk/<app>/app/<name>, users/<user>/<name>       what `app:` and `user:` stand for
 
 Deletion and creation begin a generation each, so that what a replica writes that has not heard of a deletion is never
@@ -22,9 +22,9 @@ from google.adk.platform.time import get_time
 from google.adk.platform.uuid import new_uuid
 from google.adk.sessions import Session, State
 from google.adk.sessions.base_session_service import BaseSessionService, GetSessionConfig, ListSessionsResponse
-from propagul_timeline import End, Entry, Timeline, in_thread, path
 
 from propagul import Connection, connect
+from propagul.adapters import End, Entry, Timeline, asynchronous, in_thread, path
 from propagul_adk._state import ScopedState
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from propagul import AgentStateStore, StoreOptions
 
 _LOCKS: Final = 64
+_TRIES: Final = 3
+"""How often a session is read again because it was appended to meanwhile."""
 _STALE: Final = "the session was modified in storage since it was loaded: load it again with get_session"
 
 
@@ -63,7 +65,8 @@ class PropagulSessionService(BaseSessionService):
         """Open a store for sessions, for `with` and `async with`; the options are those of `propagul.connect`."""
         return connect(conn_string, lambda store: cls(store, refuse_stale=refuse_stale), room=room, **options)
 
-    async def create_session(
+    @asynchronous
+    def create_session(
         self, *, app_name: str, user_id: str, state: dict[str, object] | None = None, session_id: str | None = None
     ) -> Session:
         """Create a session and return it.
@@ -72,53 +75,44 @@ class PropagulSessionService(BaseSessionService):
             AlreadyExistsError: There is one of this id. Those that replicas create at once are one session.
         """
         kept = _Kept(self.store, app_name, user_id, (session_id or "").strip() or new_uuid())
-
-        def create() -> Session:
-            with self._locks[hash(kept.name) % _LOCKS]:
-                if kept.timeline.generation() % 2:
-                    raise AlreadyExistsError(f"Session with id {kept.session_id} already exists.")
-                with self.store.transaction():
-                    kept.update(kept.timeline.mark(get_time()), state or {})
-            kept.timeline.sweep()
+        with self._locks[hash(kept.name) % _LOCKS]:
+            if kept.timeline.generation() % 2:
+                raise AlreadyExistsError(f"Session with id {kept.session_id} already exists.")
+            with self.store.transaction():
+                kept.update(kept.timeline.mark(get_time()), state or {})
             session = kept.session()
-            assert session is not None
-            return session
+        kept.timeline.sweep()
+        if session is None:
+            raise SessionNotFoundError(f"Session {kept.session_id} was deleted while it was created.")
+        return session
 
-        return await in_thread(create)
-
-    async def get_session(
+    @asynchronous
+    def get_session(
         self, *, app_name: str, user_id: str, session_id: str, config: GetSessionConfig | None = None
     ) -> Session | None:
         """The session with its events, or those of them that the config asks for; None if there is none."""
-        kept = _Kept(self.store, app_name, user_id, session_id.strip())
-        return await in_thread(lambda: kept.session(config))
+        return _Kept(self.store, app_name, user_id, session_id.strip()).session(config)
 
-    async def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
+    @asynchronous
+    def list_sessions(self, *, app_name: str, user_id: str | None = None) -> ListSessionsResponse:
         """Sessions of a user, or of all, without their events, the least recently updated first."""
-
-        def find() -> list[Session]:
-            kept = [_Kept(self.store, app_name, *who) for who in _sessions(self.store, app_name, user_id)]
-            return [s for one in kept if (s := one.session(GetSessionConfig(num_recent_events=0))) is not None]
-
-        found = await in_thread(find)
+        kept = [_Kept(self.store, app_name, *who) for who in _sessions(self.store, app_name, user_id)]
+        found = [s for one in kept if (s := one.session(GetSessionConfig(num_recent_events=0))) is not None]
         return ListSessionsResponse(sessions=sorted(found, key=lambda s: (s.last_update_time, s.user_id, s.id)))
 
-    async def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
+    @asynchronous
+    def delete_session(self, *, app_name: str, user_id: str, session_id: str) -> None:
         """Delete a session with its events and state, if it is there."""
         kept = _Kept(self.store, app_name, user_id, session_id.strip())
+        with self._locks[hash(kept.name) % _LOCKS]:
+            if kept.timeline.generation() % 2:
+                kept.timeline.mark(get_time())
+        kept.timeline.sweep()
 
-        def delete() -> None:
-            with self._locks[hash(kept.name) % _LOCKS]:
-                if kept.timeline.generation() % 2:
-                    kept.timeline.mark(get_time())
-            kept.timeline.sweep()
-
-        await in_thread(delete)
-
-    async def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, object]:
+    @asynchronous
+    def get_user_state(self, *, app_name: str, user_id: str) -> dict[str, object]:
         """The state of a user, names without `user:`."""
-        kept = _Kept(self.store, app_name, user_id, "")
-        return await in_thread(kept.user.read)
+        return _Kept(self.store, app_name, user_id, "").user.read()
 
     async def append_event(self, session: Session, event: Event) -> Event:
         """Append an event and apply its state.
@@ -171,12 +165,13 @@ class _Kept:
             scope.update({n.removeprefix(prefix): v for n, v in delta.items() if _prefix(n) == prefix})
 
     def session(self, config: GetSessionConfig | None = None) -> Session | None:
-        """The session as of one moment."""
-        while True:
+        """The session as of one moment, or where others never stop to append, as it was read: that is stale at once."""
+        for _ in range(_TRIES):
             end = self.timeline.end()
             session = self._session(end, config) if end.generation % 2 else None
             if self.timeline.end() == end:
-                return session
+                break
+        return session
 
     def is_current(self, session: Session, end: End) -> bool:
         """Whether a session was loaded when it ended there; of one that was not loaded, whether it ends alike."""

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 
 from agent_framework import Content, WorkflowCheckpointException, WorkflowEvent
 from agent_framework._serialization import SerializationMixin
-from propagul_timeline import printed
 from pydantic import BaseModel
+
+from propagul.adapters import printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

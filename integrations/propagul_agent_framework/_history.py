@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from agent_framework import HistoryProvider, Message
-from propagul_timeline import Timeline, in_thread, path
 
 from propagul import Connection, connect
+from propagul.adapters import Timeline, asynchronous, in_thread, path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,8 @@ class PropagulHistoryProvider(HistoryProvider):
         """Open a store for history, for `with` and `async with`; the options are those of `propagul.connect`."""
         return connect(conn_string, lambda store: cls(store, source_id=source_id), room=room, **options)
 
-    async def get_messages(
+    @asynchronous
+    def get_messages(
         self,
         session_id: str | None,
         *,
@@ -51,7 +52,7 @@ class PropagulHistoryProvider(HistoryProvider):
         **_: object,
     ) -> list[Message]:
         """The messages of a session, oldest first; one that cannot be read is left out."""
-        return [entry.item for entry in await in_thread(self._timeline(session_id).read)]
+        return [entry.item for entry in self._timeline(session_id).read()]
 
     async def save_messages(
         self,
@@ -69,9 +70,10 @@ class PropagulHistoryProvider(HistoryProvider):
         if texts := [message.to_json() for message in messages]:
             await in_thread(lambda: self._timeline(session_id).append(texts))
 
-    async def clear(self, session_id: str | None) -> None:
+    @asynchronous
+    def clear(self, session_id: str | None) -> None:
         """Begin a session anew. What others add who have not heard of it yet does not come back."""
-        await in_thread(self._timeline(session_id).begin)
+        self._timeline(session_id).begin()
 
     def _timeline(self, session_id: str | None) -> Timeline[Message]:
         space, name = f"agent-framework/history/{path(self.source_id)}", path(session_id or _NO_SESSION)

@@ -2,7 +2,7 @@
 
     agent-framework/run/<checkpoint>                    which workflow and run a checkpoint belongs to
     agent-framework/rows/<workflow>/<run>/<checkpoint>  its time, predecessor and content, in which long parts are named
-    agent-framework/pieces/<workflow>/<run>/<hash>      those parts, each once; see `_pieces`
+    agent-framework/pieces/<workflow>/<run>/<hash>      those parts, each once; see `Pieces`
     agent-framework/ended/<workflow>/<run>              the run is deleted
 
 A run is a chain of checkpoints. Its pieces go when its last checkpoint is deleted, and with them the run ends: what a
@@ -12,18 +12,17 @@ replica still adds to it that has not heard of that is never seen, as it may nam
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 import secrets
+import threading
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, Unpack
 from urllib.parse import unquote
 
 from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
-from propagul_timeline import Texts, in_thread, path
 
 from propagul import Connection, connect
+from propagul.adapters import Pieces, Texts, asynchronous, in_thread, path
 from propagul_agent_framework._codec import Codec
-from propagul_agent_framework._pieces import Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from propagul import AgentStateStore, StoreOptions
 
 _ROOT: Final = "agent-framework"
+_locks: Final = [threading.Lock() for _ in range(64)]
 
 _log = logging.getLogger("propagul.agent_framework")
 
@@ -80,69 +80,78 @@ class PropagulCheckpointStorage:
         await in_thread(lambda: self._save(checkpoint, form))
         return str(checkpoint.checkpoint_id)
 
-    async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
+    @asynchronous
+    def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
         """The checkpoint of that id.
 
         Raises:
             WorkflowCheckpointException: There is none, a part of it has not arrived yet, or it holds something of a
                 class that is not listed here.
         """
+        place = self._place(checkpoint_id)
+        row = None if place is None else self._row(place, checkpoint_id)
+        if place is None or row is None:
+            raise WorkflowCheckpointException(f"No checkpoint found with ID {checkpoint_id}")
+        return self._loaded(place, row)
 
-        def load() -> WorkflowCheckpoint:
-            place = self._place(checkpoint_id)
-            row = None if place is None else self._row(place, checkpoint_id)
-            if place is None or row is None:
-                raise WorkflowCheckpointException(f"No checkpoint found with ID {checkpoint_id}")
-            return self._loaded(place, row)
-
-        return await in_thread(load)
-
-    async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
+    @asynchronous
+    def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
         """The checkpoints of a workflow, oldest first. One that `load` would refuse is left out, with a warning."""
+        found = [self._loaded_or_none(workflow_name, row) for row in self._rows(workflow_name)]
+        return [checkpoint for checkpoint in found if checkpoint is not None]
 
-        def load() -> list[WorkflowCheckpoint]:
-            found = [self._loaded_or_none(workflow_name, row) for row in self._rows(workflow_name)]
-            return [checkpoint for checkpoint in found if checkpoint is not None]
-
-        return await in_thread(load)
-
-    async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
+    @asynchronous
+    def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
         """The ids of a workflow's checkpoints, oldest first."""
-        return await in_thread(lambda: [row.checkpoint_id for row in self._rows(workflow_name)])
+        return [row.checkpoint_id for row in self._rows(workflow_name)]
 
-    async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
+    @asynchronous
+    def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
         """The newest checkpoint of a workflow that nothing follows; None if there is none.
 
         Raises:
             WorkflowCheckpointException: `load` refuses it: an older one would repeat what was done.
         """
+        heads = self._heads(workflow_name)
+        return self._loaded(_place(workflow_name, heads[-1].run), heads[-1]) if heads else None
 
-        def load() -> WorkflowCheckpoint | None:
-            heads = self._heads(workflow_name)
-            return self._loaded(_place(workflow_name, heads[-1].run), heads[-1]) if heads else None
-
-        return await in_thread(load)
-
-    async def heads(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
+    @asynchronous
+    def heads(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
         """Checkpoints that none follows, oldest first: one for each run, more where replicas went on from the same.
 
         Raises:
             WorkflowCheckpointException: `load` refuses one.
         """
+        return [self._loaded(_place(workflow_name, row.run), row) for row in self._heads(workflow_name)]
 
-        def load() -> list[WorkflowCheckpoint]:
-            return [self._loaded(_place(workflow_name, row.run), row) for row in self._heads(workflow_name)]
-
-        return await in_thread(load)
-
-    async def delete(self, checkpoint_id: str) -> bool:
+    @asynchronous
+    def delete(self, checkpoint_id: str) -> bool:
         """Delete a checkpoint, and with the last one of a run all that was kept of it; False if there is none."""
-        return await in_thread(lambda: self._delete(checkpoint_id))
+        place = self._place(checkpoint_id)
+        row = None if place is None else self._row(place, checkpoint_id)
+        if place is None or row is None:
+            return False
+        with _locks[hash(place) % len(_locks)]:
+            if not self.store.delete(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}"):
+                return False
+            self.store.delete(f"{_ROOT}/run/{path(checkpoint_id)}")
+            self._kept(place)[1].drop(row.held)
+            if self.store.keys(f"{_ROOT}/rows/{place}/", limit=1):
+                return True
+            self.store.set(f"{_ROOT}/ended/{place}", True)
+        self._sweep(place)
+        return True
 
     def _save(self, checkpoint: WorkflowCheckpoint, form: object) -> None:
-        known = self._place(checkpoint.checkpoint_id) or self._place(checkpoint.previous_checkpoint_id or "")
-        same = known is not None and known.partition("/")[0] == path(checkpoint.workflow_name)
-        place = known if known is not None and same else _place(checkpoint.workflow_name, secrets.token_hex(8))
+        while True:
+            known = self._place(checkpoint.checkpoint_id) or self._place(checkpoint.previous_checkpoint_id or "")
+            same = known is not None and known.partition("/")[0] == path(checkpoint.workflow_name)
+            place = known if known is not None and same else _place(checkpoint.workflow_name, secrets.token_hex(8))
+            with _locks[hash(place) % len(_locks)]:
+                if f"{_ROOT}/ended/{place}" not in self.store:  # or another thread deleted the last of it meanwhile
+                    return self._write(place, checkpoint, form)
+
+    def _write(self, place: str, checkpoint: WorkflowCheckpoint, form: object) -> None:
         pieces, parts = self._kept(place)
         text = pieces.taken(form)
         with self.store.transaction():
@@ -150,29 +159,22 @@ class PropagulCheckpointStorage:
             self.store.set(f"{_ROOT}/rows/{place}/{path(checkpoint.checkpoint_id)}", held)
             self.store.set(f"{_ROOT}/run/{path(checkpoint.checkpoint_id)}", place)
 
-    def _delete(self, checkpoint_id: str) -> bool:
-        place = self._place(checkpoint_id)
-        row = None if place is None else self._row(place, checkpoint_id)
-        if place is None or row is None or not self.store.delete(f"{_ROOT}/rows/{place}/{path(checkpoint_id)}"):
-            return False
-        self.store.delete(f"{_ROOT}/run/{path(checkpoint_id)}")
-        self._kept(place)[1].drop(row.held)
-        if not self.store.keys(f"{_ROOT}/rows/{place}/", limit=1):
-            self.store.set(f"{_ROOT}/ended/{place}", True)
-            self._sweep(place.partition("/")[0])
-        return True
-
-    def _sweep(self, workflow: str) -> None:
-        """Remove what is left of runs that ended: pieces, and what came late."""
-        for ended in self.store.keys(f"{_ROOT}/ended/{workflow}/"):
-            for room in ("rows", "pieces", "parts"):
-                for key in self.store.keys(f"{_ROOT}/{room}/{ended.removeprefix(f'{_ROOT}/ended/')}/"):
-                    self.store.delete(key)
+    def _sweep(self, place: str) -> None:
+        """Remove what is left of a run that ended, and of those of its workflow that something was added to late."""
+        late = (key.split("/", 4) for key in self.store.keys(f"{_ROOT}/rows/{place.partition('/')[0]}/"))
+        found = [(f"{workflow}/{run}", checkpoint) for _, _, workflow, run, checkpoint in late]
+        ended = {one for one in {one for one, _ in found} if f"{_ROOT}/ended/{one}" in self.store} | {place}
+        for one, checkpoint in found:
+            if one in ended and self.store.get(f"{_ROOT}/run/{checkpoint}") == one:
+                self.store.delete(f"{_ROOT}/run/{checkpoint}")
+        for key in (f"{_ROOT}/{room}/{one}/" for one in ended for room in ("rows", "pieces", "parts")):
+            for gone in self.store.keys(key):
+                self.store.delete(gone)
 
     def _kept(self, place: str) -> tuple[Pieces, Texts]:
         """The pieces of a run, and the parts of texts that are too long for a row."""
-        parts = f"{_ROOT}/parts/{place}/"
-        return Pieces(self.store, f"{_ROOT}/pieces/{place}/", parts), Texts(self.store, parts)
+        texts = Texts(self.store, f"{_ROOT}/parts/{place}/")
+        return Pieces(self.store, f"{_ROOT}/pieces/{place}/", texts), texts
 
     def _place(self, checkpoint_id: str) -> str | None:
         """The workflow and run of a checkpoint; None if it is not known, or the run has ended."""
@@ -207,7 +209,7 @@ class PropagulCheckpointStorage:
     def _loaded(self, place: str, row: _Row) -> WorkflowCheckpoint:
         pieces, parts = self._kept(place)
         try:
-            decoded = self._codec.decode(pieces.whole(json.loads(parts.text(row.held) or "")))
+            decoded = self._codec.decode(pieces.whole(parts.text(row.held) or ""))
         except LookupError:
             raise WorkflowCheckpointException(f"Checkpoint {row.checkpoint_id} has not arrived whole yet") from None
         except (ValueError, RecursionError):

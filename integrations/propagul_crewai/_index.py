@@ -61,10 +61,6 @@ class Index:
         """Every record."""
         return iter(self._entries.values())
 
-    def get(self, record_id: str) -> Entry | None:
-        """The record of that id."""
-        return self._entries.get(record_id)
-
     def scores(self, query: Sequence[float], entries: Iterable[Entry]) -> list[tuple[Entry, float]]:
         """The cosine between a query and each of these records that has a vector of its length. O(vectors)."""
         if self._matrix.shape[1] != len(query):

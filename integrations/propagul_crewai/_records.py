@@ -17,7 +17,7 @@ from crewai.memory.storage.backend import EmbeddingDimensionMismatchError
 from crewai.memory.types import MemoryRecord
 from pydantic import ValidationError
 
-from propagul_crewai import _texts
+from propagul_crewai._stores import texts_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,14 @@ class Records:
         """Every record's row by its id: what to compare, and what `parse` takes."""
         return {key.removeprefix(self._records): value for key, value in store.items(self._records)}
 
+    def read(self, store: AgentStateStore, record_id: str) -> tuple[MemoryRecord, str | None] | None:
+        """The record of that id and the name of its vector; None if there is none that this version can read."""
+        row = store.get(self._records + record_id)
+        return None if row is None else self.parse(store, record_id, row)
+
     def parse(self, store: AgentStateStore, record_id: str, row: object) -> tuple[MemoryRecord, str | None] | None:
         """The record of a row and the name of its vector; None for a row that this version cannot read."""
-        text = row if isinstance(row, str) else _texts.read(store, self._records + record_id)
+        text = row if isinstance(row, str) else next(iter(texts_in(store).siblings(self._records + record_id)), None)
         try:
             parsed = json.loads(text or "")
             return MemoryRecord.model_validate(parsed["record"]), _name_in(parsed)
@@ -60,16 +65,17 @@ class Records:
         text = json.dumps({"record": record.model_dump(mode="json"), "vector": name})
         if vector is not None:
             store.set(f"{self._vectors}{name}", vector.tobytes())
-        _texts.write(store, self._records + record.id, text)
+        texts_in(store).put(self._records + record.id, text)
         for key in (*replaced, self._touched + record.id):
             store.delete(key)
 
-    def remove(self, store: AgentStateStore, record_id: str) -> None:
-        """Remove a record with all that belongs to it."""
+    def remove(self, store: AgentStateStore, record_id: str) -> bool:
+        """Remove a record with all that belongs to it; return whether it was there."""
         replaced = self._vectors_of(store, record_id)
-        _texts.remove(store, self._records + record_id)
+        was_there = texts_in(store).remove(self._records + record_id)
         for key in (*replaced, self._touched + record_id):
             store.delete(key)
+        return was_there
 
     def touch(self, store: AgentStateStore, record_id: str, time: str) -> None:
         """Note when a record was used, if it is there."""
@@ -104,13 +110,13 @@ class Records:
 
     def _vectors_of(self, store: AgentStateStore, record_id: str) -> list[str]:
         """The keys of a record's vectors, also of versions that were written concurrently."""
-        texts = _texts.read_all(store, self._records + record_id)
+        texts = texts_in(store).siblings(self._records + record_id)
         return [self._vectors + name for text in texts if (name := _name_in(_json(text))) is not None]
 
 
-def _json(text: str) -> object:
+def _json(text: str | None) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text or "")
     except ValueError:
         return None
 

@@ -24,7 +24,7 @@ from crewai.tasks.conditional_task import ConditionalTask
 from crewai.tasks.task_output import TaskOutput
 from pydantic import BaseModel, ValidationError
 
-from propagul_crewai import _texts
+from propagul_crewai._stores import texts_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +60,8 @@ class Run:
         run_id: str | None,
         branch: int | None = None,
     ) -> None:
-        self._store, self._tasks, self._is_named = store, list(crew.tasks), run_id is not None
+        self._store, self._texts, self._tasks = store, texts_in(store), list(crew.tasks)
+        self._is_named = run_id is not None
         self._keys = [task.key for task in self._tasks]
         self._answers: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -69,7 +70,7 @@ class Run:
         known_by = _digest(crew.key, inputs) if run_id is None else run_id
         name = quote(known_by if branch is None else f"{known_by}#{branch}", safe="")
         self._row = RUNS + name
-        before = json.loads(_texts.read(store, self._row) or "{}")
+        before = json.loads(self._texts.get(self._row) or "{}")
         self._generation = int(before.get("generation", 0)) + (bool(before.get("is_finished")) and not self._is_named)
         self._place = f"{name}/{self._generation}/"
         if before.get("generation") != self._generation:
@@ -93,17 +94,17 @@ class Run:
             row = {"key": self._keys[index], "output": output.model_dump(mode="json", exclude={"pydantic"})}
             if output.pydantic is not None:
                 row["pydantic"] = output.pydantic.model_dump(mode="json")
-            _texts.write(self._store, f"{OUTPUTS}{self._place}{index}", json.dumps(row))
+            self._texts.put(f"{OUTPUTS}{self._place}{index}", json.dumps(row))
 
     def end(self) -> None:
         """The run came to its end."""
         self._write_row(is_finished=True)
         for prefix in (ANSWERS,) if self._is_named else (ANSWERS, OUTPUTS):
             for key in self._store.keys(prefix + self._place):
-                _texts.remove(self._store, key)
+                self._texts.remove(key)
 
     def _output(self, index: int) -> TaskOutput | None:
-        text = _texts.read(self._store, f"{OUTPUTS}{self._place}{index}")
+        text = self._texts.get(f"{OUTPUTS}{self._place}{index}")
         row = json.loads(text) if text is not None else {}
         if row.get("key") != self._keys[index]:
             return None
@@ -117,7 +118,7 @@ class Run:
 
     def _write_row(self, *, is_finished: bool) -> None:
         row = {"generation": self._generation, "is_finished": is_finished, "at": time.time()}
-        _texts.write(self._store, self._row, json.dumps(row))
+        self._texts.put(self._row, json.dumps(row))
 
     # --- what models answered ------------------------------------------------------------------------------------
 
@@ -127,12 +128,12 @@ class Run:
 
     def answer(self, question: str) -> dict[str, Any] | None:
         """What was answered to it in an earlier life, after as many answers as in this one; None if nothing was."""
-        text = _texts.read(self._store, self._answer_key(question))
+        text = self._texts.get(self._answer_key(question))
         return None if text is None else json.loads(text)
 
     def note_answer(self, question: str, answer: dict[str, Any]) -> None:
         """Remember an answer. On return it survives what the store's durability says."""
-        _texts.write(self._store, self._answer_key(question), json.dumps(answer))
+        self._texts.put(self._answer_key(question), json.dumps(answer))
 
     def count_answer(self, question: str) -> None:
         """The crew has an answer. A call that failed gave none, and what is asked then is the same question."""
@@ -147,7 +148,7 @@ def forget(store: AgentStateStore, run_id: str) -> None:
     """Remove everything of a named run."""
     name = quote(run_id, safe="")
     for key in (RUNS + name, *store.keys(f"{OUTPUTS}{name}/"), *store.keys(f"{ANSWERS}{name}/")):
-        _texts.remove(store, key)
+        texts_in(store).remove(key)
 
 
 def _callback() -> Callable[[TaskOutput], object]:

@@ -15,20 +15,28 @@ it forks must not hand an open store to its children. A child opens its own.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+
+from pydantic import BeforeValidator, PrivateAttr
 
 from propagul import AgentStateStore, ClosedError, LocalProtocolError, connect
+from propagul.adapters import Texts
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    BaseModel: Any  # or a type checker thinks up an `__init__` for every class that inherits ours
+else:
+    from pydantic import BaseModel
 
 LENT = "open:"
 """How the names of stores begin that the program opened itself."""
+PARTS = "crewai/part/"
+"""Where the parts of long texts are."""
 
 
 class Place(NamedTuple):
@@ -40,17 +48,17 @@ class Place(NamedTuple):
 
     def now(self) -> Place:
         """The same place whatever becomes of the working directory."""
-        path = Path(self.conn_string)
-        return self if "://" in self.conn_string else self._replace(conn_string=str(path.absolute()))
+        is_path = self.conn_string and "://" not in self.conn_string
+        return self._replace(conn_string=str(Path(self.conn_string).absolute())) if is_path else self
 
 
 @dataclass(slots=True)
 class _Shared:
-    """An open store and how many hold it."""
+    """An open store and who holds it."""
 
     store: AgentStateStore
     closing: contextlib.ExitStack
-    holders: int = 0
+    holders: set[object] = field(default_factory=set)
 
 
 class _Registry:
@@ -61,21 +69,21 @@ class _Registry:
         self._lock = threading.Lock()
         self._shared: dict[Place, _Shared] = {}
 
-    def take(self, place: Place) -> AgentStateStore:
-        """The store of a place, opened if it is not; one holder more."""
+    def take(self, place: Place, holder: object) -> AgentStateStore:
+        """The store of a place, opened if it is not."""
         with self._lock:
             shared = self._shared.get(place)
             if shared is None:
                 closing = contextlib.ExitStack()
                 opened = connect(place.conn_string, room=place.room, durability=place.durability)
                 shared = self._shared[place] = _Shared(closing.enter_context(opened), closing)
-            shared.holders += 1
+            shared.holders.add(holder)
             return shared.store
 
-    def let_go(self, place: Place) -> None:
+    def let_go(self, place: Place, holder: object) -> None:
         """One holder less. The store stays open: this may run in the store's own thread, which cannot end itself."""
         if self.pid == os.getpid() and place in self._shared:
-            self._shared[place].holders -= 1
+            self._shared[place].holders.discard(holder)  # in one step, with no lock: it runs where a garbage is found
 
     def close_unused(self, place: Place) -> None:
         """Close the store of a place if nobody holds it."""
@@ -86,6 +94,7 @@ class _Registry:
 
 _registry = _Registry()
 _lent: weakref.WeakValueDictionary[str, AgentStateStore] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
 
 
 def lent(state: object) -> object:
@@ -97,7 +106,10 @@ def lent(state: object) -> object:
         return os.fspath(state)
     if not isinstance(state, AgentStateStore):
         return state
-    name = f"{LENT}{state.room}/{id(state):x}"
+    for name, store in list(_lent.items()):
+        if store is state:
+            return name
+    name = f"{LENT}{state.room}/{os.getpid():x}-{next(_numbers)}"
     _lent[name] = state
     return name
 
@@ -117,6 +129,8 @@ def named(state: object) -> str:
 class Lease:
     """A hold on the store of a place: opened at the first use, let go of by `close` or when it is collected.
 
+    One that the program opened itself is held from the beginning.
+
     Args:
         place: Which store.
     """
@@ -128,6 +142,7 @@ class Lease:
         self._release: weakref.finalize[..., Lease] | None = None
         self._is_closed = False
         self._opening = threading.Lock()
+        self._borrowed = _lent.get(place.conn_string)
 
     @property
     def store(self) -> AgentStateStore:
@@ -150,24 +165,68 @@ class Lease:
 
     def close(self) -> None:
         """Let go; the last one to do so closes the store. Idempotent."""
-        self._is_closed, self._store = True, None
+        with self._opening:
+            self._is_closed, self._store, self._borrowed = True, None, None
         if self._release is not None:
             self._release()
             _of_this_process().close_unused(self.place)
 
+    def _open(self) -> AgentStateStore:
+        if self.place.conn_string.startswith(LENT):
+            return self._borrowed or _borrow(self.place.conn_string)
+        registry, self.place, holder = _of_this_process(), self.place.now(), object()
+        store = registry.take(self.place, holder)
+        self._release = weakref.finalize(self, registry.let_go, self.place, holder)
+        return store
+
+
+class OnStore:
+    """What every adapter has: a store that it stands on until it is closed."""
+
+    _lease: Lease
+
+    @property
+    def store(self) -> AgentStateStore:
+        """The store that this stands on, opened if it was not."""
+        return self._lease.store
+
+    def close(self) -> None:
+        """Let go of the store; the last adapter to do so closes it. Idempotent."""
+        self._lease.close()
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self) -> AgentStateStore:
-        if self.place.conn_string.startswith(LENT):
-            return _borrow(self.place.conn_string)
-        registry, self.place = _of_this_process(), self.place.now()
-        store = registry.take(self.place)
-        self._release = weakref.finalize(self, registry.let_go, self.place)
-        return store
+
+class OnNamedStore(OnStore, BaseModel):
+    """The same for what CrewAI writes into its own files and makes again of that.
+
+    Attributes:
+        conn_string: A directory, `memory://`, or `propagul://room@host:port`, see `propagul.connect`; or a store that
+            is open. The store is opened at the first use and shared by all adapters of this process that name it.
+        room: The room's name, where neither the string nor the directory says; then `agents`.
+        durability: What was written survives when a call has returned: `os`, `group`, `each` or `peers:n`.
+    """
+
+    conn_string: Annotated[str, BeforeValidator(lent)]
+    room: str | None = None
+    durability: str = "os"
+    _lease: Lease = PrivateAttr()
+
+    def __init__(
+        self, conn_string: str | os.PathLike[str] | AgentStateStore | None = None, /, **fields: object
+    ) -> None:
+        """Name a store; `fields` are the attributes."""
+        super().__init__(**fields if conn_string is None else fields | {"conn_string": conn_string})
+        self._lease = Lease(Place(self.conn_string, self.room, self.durability))
+
+
+def texts_in(store: AgentStateStore) -> Texts:
+    """Texts of any length in a store."""
+    return Texts(store, PARTS)
 
 
 def _borrow(name: str) -> AgentStateStore:

@@ -2,7 +2,7 @@
 
 CrewAI takes two kinds of providers and no third, so this one is of the kind that writes JSON files, as far as CrewAI
 can see. It restores from files only: `restoring` lays one out for as long as that takes. A checkpoint is all that a
-program holds, most of it as it was in the one before; what is the same is stored once (`_pieces.py`).
+program holds, most of it as it was in the one before; what is the same is stored once, see `Pieces`.
 
 A restored crew, as CrewAI makes it, has forgotten where it wrote its checkpoints to and would go on in a directory of
 that name. So what is laid out says nothing of checkpoints to this location, and the configuration that `restoring`
@@ -15,31 +15,28 @@ that has no checkpoint left.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
 import json
+import os
 import tempfile
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from crewai.state.checkpoint_config import CheckpointConfig
 from crewai.state.provider.json_provider import JsonProvider
-from pydantic import BeforeValidator, PrivateAttr
+from pydantic import ConfigDict, PrivateAttr
 
 from propagul import StoreError
-from propagul_crewai import _pieces, _texts
-from propagul_crewai._stores import Lease, Place, lent
+from propagul.adapters import Pieces, asynchronous, printed
+from propagul_crewai._stores import OnNamedStore, texts_in
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
-
-    from propagul import AgentStateStore
 
 CHECKPOINTS = "crewai/checkpoint/at/"
 PIECES = "crewai/checkpoint/piece/"
@@ -49,7 +46,7 @@ class _Checkpoint(NamedTuple):
     """One checkpoint's row."""
 
     key: str
-    root: object
+    root: str
     writer: str
     parent: str | None
 
@@ -59,58 +56,23 @@ class _Checkpoint(NamedTuple):
         return self.key.rpartition("/")[2]
 
 
-class PropagulCheckpointProvider(JsonProvider):
-    """Checkpoints that every machine of the room can restore: `CheckpointConfig(location="reports", provider=...)`.
+class PropagulCheckpointProvider(OnNamedStore, JsonProvider):
+    """Checkpoints that every machine of the room can restore: `CheckpointConfig(location="reports", provider=...)`."""
 
-    Attributes:
-        conn_string: A directory, `memory://`, or `propagul://room@host:port`; or a store that is open.
-        room: The room's name, where neither the string nor the directory says; then `agents`.
-        durability: What a checkpoint that was written survives: `os`, `group`, `each` or `peers:n`.
-    """
-
-    conn_string: Annotated[str, BeforeValidator(lent)]
-    room: str | None = None
-    durability: str = "os"
-    _lease: Lease = PrivateAttr()
-    _writer: str = PrivateAttr()
-
-    def __init__(
-        self, conn_string: str | os.PathLike[str] | AgentStateStore | None = None, /, **fields: object
-    ) -> None:
-        """Name a store; `fields` are those above."""
-        super().__init__(**fields if conn_string is None else fields | {"conn_string": conn_string})
-        self._lease = Lease(Place(self.conn_string, self.room, self.durability))
-        self._writer = uuid.uuid4().hex[:16]
-
-    @property
-    def store(self) -> AgentStateStore:
-        """The store that this stands on, opened if it was not."""
-        return self._lease.store
-
-    def close(self) -> None:
-        """Let go of the store; the last adapter to do so closes it. Idempotent."""
-        self._lease.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    model_config = ConfigDict(extra="forbid")  # or a durability that is misspelt would be none
+    _name: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex[:16])
+    _writing: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     # --- what CrewAI calls ---------------------------------------------------------------------------------------
 
     def checkpoint(self, data: str, location: str, *, parent_id: str | None = None, branch: str = "main") -> str:
         """Write a checkpoint; return its own location, which is below `location`."""
-        store, place = self._lease.store, self._pieces(location, self._writer)
-        root = _pieces.pack(json.loads(data), lambda name, text: _put(store, place + name, text))
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}_{uuid.uuid4().hex[:8]}"
-        row = {"root": json.loads(root), "writer": self._writer, "parent": parent_id, "at": time.time()}
-        _texts.write(store, f"{_key(location, branch)}{name}", json.dumps(row))
+        name, writer = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}_{uuid.uuid4().hex[:8]}", self._writer
+        with self._writing:  # or what is found to be there could be pruned before it is named
+            root = self._pieces(location, writer).taken(json.loads(data))
+            row = {"root": root, "writer": writer, "parent": parent_id, "at": time.time()}
+            texts_in(self.store).put(f"{_key(location, branch)}{name}", printed(row))
         return f"{location}/{quote(branch, safe='')}/{name}"
-
-    async def acheckpoint(self, data: str, location: str, *, parent_id: str | None = None, branch: str = "main") -> str:
-        """See `checkpoint`."""
-        return await asyncio.to_thread(self.checkpoint, data, location, parent_id=parent_id, branch=branch)
 
     def from_checkpoint(self, location: str) -> str:
         """The text of a checkpoint, by its own location.
@@ -118,14 +80,15 @@ class PropagulCheckpointProvider(JsonProvider):
         Raises:
             StoreError: There is none, or a part of it is missing.
         """
-        outer, _, _ = _parted(location)
         found = self._found(location)
-        value = _pieces.unpack(found.root, functools.partial(self._piece, outer, found.writer))
-        return json.dumps(value)
+        try:
+            return json.dumps(self._pieces(_parted(location)[0], found.writer).whole(found.root))
+        except LookupError:
+            raise StoreError("a part of this checkpoint is not here: somebody pruned while it was written") from None
+        except (ValueError, RecursionError):
+            raise StoreError("a checkpoint holds what this version cannot read") from None
 
-    async def afrom_checkpoint(self, location: str) -> str:
-        """See `from_checkpoint`."""
-        return await asyncio.to_thread(self.from_checkpoint, location)
+    acheckpoint, afrom_checkpoint = asynchronous(checkpoint), asynchronous(from_checkpoint)
 
     def extract_id(self, location: str) -> str:
         """The id in a checkpoint's own location."""
@@ -133,13 +96,14 @@ class PropagulCheckpointProvider(JsonProvider):
 
     def prune(self, location: str, max_keep: int, *, branch: str = "main") -> int:
         """Remove the oldest checkpoints of a branch but for the last `max_keep`; return how many those were."""
-        store = self._lease.store
-        gone = store.keys(_key(location, branch))
-        gone = gone[: max(len(gone) - max_keep, 0)]
-        for key in gone:
-            _texts.remove(store, key)
-        if gone:
-            self._sweep(location)
+        texts = texts_in(self.store)
+        with self._writing:
+            gone = self.store.keys(_key(location, branch))
+            gone = gone[: max(len(gone) - max_keep, 0)]
+            for key in gone:
+                texts.remove(key)
+            if gone:
+                self._sweep(location)
         return len(gone)
 
     # --- what only this one has ----------------------------------------------------------------------------------
@@ -197,47 +161,38 @@ class PropagulCheckpointProvider(JsonProvider):
     def _found(self, location: str) -> _Checkpoint:
         outer, branch, name = _parted(location)
         key = f"{CHECKPOINTS}{quote(outer, safe='')}/{branch}/{name}"
-        found = self._read(key)
-        if found is None:
+        text = texts_in(self.store).get(key)
+        if text is None:
             raise StoreError(f"there is no checkpoint {name!r} at {outer!r}")
-        return found
+        return _checkpoint(key, text)
 
     def _every(self, prefix: str) -> list[_Checkpoint]:
         """The checkpoints below a key, oldest first."""
-        rows = (self._read(key) for key in self._lease.store.keys(prefix))
-        return [row for row in rows if row is not None]
+        return [_checkpoint(key, text) for key, text in texts_in(self.store).items(prefix)]
 
-    def _read(self, key: str) -> _Checkpoint | None:
-        text = _texts.read(self._lease.store, key)
-        if text is None:
-            return None
-        row = json.loads(text)
-        return _Checkpoint(key, row["root"], row["writer"], row["parent"])
+    @property
+    def _writer(self) -> str:
+        """Whose pieces this process writes: also of one that was forked after this was made, its own."""
+        return f"{self._name}-{os.getpid():x}"
 
-    def _pieces(self, location: str, writer: str) -> str:
-        return f"{PIECES}{quote(location, safe='')}/{writer}/"
-
-    def _piece(self, location: str, writer: str, name: str) -> str | None:
-        return _texts.read(self._lease.store, self._pieces(location, writer) + name)
+    def _pieces(self, location: str, writer: str) -> Pieces:
+        return Pieces(self.store, f"{PIECES}{quote(location, safe='')}/{writer}/", texts_in(self.store))
 
     def _sweep(self, location: str) -> None:
         """Remove the pieces that nothing needs: of ours one by one, of others if they have no checkpoint left."""
-        store, needed, writers = self._lease.store, set[str](), {self._writer}
-        ours = functools.partial(self._piece, location, self._writer)
-        for checkpoint in self._every(f"{CHECKPOINTS}{quote(location, safe='')}/"):
-            writers.add(checkpoint.writer)
-            if checkpoint.writer == self._writer:
-                needed.update(_pieces.references(checkpoint.root, ours))
-        stem = f"{PIECES}{quote(location, safe='')}/"
-        for key in store.keys(stem):
+        every, own = self._every(f"{CHECKPOINTS}{quote(location, safe='')}/"), self._writer
+        writers = {own, *(checkpoint.writer for checkpoint in every)}
+        needed = self._pieces(location, own).names(found.root for found in every if found.writer == own)
+        stem, texts = f"{PIECES}{quote(location, safe='')}/", texts_in(self.store)
+        for key in self.store.keys(stem):
             writer, _, name = key.removeprefix(stem).partition("/")
-            if writer not in writers or (writer == self._writer and name not in needed):
-                _texts.remove(store, key)
+            if writer not in writers or (writer == own and name not in needed):
+                texts.remove(key)
 
 
-def _put(store: AgentStateStore, key: str, text: str) -> None:
-    if key not in store:
-        _texts.write(store, key, text)
+def _checkpoint(key: str, text: str) -> _Checkpoint:
+    row = json.loads(text)
+    return _Checkpoint(key, row["root"], row["writer"], row["parent"])
 
 
 def _key(location: str, branch: str) -> str:

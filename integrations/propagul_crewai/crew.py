@@ -9,17 +9,17 @@ makes the crew itself, with its models and tools, as it always does: nothing of 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from crewai import Crew
 from crewai.llms.base_llm import BaseLLM
 from crewai.utilities.llm_utils import create_llm
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from propagul_crewai import _runs
 from propagul_crewai._answers import remembering
 from propagul_crewai._runs import Run
-from propagul_crewai._stores import Lease, Place, lent
+from propagul_crewai._stores import OnNamedStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,22 +39,15 @@ RESUMED = "propagul"
 """What stands where CrewAI notes which kickoff it resumes: that it resumes one."""
 
 
-class PersistentCrew(Crew):
+class PersistentCrew(OnNamedStore, Crew):
     """A crew whose runs survive crashes and machines.
 
     Attributes:
-        conn_string: A directory, `memory://`, or `propagul://room@host:port`; or a store that is open.
-        room: The room's name, where neither the string nor the directory says; then `agents`.
-        durability: What a finished task and an answered call survive: `os`, `group`, `each` or `peers:n`.
         run_id: The name of the run. A kickoff of a run that has ended gives its result again and asks no model. Without
             a name, the run is known by the crew and the inputs, and one that has ended begins anew.
     """
 
-    conn_string: Annotated[str, BeforeValidator(lent)]
-    room: str | None = None
-    durability: str = "os"
     run_id: str | None = Field(default=None, min_length=1)
-    _lease: Lease | None = PrivateAttr(default=None)
     _branch: int | None = PrivateAttr(default=None)
     _copies: int = PrivateAttr(default=0)
 
@@ -67,23 +60,11 @@ class PersistentCrew(Crew):
 
     @classmethod
     def of(cls, crew: Crew, conn_string: str | AgentStateStore, **fields: object) -> Self:
-        """A persistent crew of the parts of another one; `fields` are those above."""
+        """A persistent crew of the parts of another one; `fields` are the attributes."""
         given = {name: vars(crew)[name] for name in crew.model_fields_set & Crew.model_fields.keys() - {"id"}}
         if (memory := getattr(crew, "_memory", None)) is not None:  # the one that it made, rather than a second one
             given["memory"] = memory
-        return cls(conn_string=conn_string, **given | fields)
-
-    @property
-    def store(self) -> AgentStateStore:
-        """The store that this stands on, opened if it was not."""
-        if self._lease is None:
-            self._lease = Lease(Place(self.conn_string, self.room, self.durability))
-        return self._lease.store
-
-    def close(self) -> None:
-        """Let go of the store; the last adapter to do so closes it. Idempotent."""
-        if self._lease is not None:
-            self._lease.close()
+        return cls(conn_string, **given | fields)
 
     def forget(self) -> None:
         """Remove what is known of the named run.

@@ -14,73 +14,38 @@ import json
 import time
 import uuid
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from crewai.flow.async_feedback.types import PendingFeedbackContext
 from crewai.flow.persistence import FlowPersistence
-from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticSerializationError
 
 from propagul import StoreError
-from propagul_crewai import _texts
-from propagul_crewai._stores import Lease, Place, lent
-
-if TYPE_CHECKING:
-    import os
-
-    from propagul import AgentStateStore
+from propagul_crewai._stores import OnNamedStore, texts_in
 
 HEADS = "crewai/flow/head/"
 PAST = "crewai/flow/past/"
 PENDING = "crewai/flow/pending/"
 
 
-class PropagulFlowPersistence(FlowPersistence):
+class PropagulFlowPersistence(OnNamedStore, FlowPersistence):
     """Flow states and pending human feedback in a replicated store.
 
-    `PropagulFlowPersistence("state/")`, or over a store that is open: `PropagulFlowPersistence(store)`. The store is
-    opened at the first use and shared by all adapters of this process that name the same place.
+    `PropagulFlowPersistence("state/")`, or over a store that is open: `PropagulFlowPersistence(store)`.
 
     Attributes:
-        conn_string: A directory, `memory://`, or `propagul://room@host:port`; see `propagul.connect`.
-        room: The room's name, where neither the string nor the directory says; then `agents`.
-        durability: What a state that was saved survives: `os`, `group`, `each` or `peers:n`.
         keep: How many earlier states of each flow stay readable by `past`.
     """
 
+    model_config = ConfigDict(extra="forbid")  # or a durability that is misspelt would be none
     persistence_type: str = Field(default="PropagulFlowPersistence")
-    conn_string: Annotated[str, BeforeValidator(lent)]
-    room: str | None = None
-    durability: str = "os"
     keep: int = Field(default=0, ge=0)
-    _lease: Lease = PrivateAttr()
-
-    def __init__(
-        self, conn_string: str | os.PathLike[str] | AgentStateStore | None = None, /, **fields: object
-    ) -> None:
-        """Name a store; `fields` are those above."""
-        super().__init__(**fields if conn_string is None else fields | {"conn_string": conn_string})
-        self._lease = Lease(Place(self.conn_string, self.room, self.durability))
-
-    @property
-    def store(self) -> AgentStateStore:
-        """The store that this stands on, opened if it was not."""
-        return self._lease.store
 
     def init_db(self) -> None:
         """Open the store now rather than at the first use."""
-        _ = self._lease.store
-
-    def close(self) -> None:
-        """Let go of the store; the last adapter to do so closes it. Idempotent."""
-        self._lease.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        _ = self.store
 
     # --- what CrewAI calls ---------------------------------------------------------------------------------------
 
@@ -91,15 +56,14 @@ class PropagulFlowPersistence(FlowPersistence):
             ValueError: The flow has no id, or the state is neither a dict nor a model.
             PropagulError: The store did not take it.
         """
-        store = self._lease.store
         text = _dumped({"method": method_name, "at": time.time(), "state": _plain(state_data)})
         if self.keep:
-            self._keep(store, flow_uuid, text)
-        _texts.write(store, _key(HEADS, flow_uuid), text)
+            self._keep(flow_uuid, text)
+        texts_in(self.store).put(_key(HEADS, flow_uuid), text)
 
     def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
         """The state of a flow as it is now; None if there is none. With several heads, the same one everywhere."""
-        text = _texts.read(self._lease.store, _key(HEADS, flow_uuid))
+        text = texts_in(self.store).get(_key(HEADS, flow_uuid))
         return None if text is None else _state_in(text)
 
     def save_pending_feedback(
@@ -110,54 +74,53 @@ class PropagulFlowPersistence(FlowPersistence):
         Raises:
             ValueError, PropagulError: As `save_state`.
         """
-        store, state = self._lease.store, _plain(state_data)
+        store, state = self.store, _plain(state_data)
         text = _dumped({"context": context.to_dict(), "state": state})
         with store.transaction():
-            _texts.write(store, _key(PENDING, flow_uuid), text)
+            texts_in(store).put(_key(PENDING, flow_uuid), text)
             self.save_state(flow_uuid, context.method_name, state)
 
     def load_pending_feedback(self, flow_uuid: str) -> tuple[dict[str, Any], PendingFeedbackContext] | None:
         """What a flow asked and the state that it asked in; None if it does not wait."""
-        text = _texts.read(self._lease.store, _key(PENDING, flow_uuid))
+        text = texts_in(self.store).get(_key(PENDING, flow_uuid))
         if text is None:
             return None
         return _state_in(text), PendingFeedbackContext.from_dict(_loaded(text)["context"])
 
     def clear_pending_feedback(self, flow_uuid: str) -> None:
         """The flow does not wait any more."""
-        _texts.remove(self._lease.store, _key(PENDING, flow_uuid))
+        texts_in(self.store).remove(_key(PENDING, flow_uuid))
 
     # --- what only a replicated store has ------------------------------------------------------------------------
 
     def heads(self, flow_uuid: str) -> list[dict[str, Any]]:
         """Every state that machines saved without having seen the others', the one that `load_state` gives first."""
-        return [_state_in(text) for text in _texts.read_all(self._lease.store, _key(HEADS, flow_uuid))]
+        texts = texts_in(self.store).siblings(_key(HEADS, flow_uuid))
+        return [_state_in(text) for text in texts if text is not None]
 
     def past(self, flow_uuid: str) -> list[dict[str, Any]]:
         """The last states that were saved, oldest first and at most `keep`, each as `method`, `at` and `state`."""
-        store = self._lease.store
-        texts = [_texts.read(store, key) for key in store.keys(_past(flow_uuid))]
-        return [_loaded(text) for text in texts if text is not None]
+        return [_loaded(text) for _, text in texts_in(self.store).items(_past(flow_uuid))]
 
     def flows(self) -> list[str]:
         """The ids of all flows that have a state."""
-        return [key.removeprefix(HEADS) for key in self._lease.store.keys(HEADS)]
+        return [key.removeprefix(HEADS) for key in self.store.keys(HEADS)]
 
     def pending(self) -> list[str]:
         """The ids of all flows that wait for a person."""
-        return [key.removeprefix(PENDING) for key in self._lease.store.keys(PENDING)]
+        return [key.removeprefix(PENDING) for key in self.store.keys(PENDING)]
 
     def forget(self, flow_uuid: str) -> None:
         """Remove everything of a flow. A flow that still runs somewhere is back with the next state that it saves."""
-        store = self._lease.store
-        for key in (_key(PENDING, flow_uuid), _key(HEADS, flow_uuid), *store.keys(_past(flow_uuid))):
-            _texts.remove(store, key)
+        texts = texts_in(self.store)
+        for key in (_key(PENDING, flow_uuid), _key(HEADS, flow_uuid), *self.store.keys(_past(flow_uuid))):
+            texts.remove(key)
 
-    def _keep(self, store: AgentStateStore, flow_uuid: str, text: str) -> None:
-        prefix = _past(flow_uuid)
-        _texts.write(store, f"{prefix}{time.time_ns():020}-{uuid.uuid4().hex[:8]}", text)
-        for key in store.keys(prefix)[: -self.keep]:
-            _texts.remove(store, key)
+    def _keep(self, flow_uuid: str, text: str) -> None:
+        prefix, texts = _past(flow_uuid), texts_in(self.store)
+        texts.put(f"{prefix}{time.time_ns():020}-{uuid.uuid4().hex[:8]}", text)
+        for key in self.store.keys(prefix)[: -self.keep]:
+            texts.remove(key)
 
 
 def _key(prefix: str, flow_uuid: str) -> str:

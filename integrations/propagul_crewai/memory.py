@@ -10,18 +10,18 @@ for the tens of thousands of records that a crew has: nothing is approximate, an
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from crewai.memory.types import ScopeInfo
 
+from propagul.adapters import asynchronous
 from propagul_crewai._index import Entry, Index
 from propagul_crewai._records import Records
 from propagul_crewai._scopes import children, is_within, normal
-from propagul_crewai._stores import Lease, Place, named
+from propagul_crewai._stores import Lease, OnStore, Place, named
 
 if TYPE_CHECKING:
     import os
@@ -34,7 +34,7 @@ SPEC = "propagul:"
 """How the `storage` of a `Memory` begins that is meant for here."""
 
 
-class PropagulMemoryStorage:
+class PropagulMemoryStorage(OnStore):
     """CrewAI's protocol of memory storage, in a replicated store: `Memory(storage=PropagulMemoryStorage("state/"))`.
 
     Two machines that change the same record without having seen the other's change leave both; the same one of them is
@@ -58,22 +58,7 @@ class PropagulMemoryStorage:
         self._lease = Lease(Place(named(conn_string), room, durability))
         self._records = Records(name)
         self._index = Index(self._records)
-        self._lock = threading.RLock()
-
-    @property
-    def store(self) -> AgentStateStore:
-        """The store that this stands on, opened if it was not."""
-        return self._lease.store
-
-    def close(self) -> None:
-        """Let go of the store; the last adapter to do so closes it. Idempotent."""
-        self._lease.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self._reading, self._writing = threading.RLock(), threading.Lock()  # one may wait for disk or peers
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -84,8 +69,8 @@ class PropagulMemoryStorage:
             EmbeddingDimensionMismatchError: Their vectors are not as long as those that are there. Nothing was saved.
             PropagulError: The store did not take one; those before it are saved.
         """
-        store = self._lease.store
-        with self._lock:
+        store = self.store
+        with self._writing:
             length = self._records.check(store, [len(record.embedding) for record in records if record.embedding])
             self._records.settle(store, length)
             for record in records:
@@ -101,17 +86,16 @@ class PropagulMemoryStorage:
         if record.embedding:
             self.save([record])
             return
-        store = self._lease.store
-        with self._lock:
-            self._index.follow(store)
-            entry = self._index.get(record.id)
-            self._records.write(store, record, self._records.vector(store, entry.vector if entry else None))
+        store = self.store
+        with self._writing:
+            known = self._records.read(store, record.id)
+            self._records.write(store, record, self._records.vector(store, known[1] if known else None))
 
     def touch_records(self, record_ids: list[str]) -> None:
         """Note that these records were used now."""
         now = datetime.now(UTC).replace(tzinfo=None).isoformat()  # without a zone, as CrewAI's own dates are
         for record_id in record_ids:
-            self._records.touch(self._lease.store, record_id, now)
+            self._records.touch(self.store, record_id, now)
 
     def delete(
         self,
@@ -122,23 +106,22 @@ class PropagulMemoryStorage:
         metadata_filter: dict[str, Any] | None = None,
     ) -> int:
         """Delete the records that meet all that is given, all of them if nothing is; return how many those were."""
-        store = self._lease.store
-        with self._lock:
+        wanted, store = None if record_ids is None else set(record_ids), self.store
+        with self._reading:
             found = [
                 entry.record.id
                 for entry in self._matching(scope_prefix, categories, metadata_filter)
-                if (record_ids is None or entry.record.id in record_ids)
+                if (wanted is None or entry.record.id in wanted)
                 and (older_than is None or _utc(entry.record.created_at) < _utc(older_than))
             ]
-            for record_id in found:
-                self._records.remove(store, record_id)
-        return len(found)
+        with self._writing:
+            return sum(self._records.remove(store, record_id) for record_id in found)
 
     def reset(self, scope_prefix: str | None = None) -> None:
         """Delete everything in a scope. Without one, the next records may have vectors of another length."""
         self.delete(scope_prefix)
         if normal(scope_prefix) == "/":
-            self._records.settle(self._lease.store, None)
+            self._records.settle(self.store, None)
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -156,35 +139,33 @@ class PropagulMemoryStorage:
         Raises:
             EmbeddingDimensionMismatchError: The vector is not as long as those that are there.
         """
-        store = self._lease.store
-        with self._lock:
+        store = self.store
+        with self._reading:
             self._records.check(store, [len(query_embedding)])
             matching = self._matching(scope_prefix, categories, metadata_filter)
             scored = [found for found in self._index.scores(query_embedding, matching) if found[1] >= min_score]
             scored.sort(key=lambda found: (-found[1], found[0].record.id))
-            return [(self._shown(store, entry), score) for entry, score in scored[: max(limit, 0)]]
+            return [(self._shown(store, entry.record, entry.vector), score) for entry, score in scored[: max(limit, 0)]]
 
     def get_record(self, record_id: str) -> MemoryRecord | None:
         """The record of that id; None if there is none."""
-        store = self._lease.store
-        with self._lock:
-            self._index.follow(store)
-            entry = self._index.get(record_id)
-            return None if entry is None else self._shown(store, entry)
+        store = self.store
+        known = self._records.read(store, record_id)
+        return None if known is None else self._shown(store, *known)
 
     def list_records(self, scope_prefix: str | None = None, limit: int = 200, offset: int = 0) -> list[MemoryRecord]:
         """The records of a scope, newest first."""
         if limit <= 0 or offset < 0:
             return []
-        store = self._lease.store
-        with self._lock:
+        store = self.store
+        with self._reading:
             entries = sorted(self._matching(scope_prefix), key=_age, reverse=True)
-            return [self._shown(store, entry) for entry in entries[offset : offset + limit]]
+            return [self._shown(store, entry.record, entry.vector) for entry in entries[offset : offset + limit]]
 
     def get_scope_info(self, scope: str) -> ScopeInfo:
         """How many records a scope holds, of which categories, from when to when, and the scopes right below it."""
         path = normal(scope)
-        with self._lock:
+        with self._reading:
             records = [entry.record for entry in self._matching(path)]
         dates = sorted((record.created_at for record in records), key=_utc)
         return ScopeInfo(
@@ -198,52 +179,23 @@ class PropagulMemoryStorage:
 
     def list_scopes(self, parent: str = "/") -> list[str]:
         """The scopes right below one."""
-        with self._lock:
+        with self._reading:
             return children((normal(entry.record.scope) for entry in self._matching()), normal(parent))
 
     def list_categories(self, scope_prefix: str | None = None) -> dict[str, int]:
         """How many records of a scope each category has."""
         counts: dict[str, int] = {}
-        with self._lock:
+        with self._reading:
             for category in (name for entry in self._matching(scope_prefix) for name in entry.record.categories):
                 counts[category] = counts.get(category, 0) + 1
         return counts
 
     def count(self, scope_prefix: str | None = None) -> int:
         """How many records a scope holds."""
-        with self._lock:
+        with self._reading:
             return len(self._matching(scope_prefix))
 
-    # --- the same for event loops --------------------------------------------------------------------------------
-
-    async def asave(self, records: list[MemoryRecord]) -> None:
-        """See `save`."""
-        await asyncio.to_thread(self.save, records)
-
-    async def asearch(  # noqa: PLR0917 - CrewAI's signature
-        self,
-        query_embedding: list[float],
-        scope_prefix: str | None = None,
-        categories: list[str] | None = None,
-        metadata_filter: dict[str, Any] | None = None,
-        limit: int = 10,
-        min_score: float = 0.0,
-    ) -> list[tuple[MemoryRecord, float]]:
-        """See `search`."""
-        given = (query_embedding, scope_prefix, categories, metadata_filter, limit, min_score)
-        return await asyncio.to_thread(self.search, *given)
-
-    async def adelete(
-        self,
-        scope_prefix: str | None = None,
-        categories: list[str] | None = None,
-        record_ids: list[str] | None = None,
-        older_than: datetime | None = None,
-        metadata_filter: dict[str, Any] | None = None,
-    ) -> int:
-        """See `delete`."""
-        given = (scope_prefix, categories, record_ids, older_than, metadata_filter)
-        return await asyncio.to_thread(self.delete, *given)
+    asave, asearch, adelete = asynchronous(save), asynchronous(search), asynchronous(delete)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -254,7 +206,7 @@ class PropagulMemoryStorage:
         metadata_filter: dict[str, Any] | None = None,
     ) -> list[Entry]:
         """The records, as they are now, that meet the filters. With the lock held."""
-        self._index.follow(self._lease.store)
+        self._index.follow(self.store)
         outer, wanted = normal(scope_prefix), (metadata_filter or {}).items()
         return [
             entry
@@ -264,10 +216,10 @@ class PropagulMemoryStorage:
             and all(entry.record.metadata.get(key) == value for key, value in wanted)
         ]
 
-    def _shown(self, store: AgentStateStore, entry: Entry) -> MemoryRecord:
+    def _shown(self, store: AgentStateStore, known: MemoryRecord, vector_name: str | None) -> MemoryRecord:
         """A record for the caller to keep, with its vector and when it was last used."""
-        record = entry.record.model_copy(deep=True)
-        vector = self._records.vector(store, entry.vector)
+        record = known.model_copy(deep=True)
+        vector = self._records.vector(store, vector_name)
         record.embedding = None if vector is None else vector.tolist()
         if (touched := self._records.touched(store, record.id)) is not None:
             record.last_accessed = datetime.fromisoformat(touched)

@@ -7,10 +7,10 @@ from urllib.parse import unquote
 
 from llama_index.core.llms import ChatMessage
 from llama_index.core.storage.chat_store.base import BaseChatStore
-from propagul_timeline import Timeline, in_thread, path
 from pydantic import ConfigDict, PrivateAttr
 
 from propagul import AgentStateStore, Connection, connect
+from propagul.adapters import Timeline, asynchronous, path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,33 +89,10 @@ class PropagulChatStore(BaseChatStore):
         names = {unquote(row.removeprefix(f"{_SPACE}/items/").partition("/")[0]) for row in rows}
         return sorted(name for name in names if self._timeline(name).end().place)
 
-    async def aset_messages(self, key: str, messages: Sequence[ChatMessage]) -> None:
-        """See `set_messages`."""
-        await in_thread(lambda: self.set_messages(key, messages))
-
-    async def aget_messages(self, key: str) -> list[ChatMessage]:
-        """See `get_messages`."""
-        return await in_thread(lambda: self.get_messages(key))
-
-    async def async_add_message(self, key: str, message: ChatMessage) -> None:
-        """See `add_message`."""
-        await in_thread(lambda: self.add_message(key, message))
-
-    async def adelete_messages(self, key: str) -> list[ChatMessage] | None:
-        """See `delete_messages`."""
-        return await in_thread(lambda: self.delete_messages(key))
-
-    async def adelete_message(self, key: str, idx: int) -> ChatMessage | None:
-        """See `delete_message`."""
-        return await in_thread(lambda: self.delete_message(key, idx))
-
-    async def adelete_last_message(self, key: str) -> ChatMessage | None:
-        """See `delete_last_message`."""
-        return await in_thread(lambda: self.delete_last_message(key))
-
-    async def aget_keys(self) -> list[str]:
-        """See `get_keys`."""
-        return await in_thread(self.get_keys)
+    aset_messages, aget_messages = asynchronous(set_messages), asynchronous(get_messages)
+    async_add_message, adelete_messages = asynchronous(add_message), asynchronous(delete_messages)
+    adelete_message, adelete_last_message = asynchronous(delete_message), asynchronous(delete_last_message)
+    aget_keys = asynchronous(get_keys)
 
     def _timeline(self, key: str) -> Timeline[ChatMessage]:
         return Timeline(self._store, _SPACE, path(key), ChatMessage.model_validate_json)

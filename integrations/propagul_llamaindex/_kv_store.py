@@ -1,6 +1,6 @@
 """`PropagulKVStore`: the `BaseKVStore` of LlamaIndex over a store.
 
-    llamaindex/rows/<collection>/<key>   JSON, or how many parts it is in; False where the key was deleted
+    llamaindex/rows/<collection>/<key>   JSON; `null` where the key was deleted
     llamaindex/parts/<collection>/...    of long values, see `Texts`
 
 A deletion stays as a row of its own, so that it wins over what a replica writes at the same time that has not heard of
@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final, Self, Unpack
 from urllib.parse import unquote
 
 from llama_index.core.storage.kvstore.types import DEFAULT_BATCH_SIZE, DEFAULT_COLLECTION, BaseKVStore
-from propagul_timeline import Texts, in_thread, path, printed
 
 from propagul import Connection, connect
+from propagul.adapters import Texts, asynchronous, path, printed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from propagul import AgentStateStore, StoreOptions
 
-_DELETED: Final = False
+_DELETED: Final = "null"
+_STEP_CHARS: Final = 2_000_000
 
 
 class PropagulKVStore(BaseKVStore):
@@ -54,11 +56,11 @@ class PropagulKVStore(BaseKVStore):
         """Store a dict under a key.
 
         Raises:
-            TypeError, ValueError: It is not JSON.
+            TypeError, ValueError: It is no dict, or not JSON.
         """
-        text = printed(val)
+        text = _printed(val)
         with self._lock:
-            self._put(_row(collection, key), text, self._texts(collection))
+            self._texts(collection).put(_row(collection, key), text)
 
     def put_all(
         self,
@@ -66,11 +68,17 @@ class PropagulKVStore(BaseKVStore):
         collection: str = DEFAULT_COLLECTION,
         batch_size: int = DEFAULT_BATCH_SIZE,  # noqa: ARG002 - BaseKVStore's
     ) -> None:
-        """Store all of them, in one step: others see all or none. At most 16 MiB."""
-        texts = [(_row(collection, key), printed(val)) for key, val in kv_pairs]
-        with self._lock, self.store.transaction():
-            for row, text in texts:
-                self._put(row, text, self._texts(collection))
+        """Store all of them: in one step, which others see all or nothing of, up to two million characters.
+
+        Raises:
+            TypeError, ValueError: One is no dict, or not JSON. Nothing was stored.
+        """
+        texts, rows = self._texts(collection), [(_row(collection, key), _printed(val)) for key, val in kv_pairs]
+        with self._lock:
+            for step in _steps(rows):
+                with self.store.transaction() if len(step) > 1 else nullcontext():
+                    for row, text in step:
+                        texts.put(row, text)
 
     def get(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, object] | None:
         """The dict under a key; None if there is none."""
@@ -88,61 +96,22 @@ class PropagulKVStore(BaseKVStore):
         with self._lock:
             if self._value(row, collection) is None:
                 return False
-            self._replace(row, _DELETED, self._texts(collection))
+            self._texts(collection).put(row, _DELETED)
             return True
 
     def conflicts(self, key: str, collection: str = DEFAULT_COLLECTION) -> list[dict[str, object]]:
         """What replicas put under a key at once, what `get` returns first; empty if nobody else did."""
-        held = self.store.get_conflicts(_row(collection, key))
-        values = [value for one in held if (value := self._loaded(one, collection)) is not None]
+        texts = self._texts(collection).siblings(_row(collection, key))
+        values = [value for text in texts if (value := _loaded(text)) is not None]
         return values if len(values) > 1 else []
 
-    async def aput(self, key: str, val: dict[str, object], collection: str = DEFAULT_COLLECTION) -> None:
-        """See `put`."""
-        await in_thread(lambda: self.put(key, val, collection))
-
-    async def aput_all(
-        self,
-        kv_pairs: Sequence[tuple[str, dict[str, object]]],
-        collection: str = DEFAULT_COLLECTION,
-        batch_size: int = DEFAULT_BATCH_SIZE,
-    ) -> None:
-        """See `put_all`."""
-        await in_thread(lambda: self.put_all(kv_pairs, collection, batch_size))
-
-    async def aget(self, key: str, collection: str = DEFAULT_COLLECTION) -> dict[str, object] | None:
-        """See `get`."""
-        return await in_thread(lambda: self.get(key, collection))
-
-    async def aget_all(self, collection: str = DEFAULT_COLLECTION) -> dict[str, dict[str, object]]:
-        """See `get_all`."""
-        return await in_thread(lambda: self.get_all(collection))
-
-    async def adelete(self, key: str, collection: str = DEFAULT_COLLECTION) -> bool:
-        """See `delete`."""
-        return await in_thread(lambda: self.delete(key, collection))
-
-    def _put(self, row: str, text: str, texts: Texts) -> None:
-        self._replace(row, texts.stored(text), texts)
-
-    def _replace(self, row: str, held: object, texts: Texts) -> None:
-        former = self.store.siblings(row)
-        self.store.set(row, held)
-        for one in former:
-            texts.drop(one)
+    aput, aput_all, aget = asynchronous(put), asynchronous(put_all), asynchronous(get)
+    aget_all, adelete = asynchronous(get_all), asynchronous(delete)
 
     def _value(self, row: str, collection: str) -> dict[str, object] | None:
         """What a row says: nothing where one of its siblings is a deletion."""
-        held = self.store.siblings(row)
-        return None if not held or any(one is _DELETED for one in held) else self._loaded(held[0], collection)
-
-    def _loaded(self, held: object, collection: str) -> dict[str, object] | None:
-        text = self._texts(collection).text(held)
-        try:
-            value = json.loads(text or "null")
-        except ValueError:
-            return None
-        return value if isinstance(value, dict) else None
+        texts = self._texts(collection).siblings(row)
+        return None if not texts or _DELETED in texts else _loaded(texts[0])
 
     def _texts(self, collection: str) -> Texts:
         return Texts(self.store, f"llamaindex/parts/{path(collection)}/")
@@ -150,3 +119,30 @@ class PropagulKVStore(BaseKVStore):
 
 def _row(collection: str, key: str) -> str:
     return f"llamaindex/rows/{path(collection, key)}"
+
+
+def _steps(rows: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Rows in stretches that are no larger than a transaction may be, or alone."""
+    step: list[tuple[str, str]] = []
+    chars = 0
+    for row in rows:
+        if step and chars + sum(map(len, row)) > _STEP_CHARS:
+            yield step
+            step, chars = [], 0
+        step.append(row)
+        chars += sum(map(len, row))
+    yield step
+
+
+def _printed(value: object) -> str:
+    if not isinstance(value, dict):
+        raise TypeError(f"a value is a dict, not {type(value).__name__}")
+    return printed(value)
+
+
+def _loaded(text: str | None) -> dict[str, object] | None:
+    try:
+        value = json.loads(text or _DELETED)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Self, Unpack, cast
 
 from agents.memory.session_settings import SessionSettings, coerce_session_settings, resolve_session_limit
-from propagul_timeline import Timeline, in_thread, path, printed
 
 from propagul import Connection, connect
+from propagul.adapters import Timeline, asynchronous, in_thread, path, printed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,8 @@ class PropagulSession:
             conn_string, lambda store: cls(session_id, store, session_settings=session_settings), room=room, **options
         )
 
-    async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
+    @asynchronous
+    def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """The conversation, oldest first: the newest `limit` items of it, else what `session_settings` says.
 
         As in the SDK's own sessions, a negative limit is none. An item that cannot be read is left out.
@@ -69,7 +70,7 @@ class PropagulSession:
         newest = resolve_session_limit(limit, self.session_settings)
         if newest == 0:
             return []
-        entries = await in_thread(lambda: self._timeline.read(None if newest is None or newest < 0 else newest))
+        entries = self._timeline.read(None if newest is None or newest < 0 else newest)
         return [cast("TResponseInputItem", entry.item) for entry in entries]
 
     async def add_items(self, items: Sequence[TResponseInputItem]) -> None:
@@ -83,10 +84,12 @@ class PropagulSession:
             texts = [printed(item) for item in items]
             await in_thread(lambda: self._timeline.append(texts))
 
-    async def pop_item(self) -> TResponseInputItem | None:
+    @asynchronous
+    def pop_item(self) -> TResponseInputItem | None:
         """Remove the newest item and return it; None if there is none."""
-        return cast("TResponseInputItem | None", await in_thread(self._timeline.pop))
+        return cast("TResponseInputItem | None", self._timeline.pop())
 
-    async def clear_session(self) -> None:
+    @asynchronous
+    def clear_session(self) -> None:
         """Begin anew. What others add who have not heard of it yet does not come back."""
-        await in_thread(self._timeline.begin)
+        self._timeline.begin()

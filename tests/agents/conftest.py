@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
+
+from propagul import AgentStateStore
 from scripts.setup import AGENTS, LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 
@@ -23,3 +30,11 @@ def is_at_home(framework: str, environment: str) -> bool:
 collect_ignore = [
     entry.name for entry in HERE.iterdir() if entry.is_dir() and not is_at_home(entry.name, Path(sys.prefix).name)
 ]
+
+
+@pytest.fixture
+def store() -> Iterator[AgentStateStore]:
+    """A store in memory, alone."""
+    with_nobody = AgentStateStore("room", port=None)
+    yield with_nobody
+    with_nobody.close()

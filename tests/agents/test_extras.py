@@ -1,4 +1,4 @@
-"""An adapter that is imported without its framework says what to install, in one line."""
+"""An adapter that is imported without its framework says what to install, in one line; and takes ten to begin with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.workshop.documents import ROOT
+from tests.workshop.documents import ROOT, blocks
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,9 @@ def test_without_its_framework_an_adapter_names_the_extra(package: str, framewor
     done = subprocess.run(command, cwd=ROOT / "integrations", capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f'pip install "propagul[{extra}]>=1"' in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("framework", ["langgraph", "crewai", "openai-agents", "adk", "llamaindex"])
+def test_the_first_program_takes_ten_lines(framework: str) -> None:
+    first = blocks(f"docs/{framework}.md", "py", "python")[0]
+    assert len([line for line in first.code.splitlines() if line.strip()]) <= 10

@@ -42,8 +42,18 @@ def task(queue: WorkQueue, name: str) -> Task:
     return found
 
 
-def heals(island: Island) -> None:
+async def parted(island: Island) -> tuple[WorkQueue, WorkQueue, str]:
+    """A queue at two machines that do not hear each other any more, and the task that was put into it before."""
+    here, there = [room_of(store).queue("q") for store in (await island.start("a"), await island.start("b", "a"))]
+    name = here.put("work")
+    await island.clock.advance(1)
+    island.network.cut("a", "b")
+    return here, there, name
+
+
+async def rejoined(island: Island) -> None:
     island.network.heal("a", "b")
+    await island.clock.advance(20)
 
 
 # Within one store.
@@ -231,28 +241,10 @@ def test_what_is_no_word_in_a_row_leaves_the_task_open(room: Room) -> None:
 # Between stores.
 
 
-def test_a_task_put_on_one_machine_is_done_on_another_over_real_links() -> None:
-    async def scenario() -> None:
-        async with loopback("a") as a, loopback("b") as b:
-            b.add_peer(*address(a))
-            await until(b.linked)
-            with Room(a, "r") as here, Room(b, "r") as there:
-                name = here.queue("q").put("work")
-                claim = await there.queue("q").next(wait_s=20)
-                assert claim is not None
-                assert claim.payload == "work"
-                await until(lambda: here.queue("q").word(name).agent == "b")
-                assert here.queue("q").claim() is None
-                claim.complete("result")
-                await until(lambda: [t.word.result for t in here.queue("q").done()] == ["result"])
-                assert list(here.queue("q").tasks()) == []
-
-    run(scenario)
-
-
-def test_work_is_shared_where_every_row_proves_who_wrote_it_too() -> None:
+@pytest.mark.parametrize("verify", ["member", "origin"])
+def test_a_task_put_on_one_machine_is_done_on_another_over_real_links_and_can_be_put_again(verify: str) -> None:
     def member(name: str) -> AgentStateStore:
-        return AgentStateStore(ROOM, name, 0, "127.0.0.1", secret=SECRET, config=FAST, verify="origin")
+        return AgentStateStore(ROOM, name, 0, "127.0.0.1", secret=SECRET, config=FAST, verify=verify)
 
     async def scenario() -> None:
         async with member("a") as a, member("b") as b:
@@ -263,8 +255,11 @@ def test_work_is_shared_where_every_row_proves_who_wrote_it_too() -> None:
                 queue.put("work", task_id="t")
                 claim = await there.queue("q").next(wait_s=20)
                 assert claim is not None
+                assert claim.payload == "work"
+                await until(lambda: queue.word("t").agent == "b")
+                assert queue.claim() is None
                 assert claim.complete("result")
-                await until(lambda: queue.word("t").result == "result")
+                await until(lambda: [t.word.result for t in queue.done()] == ["result"])
                 assert (list(queue.tasks()), a.keys()) == ([], ["rooms/r/work/q/state/t"])
                 assert queue.forget("t")
                 await until(lambda: there.queue("q").get("t") is None)
@@ -278,18 +273,13 @@ def test_work_is_shared_where_every_row_proves_who_wrote_it_too() -> None:
 
 def test_a_claim_on_both_sides_of_a_cut_is_seen_and_settled_alike() -> None:
     async def scenario(island: Island) -> None:
-        a, b = await island.start("a"), await island.start("b", "a")
-        here, there = room_of(a).queue("q"), room_of(b).queue("q")
-        name = here.put("work")
-        await island.clock.advance(1)
-        island.network.cut("a", "b")
+        here, there, name = await parted(island)
         first = claimed(here)
         await island.clock.advance(1)
         second = claimed(there)
         assert not first.is_lost
         assert not second.is_lost
-        heals(island)
-        await island.clock.advance(20)
+        await rejoined(island)
         assert (first.is_lost, second.is_lost) == (False, True)
         for queue in (here, there):
             (contested,) = queue.contested()
@@ -309,18 +299,13 @@ def test_a_claim_on_both_sides_of_a_cut_is_seen_and_settled_alike() -> None:
 
 def test_what_both_sides_of_a_cut_finish_is_finished_by_one_and_never_comes_back() -> None:
     async def scenario(island: Island) -> None:
-        a, b = await island.start("a"), await island.start("b", "a")
-        here, there = room_of(a).queue("q"), room_of(b).queue("q")
-        name = here.put("work")
-        await island.clock.advance(1)
-        island.network.cut("a", "b")
+        here, there, name = await parted(island)
         second = claimed(there)
         await island.clock.advance(1)
         assert claimed(here).complete("a's")
         await island.clock.advance(1)
         assert second.complete("b's")
-        heals(island)
-        await island.clock.advance(20)
+        await rejoined(island)
         for queue in (here, there):
             assert queue.word(name).result == "a's"
             assert [rival.result for rival in queue.contested()[0].rivals] == ["b's"]
@@ -337,16 +322,11 @@ def test_what_both_sides_of_a_cut_finish_is_finished_by_one_and_never_comes_back
 
 def test_done_on_one_side_counts_over_a_claim_on_the_other() -> None:
     async def scenario(island: Island) -> None:
-        a, b = await island.start("a"), await island.start("b", "a")
-        here, there = room_of(a).queue("q"), room_of(b).queue("q")
-        name = here.put("work")
-        await island.clock.advance(1)
-        island.network.cut("a", "b")
+        here, there, name = await parted(island)
         assert claimed(here).complete("a's")
         await island.clock.advance(1)
         late = claimed(there)  # later, so it is what `get` shows
-        heals(island)
-        await island.clock.advance(20)
+        await rejoined(island)
         assert late.is_lost
         assert [queue.word(name).result for queue in (here, there)] == ["a's", "a's"]
         assert not late.fail("too late")
@@ -388,8 +368,7 @@ def test_the_claim_of_an_agent_that_is_gone_is_taken_over_and_not_before() -> No
         assert taken is not None
         assert island.clock.monotonic() - cut_at >= a._config.presence_ttl_s + 5  # it might have come back
         assert taken.attempt == 2
-        heals(island)
-        await island.clock.advance(20)
+        await rejoined(island)
         assert lost.is_lost
         assert not taken.is_lost
         assert lost.complete("the work is done, whoever did it")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from propagul import AgentStateStore, GossipConfig
 from propagul.testing import MemoryNetwork, VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
     from pathlib import Path
 
 ROOM = "my-project"
@@ -35,6 +36,17 @@ async def until(condition: Callable[[], object], deadline_s: float = 20.0) -> No
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+@contextmanager
+def often_switching() -> Iterator[None]:
+    """Threads that meet in the middle of things."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def loopback(
@@ -65,6 +77,15 @@ async def pair(*, path: Path | None = None) -> AsyncIterator[tuple[AgentStateSto
         await b.start(peers=[address(a)])
         stack.push_async_callback(b.stop)
         yield a, b
+
+
+@asynccontextmanager
+async def waiting(durability: str, path: Path) -> AsyncIterator[AgentStateStore]:
+    """A store whose writes wait for its disk or for a peer, which is there."""
+    store = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=path, secret=SECRET, durability=durability)
+    async with loopback("peer") as peer, store:
+        store.add_peer(*address(peer))
+        yield store
 
 
 class Island:
@@ -112,6 +133,16 @@ class Island:
         while not task.done():
             await self.clock.advance(0.1)
         await task
+
+
+@asynccontextmanager
+async def apart(island: Island) -> AsyncIterator[None]:
+    """Nothing said by `a` or `b` is heard by the other before the end."""
+    await island.clock.advance(30)
+    island.network.cut("a", "b")
+    yield
+    island.network.heal("a", "b")
+    await island.clock.advance(30)
 
 
 def on_island(scenario: Callable[[Island], Awaitable[None]]) -> None:

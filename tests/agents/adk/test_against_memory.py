@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from tests.agents.adk.world import Who
 
 
+FLOATS = st.floats(allow_nan=False, allow_infinity=False, width=32)
+"""In an event, the kit writes others as `null`."""
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, width=32) | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOATS | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=4,
 )

@@ -25,8 +25,3 @@ def test_the_page_runs_as_one_program(tmp_path: Path, monkeypatch: pytest.Monkey
     answer = names["answer"]
     assert isinstance(answer, list)
     assert [text_of(event) for event in answer] == ["1 heard, Hello last"]
-
-
-def test_the_first_session_takes_ten_lines() -> None:
-    first = blocks(PAGE, "python")[0]
-    assert len([line for line in first.code.splitlines() if line.strip()]) <= 10

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from propagul_adk import PropagulSessionService
 
 from tests.agents.adk.world import HERE, WHO, event, texts
-from tests.store.world import Island, on_island
+from tests.store.world import Island, apart, on_island
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from google.adk.sessions import Session
 
 
 async def both(island: Island) -> tuple[PropagulSessionService, PropagulSessionService]:
     """A service at each of two linked replicas."""
     return PropagulSessionService(await island.start("a")), PropagulSessionService(await island.start("b", "a"))
-
-
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
 
 
 async def loaded(service: PropagulSessionService) -> Session:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,22 +14,16 @@ from google.adk.sessions import DatabaseSessionService
 from google.genai import types
 from propagul_adk import PropagulSessionService
 
-from propagul import AgentStateStore
 from tests.agents.adk.world import HERE, WHO, event, texts
-from tests.store.world import ROOM, SECRET, address, loopback, run
+from tests.store.world import often_switching, run, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from google.adk.sessions import Session
     from google.adk.sessions.base_session_service import BaseSessionService
 
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
+    from propagul import AgentStateStore
 
 
 def test_an_event_comes_back_whole(store: AgentStateStore) -> None:
@@ -123,10 +118,30 @@ def test_of_many_that_append_at_once_to_copies_of_one_session_one_does(store: Ag
             assert sum(not isinstance(one, BaseException) for one in appended) == 1
         assert texts(await service.get_session(**HERE)) == ["0", "1", "2", "3", "4"]
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads meet in the middle of things
-    run(scenario)
-    sys.setswitchinterval(before)
+    with often_switching():
+        run(scenario)
+
+
+def test_a_session_that_others_never_stop_appending_to_can_be_read(store: AgentStateStore) -> None:
+    async def append(service: PropagulSessionService, session: Session, done: threading.Event) -> None:
+        while not done.is_set():
+            await service.append_event(session, event("x" * 1000))
+
+    async def scenario() -> None:
+        service, done = PropagulSessionService(store, refuse_stale=False), threading.Event()
+        session = await service.create_session(**HERE)
+        for number in range(60):
+            await service.append_event(session, event(f"{number}"))
+        with ThreadPoolExecutor(1) as pool:
+            appending = pool.submit(asyncio.run, append(service, session, done))
+            try:
+                read = await asyncio.wait_for(service.get_session(**HERE), 60)
+            finally:
+                done.set()
+            appending.result()
+        assert texts(read)[:60] == [f"{number}" for number in range(60)]
+
+    run(scenario, within_s=100)
 
 
 def test_branches_that_append_to_one_session_object_at_once_are_no_strangers(store: AgentStateStore) -> None:
@@ -197,9 +212,7 @@ def test_what_is_stored_grows_by_what_is_said(store: AgentStateStore) -> None:
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
-        async with loopback("peer") as peer, waiting as store:
-            store.add_peer(*address(peer))
+        async with waiting(durability, tmp_path) as store:
             service = PropagulSessionService(store)
             session = await service.create_session(**HERE, state={"a": 1})
             await service.append_event(session, event("1", b=2))

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from agent_framework import WorkflowCheckpointException
 from propagul_agent_framework import PropagulCheckpointStorage
 
-from tests.agents.agent_framework.world import CLASSES, Counter, checkpoint, workflow
-from tests.store.world import Island, address, loopback, on_island
-from tests.workshop.documents import ROOT
+from tests.agents.agent_framework.world import CLASSES, Countdown, Counter, checkpoint, workflow
+from tests.agents.killed import killed
+from tests.store.world import Island, apart, on_island
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from propagul import AgentStateStore
 
-RUN = """
-import asyncio, sys
-sys.path.append("integrations")
-from pathlib import Path
-from propagul_agent_framework import PropagulCheckpointStorage
-from tests.agents.agent_framework.world import CLASSES, Countdown, Counter, workflow
-from tests.store.world import loopback
 
-async def main():
-    async with loopback("killed", path=Path(sys.argv[1])) as store:
-        store.add_peer("127.0.0.1", int(sys.argv[2]))
-        storage = PropagulCheckpointStorage(store, classes=CLASSES)
-        result = await workflow(Counter(asks_at=3), storage).run(Countdown(5))
-        await store.flush(peers=1)
-        print(result.get_request_info_events()[0].request_id, flush=True)
-        sys.stdin.read()
-
-asyncio.run(main())
-"""
+async def asking(store: AgentStateStore) -> str:
+    """Run until a person is asked; what the request is called."""
+    storage = PropagulCheckpointStorage(store, classes=CLASSES)
+    result = await workflow(Counter(asks_at=3), storage).run(Countdown(5))
+    return str(result.get_request_info_events()[0].request_id)
 
 
 def go_on(store: AgentStateStore, request_id: str) -> list[object]:
@@ -61,16 +44,8 @@ def go_on(store: AgentStateStore, request_id: str) -> list[object]:
 def test_a_workflow_that_waits_for_an_answer_goes_on_after_kill_9_at_a_peer_and_from_its_directory(
     tmp_path: Path,
 ) -> None:
-    peer = loopback("peer")
-    peer.start_background()
-    command = [sys.executable, "-c", RUN, str(tmp_path), str(address(peer)[1])]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        request_id = process.stdout.readline().strip()
-        process.kill()
-    own = loopback("killed", path=tmp_path)
-    try:
-        for store in (peer, own):
+    with killed(asking, tmp_path) as (request_id, stores):
+        for store in stores:
             assert go_on(store, request_id) == [
                 7,
                 "5: xxxxx",
@@ -79,25 +54,12 @@ def test_a_workflow_that_waits_for_an_answer_goes_on_after_kill_9_at_a_peer_and_
                 "go on? y",
                 *("2: xxxxx", "1: xxxxx", "0: xxxxx"),
             ]
-    finally:
-        own.close()
-        peer.close()
 
 
 async def both(island: Island) -> tuple[PropagulCheckpointStorage, PropagulCheckpointStorage]:
     """A storage at each of two linked replicas."""
     here, there = await island.start("a"), await island.start("b", "a")
     return PropagulCheckpointStorage(here), PropagulCheckpointStorage(there)
-
-
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
 
 
 def test_two_that_went_on_from_the_same_checkpoint_are_two_heads_everywhere() -> None:
@@ -133,6 +95,6 @@ def test_a_run_that_was_deleted_stays_deleted_under_late_checkpoints_and_the_nex
         assert (await here.load("next")).state == {"shared": shared}
         assert await here.delete("next")
         await island.clock.advance(30)
-        assert {key.split("/")[1] for key in there.store.keys("agent-framework/")} == {"ended", "run"}
+        assert {key.split("/")[1] for key in there.store.keys("agent-framework/")} == {"ended"}
 
     on_island(scenario)

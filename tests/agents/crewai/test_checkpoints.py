@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from propagul_crewai import PropagulCheckpointProvider
 
 from propagul import StoreError
 from tests.agents.crewai.models import CountedModel, PowerCutError, parts
+from tests.store.world import often_switching
 
 if TYPE_CHECKING:
     from propagul import AgentStateStore
@@ -171,6 +174,29 @@ def test_pruning_keeps_the_last_ones_whole_and_leaves_nothing_of_the_others(stor
     assert store.keys("crewai/checkpoint/") == []
     again = mine.checkpoint(documents[1], HERE)
     assert json.loads(mine.from_checkpoint(again)) == json.loads(documents[1]), "what was swept is written again"
+
+
+def test_what_is_written_while_another_thread_prunes_is_whole(store: AgentStateStore) -> None:
+    provider, data = PropagulCheckpointProvider(store), json.dumps({str(number): "x" * 500 for number in range(20)})
+    with often_switching(), ThreadPoolExecutor(2) as pool:
+        for _ in range(40):
+            written = pool.submit(provider.checkpoint, data, HERE)
+            pool.submit(provider.prune, HERE, 0).result()
+            written.result()
+            assert [json.loads(provider.from_checkpoint(at)) for at in provider.heads(HERE)] in ([], [json.loads(data)])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_that_was_forked_has_pieces_of_its_own(tmp_path: Path) -> None:
+    with PropagulCheckpointProvider(tmp_path / "state") as provider:
+        if (child := os.fork()) == 0:
+            provider.checkpoint(json.dumps(["x" * 500]), HERE)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        provider.checkpoint(json.dumps(["x" * 500]), HERE)
+    with PropagulCheckpointProvider(tmp_path / "state") as provider:
+        assert len(provider.store.keys("crewai/checkpoint/at/")) == 2
+        assert len({key.split("/")[-2] for key in provider.store.keys("crewai/checkpoint/piece/")}) == 2
 
 
 def test_crewai_prunes_as_it_was_told(store: AgentStateStore, model: CountedModel) -> None:

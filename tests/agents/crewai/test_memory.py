@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +20,10 @@ from propagul_crewai import PropagulMemoryStorage, memory_storage_factory
 from propagul_crewai._scopes import children, is_within, normal
 
 from propagul import AgentStateStore
+from propagul.adapters._texts import _locks
 from tests.agents.crewai.conftest import SECRET
 from tests.agents.crewai.models import CountedModel
+from tests.store.world import often_switching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,6 +220,36 @@ def test_a_change_survives_a_deletion_that_did_not_see_it_and_can_be_found() -> 
     finally:
         for store in stores:
             store.close()
+
+
+def test_a_record_that_cannot_be_read_hides_no_other(storage: PropagulMemoryStorage, store: AgentStateStore) -> None:
+    storage.save([record("moss")])
+    for name, row in (("a", 7), ("b", ["token", 3]), ("c", "{"), ("d", '{"record": 5}')):
+        store.set(f"crewai/memory/memory/record/{name}", row)
+        assert storage.get_record(name) is None
+    assert [found.content for found, _ in storage.search(embed(["moss"])[0])] == ["moss"]
+    assert storage.count() == 1
+
+
+def test_a_search_does_not_wait_for_what_is_being_saved(storage: PropagulMemoryStorage) -> None:
+    storage.save([record("moss")])
+    with ThreadPoolExecutor(1) as pool:
+        with ExitStack() as stack:
+            for lock in _locks:  # no text can be put for now
+                stack.enter_context(lock)
+            saving = pool.submit(storage.save, [record("fern")])
+            while not storage._writing.locked():
+                time.sleep(0.001)
+            assert [found.content for found, _ in storage.search(embed(["moss"])[0])] == ["moss"]
+        saving.result()
+    assert storage.count() == 2
+
+
+def test_threads_that_delete_the_same_count_it_once(storage: PropagulMemoryStorage) -> None:
+    for number in range(20):
+        storage.save([record(f"moss {number}")])
+        with often_switching(), ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(lambda _: storage.delete(), range(4))) == 1
 
 
 def test_memories_of_other_names_know_nothing_of_each_other(store: AgentStateStore) -> None:

@@ -8,15 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from propagul_crewai import PersistentCrew, PropagulFlowPersistence, PropagulMemoryStorage, _stores, _texts
+from propagul_crewai import (
+    PersistentCrew,
+    PropagulCheckpointProvider,
+    PropagulFlowPersistence,
+    PropagulMemoryStorage,
+    _stores,
+)
+from pydantic import ValidationError
 
-from propagul import ClosedError, StoreError
+from propagul import AgentStateStore, ClosedError
 from tests.agents.crewai.models import CountedModel, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from propagul import AgentStateStore
 
 
 def test_nothing_is_opened_before_it_is_used(tmp_path: Path) -> None:
@@ -102,6 +107,16 @@ def test_a_child_process_opens_a_store_of_its_own(tmp_path: Path) -> None:
         assert persistence.flows() == ["child", "parent"]
 
 
+def test_what_no_adapter_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for made in (PropagulFlowPersistence, PropagulCheckpointProvider):
+        with pytest.raises(ValidationError, match="durabilty"):
+            made("state/", durabilty="group")
+    with pytest.raises(ValueError, match="an empty line names no store"):
+        PropagulMemoryStorage("").count()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("wrong", [7, None, b"state/"])
 def test_what_names_no_store_is_refused(wrong: object) -> None:
     with pytest.raises(TypeError, match="connection string"):
@@ -110,14 +125,23 @@ def test_what_names_no_store_is_refused(wrong: object) -> None:
         _stores.named(wrong)
 
 
-def test_a_text_with_a_part_missing_is_said_to_be_none(store: AgentStateStore) -> None:
-    _texts.write(store, "key", "ü" * _texts.PART_BYTES * 2)
-    assert _texts.read(store, "key") == "ü" * _texts.PART_BYTES * 2
-    store.delete(store.keys(_texts.PARTS)[1])
-    with pytest.raises(StoreError, match="a part of it is missing"):
-        _texts.read(store, "key")
-    assert _texts.remove(store, "key")
-    assert store.keys() == []
-    store.set("key", 7)
-    with pytest.raises(StoreError, match="no text"):
-        _texts.read(store, "key")
+def test_a_store_that_only_an_adapter_holds_is_there_when_it_is_used() -> None:
+    flows = PropagulFlowPersistence(AgentStateStore("agents", port=None))
+    memory = PropagulMemoryStorage(AgentStateStore("agents", port=None))
+    gc.collect()
+    flows.save_state("f", "step", {"id": "f"})
+    assert (flows.load_state("f"), memory.count()) == ({"id": "f"}, 0)
+    for adapter in (flows, memory):
+        adapter.store.close()
+
+
+def test_a_name_of_a_store_never_comes_to_mean_another_one(store: AgentStateStore) -> None:
+    names = set[object]()
+    for _ in range(5):
+        passing = AgentStateStore("agents", port=None)
+        names.add(_stores.lent(passing))
+        passing.close()
+        del passing
+        gc.collect()
+    assert len(names) == 5
+    assert _stores.lent(store) == _stores.lent(store)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
@@ -14,17 +12,18 @@ from hypothesis import strategies as st
 from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
 from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.storage.chat_store import SimpleChatStore
+from llama_index.core.storage.chat_store.base import BaseChatStore
 from propagul_llamaindex import PropagulChatStore
 
-from propagul import AgentStateStore
-from tests.store.world import ROOM, SECRET, Island, address, loopback, on_island, run
+from tests.agents.llamaindex.world import KEYS, both_say_the_same
+from tests.store.world import Island, apart, on_island, run, waiting
 from tests.workshop.documents import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from llama_index.core.storage.chat_store.base import BaseChatStore
+    from propagul import AgentStateStore
+    from tests.agents.llamaindex.world import Face
 
 MESSAGES = st.builds(
     ChatMessage,
@@ -32,24 +31,16 @@ MESSAGES = st.builds(
     content=st.text() | st.none(),
     additional_kwargs=st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.none()), max_size=2),
 )
-KEYS = st.sampled_from(["a", "a", "a", "b/c", "é", ""])
 STEPS = st.one_of(
-    st.tuples(st.just("set"), KEYS, st.lists(MESSAGES, max_size=4)),
-    st.tuples(st.just("add"), KEYS, MESSAGES),
-    st.tuples(st.just("add"), st.just("a"), MESSAGES),
-    st.tuples(st.just("get"), KEYS, st.none()),
-    st.tuples(st.just("delete all"), KEYS, st.none()),
-    st.tuples(st.just("delete one"), KEYS, st.integers(0, 5)),
-    st.tuples(st.just("delete last"), KEYS, st.none()),
-    st.tuples(st.just("keys"), KEYS, st.none()),
+    st.tuples(st.just("set_messages"), KEYS, st.lists(MESSAGES, max_size=4)),
+    st.tuples(st.just("add_message"), KEYS, MESSAGES),
+    st.tuples(st.just("add_message"), st.just("a"), MESSAGES),
+    st.tuples(st.just("get_messages"), KEYS, st.none()),
+    st.tuples(st.just("delete_messages"), KEYS, st.none()),
+    st.tuples(st.just("delete_message"), KEYS, st.integers(0, 5)),
+    st.tuples(st.just("delete_last_message"), KEYS, st.none()),
+    st.tuples(st.just("get_keys"), KEYS, st.none()),
 )
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
 
 
 def user(*texts: str) -> list[ChatMessage]:
@@ -60,40 +51,22 @@ def texts(messages: list[ChatMessage]) -> list[str | None]:
     return [message.content for message in messages]
 
 
-async def said(chats: BaseChatStore, what: str, key: str, told: object, *, by_async: bool) -> object:
-    """What a store says to a step, by one of its faces."""
-    names = {
-        "set": ("set_messages", "aset_messages"),
-        "add": ("add_message", "async_add_message"),
-        "get": ("get_messages", "aget_messages"),
-        "delete all": ("delete_messages", "adelete_messages"),
-        "delete one": ("delete_message", "adelete_message"),
-        "delete last": ("delete_last_message", "adelete_last_message"),
-        "keys": ("get_keys", "aget_keys"),
-    }
-    arguments = [] if what == "keys" else [key] if told is None else [key, told]
-    if what == "delete last" and not chats.get_messages(key):
+async def said(chats: Face, step: tuple[str, str, object]) -> object:
+    """What a store says to a step."""
+    what, key, told = step
+    assert isinstance(chats.store, BaseChatStore)
+    if what == "delete_last_message" and not chats.store.get_messages(key):
         return None  # LlamaIndex's own raises IndexError for a chat that is empty
-    answer = getattr(chats, names[what][by_async])(*arguments)
-    found = await answer if by_async else answer
-    if what == "keys":  # LlamaIndex's own has chats without messages; here that is none
-        return sorted(one for one in found if chats.get_messages(one))
-    return (found or None) if what == "delete all" else found
+    if what == "get_keys":  # LlamaIndex's own has chats without messages; here that is none
+        keys = cast("list[str]", await chats.call(what))
+        return sorted(key for key in keys if chats.store.get_messages(key))
+    found = await chats.call(what, key, *([] if told is None else [told]))
+    return (found or None) if what == "delete_messages" else found
 
 
 @given(st.lists(STEPS, min_size=10, max_size=25))
 def test_over_the_same_history_both_say_the_same(history: list[tuple[str, str, object]]) -> None:
-    async def scenario() -> None:
-        for number, (what, key, told) in enumerate(history):
-            ours = await said(chats, what, key, told, by_async=bool(number % 2))
-            assert ours == await said(theirs, what, key, told, by_async=False)
-
-    held, theirs = AgentStateStore("room", port=None), SimpleChatStore()
-    chats = PropagulChatStore(held)
-    try:
-        asyncio.run(scenario())
-    finally:
-        held.close()
+    both_say_the_same(PropagulChatStore, SimpleChatStore(), history, said)
 
 
 def test_a_message_with_blocks_and_a_large_image_comes_back_whole(store: AgentStateStore) -> None:
@@ -140,16 +113,6 @@ def test_a_memory_goes_on_after_kill_9(tmp_path: Path) -> None:
         assert texts(memory.get_all()) == ["one", "two"]
 
 
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
-
-
 def test_replicas_keep_what_both_add_and_keep_deleted_what_comes_late() -> None:
     async def scenario(island: Island) -> None:
         here, there = (PropagulChatStore(store) for store in (await island.start("a"), await island.start("b", "a")))
@@ -179,9 +142,7 @@ def test_replicas_keep_what_both_add_and_keep_deleted_what_comes_late() -> None:
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
-        async with loopback("peer") as peer, waiting as held:
-            held.add_peer(*address(peer))
+        async with waiting(durability, tmp_path) as held:
             chats = PropagulChatStore(held)
             await chats.aset_messages("k", user("1", "2"))
             await chats.async_add_message("k", user("3")[0])

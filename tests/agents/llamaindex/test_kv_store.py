@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -15,73 +13,34 @@ from llama_index.core.storage.kvstore import SimpleKVStore
 from propagul_llamaindex import PropagulKVStore
 
 from propagul import AgentStateStore, LimitExceeded, Limits
-from tests.store.world import ROOM, SECRET, Island, address, loopback, on_island, run
+from tests.agents.llamaindex.world import KEYS, both_say_the_same
+from tests.store.world import Island, apart, on_island, run, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from llama_index.core.storage.kvstore.types import BaseKVStore
+    from tests.agents.llamaindex.world import Face
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=4,
 )
-KEYS = st.sampled_from(["a", "a", "a", "b/c", "é", ""])
 COLLECTIONS = st.sampled_from(["data", "data", "data", "da/ta", "d"])
 VALUES = st.dictionaries(st.text(), JSON, max_size=3)
-STEPS = st.tuples(st.sampled_from(["put", "put", "get", "delete", "all"]), KEYS, COLLECTIONS, VALUES)
+STEPS = st.tuples(st.sampled_from(["put", "put", "get", "delete", "get_all"]), KEYS, COLLECTIONS, VALUES)
 
 
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
-
-
-def said(kv: BaseKVStore, what: str, key: str, collection: str, value: dict[str, object]) -> object:
+async def said(kv: Face, step: tuple[str, str, str, dict[str, object]]) -> object:
     """What a store says to a step."""
-    match what:
-        case "put":
-            kv.put(key, value, collection)
-        case "get":
-            return kv.get(key, collection)
-        case "delete":
-            return kv.delete(key, collection)
-        case "all":
-            return kv.get_all(collection)
-    return None
-
-
-async def said_async(kv: BaseKVStore, what: str, key: str, collection: str, value: dict[str, object]) -> object:
-    """The same by its other face."""
-    match what:
-        case "put":
-            await kv.aput(key, value, collection)
-        case "get":
-            return await kv.aget(key, collection)
-        case "delete":
-            return await kv.adelete(key, collection)
-        case "all":
-            return await kv.aget_all(collection)
-    return None
+    what, key, collection, value = step
+    arguments = {"put": (key, value), "get_all": ()}.get(what, (key,))
+    return await kv.call(what, *arguments, collection)
 
 
 @given(st.lists(STEPS, min_size=10, max_size=25))
 def test_over_the_same_history_both_say_the_same(history: list[tuple[str, str, str, dict[str, object]]]) -> None:
-    async def scenario() -> None:
-        for number, step in enumerate(history):
-            ours = said(kv, *step) if number % 2 else await said_async(kv, *step)
-            assert ours == said(theirs, *step)
-
-    held, theirs = AgentStateStore("room", port=None), SimpleKVStore()
-    kv = PropagulKVStore(held)
-    try:
-        asyncio.run(scenario())
-    finally:
-        held.close()
+    both_say_the_same(PropagulKVStore, SimpleKVStore(), history, said)
 
 
 def test_many_are_put_in_one_step_and_one_that_is_refused_keeps_all_out() -> None:
@@ -89,12 +48,23 @@ def test_many_are_put_in_one_step_and_one_that_is_refused_keeps_all_out() -> Non
     kv = PropagulKVStore(store)
     kv.put_all([("a", {"n": 1}), ("b", {"n": 2})], batch_size=100)
     assert kv.get_all() == {"a": {"n": 1}, "b": {"n": 2}}
+    for wrong in (None, [1], "text"):
+        with pytest.raises(TypeError, match="a value is a dict, not"):
+            kv.put_all([("a", {"n": 3}), ("b", cast("dict[str, object]", wrong))])
     with pytest.raises(TypeError, match="JSON"):
         kv.put_all([("a", {"n": 3}), ("c", {"n": object()})])
     with pytest.raises(LimitExceeded):
         kv.put_all([("a", {"n": 3}), ("c", {"n": "x" * 5000})])
     assert kv.get_all() == {"a": {"n": 1}, "b": {"n": 2}}
     store.close()
+
+
+def test_more_than_a_transaction_may_hold_is_put(store: AgentStateStore) -> None:
+    kv = PropagulKVStore(store)
+    many: list[tuple[str, dict[str, object]]] = [(f"{number}", {"text": "é" * 100_000}) for number in range(100)]
+    kv.put_all([*many, ("huge", {"text": "é" * 9_000_000})])
+    assert kv.get_all() == dict([*many, ("huge", {"text": "é" * 9_000_000})])
+    kv.put_all([])
 
 
 def test_a_large_value_is_kept_and_what_it_replaces_leaves_nothing_behind(store: AgentStateStore) -> None:
@@ -129,16 +99,6 @@ def test_a_document_store_works_on_it_and_is_there_in_the_next_process(tmp_path:
         documents = KVDocumentStore(kv)
         assert sorted(documents.docs) == ["n0", "n1", "n2", "n4"]
         assert documents.get_document("n4") == nodes[4]
-
-
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
 
 
 def test_replicas_merge_show_what_conflicts_and_keep_deleted_what_was_put_late() -> None:
@@ -184,9 +144,7 @@ def test_large_values_that_replicas_put_at_once_never_mix() -> None:
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
-        async with loopback("peer") as peer, waiting as held:
-            held.add_peer(*address(peer))
+        async with waiting(durability, tmp_path) as held:
             kv = PropagulKVStore(held)
             await kv.aput("a", {"n": 1})
             await kv.aput_all([("b", {"n": 2}), ("c", {"n": 3})])

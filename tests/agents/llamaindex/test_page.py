@@ -20,8 +20,3 @@ def test_the_page_runs_as_one_program(tmp_path: Path, monkeypatch: pytest.Monkey
     run_as_one_program(blocks(PAGE, "python"), {}, {})
     assert (tmp_path / "documents" / "log").is_dir()
     assert (tmp_path / "chats" / "log").is_dir()
-
-
-def test_the_first_document_takes_ten_lines() -> None:
-    first = blocks(PAGE, "python")[0]
-    assert len([line for line in first.code.splitlines() if line.strip()]) <= 10

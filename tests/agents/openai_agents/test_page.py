@@ -29,8 +29,3 @@ def test_the_page_runs_as_one_program(
     run_as_one_program(found, {"model": Counting(), "tool": length}, {AGENT: "model=model, tools=[tool]"})
     assert capsys.readouterr().out.splitlines() == ["31 letters", "25 letters"]
     assert (tmp_path / "sessions" / "log").is_dir()
-
-
-def test_the_first_session_takes_ten_lines() -> None:
-    first = blocks("docs/openai-agents.md", "py")[0]
-    assert len([line for line in first.code.splitlines() if line.strip()]) <= 10

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
-
 from propagul_openai_agents import PropagulSession
 
 from tests.agents.openai_agents.world import said, texts
-from tests.store.world import Island, on_island
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from tests.store.world import Island, apart, on_island
 
 
 async def both(island: Island) -> tuple[PropagulSession, PropagulSession]:
     """One session at two linked replicas."""
     one, other = await island.start("a"), await island.start("b", "a")
     return PropagulSession("s", one), PropagulSession("s", other)
-
-
-@asynccontextmanager
-async def apart(island: Island) -> AsyncIterator[None]:
-    """Nothing said on one side is heard on the other before the end."""
-    await island.clock.advance(30)
-    island.network.cut("a", "b")
-    yield
-    island.network.heal("a", "b")
-    await island.clock.advance(30)
 
 
 def test_what_both_add_at_once_is_all_kept_in_one_order_and_each_turn_side_by_side() -> None:

@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from agents import Runner
 from propagul_openai_agents import PropagulSession
 
+from tests.agents.killed import killed
 from tests.agents.openai_agents.world import Counting, agent
-from tests.store.world import address, loopback
-from tests.workshop.documents import ROOT
+from tests.store.world import loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from propagul import AgentStateStore
 
-TURN = """
-import asyncio, os, sys
-sys.path.append("integrations")
-from pathlib import Path
-from agents import Runner
-from propagul_openai_agents import PropagulSession
-from tests.agents.openai_agents.world import Counting, agent
-from tests.store.world import loopback
 
-async def main():
-    async with loopback("killed", path=Path(sys.argv[1])) as store:
-        store.add_peer("127.0.0.1", int(sys.argv[2]))
-        result = await Runner.run(agent(Counting()), "seven!!", session=PropagulSession("s", store))
-        await store.flush(peers=1)
-        print(result.final_output, flush=True)
-        sys.stdin.read()
-
-asyncio.run(main())
-"""
-
-
-@contextmanager
-def turn_elsewhere(path: Path, peer: AgentStateStore) -> Iterator[str]:
-    """What the agent says in another process, which is then killed."""
-    command = [sys.executable, "-c", TURN, str(path), str(address(peer)[1])]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+async def first_turn(store: AgentStateStore) -> str:
+    result = await Runner.run(agent(Counting()), "seven!!", session=PropagulSession("s", store))
+    return str(result.final_output)
 
 
 def go_on(store: AgentStateStore) -> list[dict[str, object]]:
@@ -63,20 +32,13 @@ def go_on(store: AgentStateStore) -> list[dict[str, object]]:
 
 
 def test_a_conversation_goes_on_after_kill_9_at_a_peer_and_from_its_own_directory(tmp_path: Path) -> None:
-    peer = loopback("peer")
-    peer.start_background()
-    with turn_elsewhere(tmp_path, peer) as answer:
+    with killed(first_turn, tmp_path) as (answer, stores):
         assert answer == "7 letters"
-    own = loopback("killed", path=tmp_path)
-    try:
-        for store in (peer, own):
+        for store in stores:
             heard = go_on(store)
             kinds = [item.get("role") or item["type"] for item in heard]
             assert kinds == ["user", "function_call", "function_call_output", "assistant", "user"]
             assert (heard[0]["content"], heard[2]["output"], heard[4]["content"]) == ("seven!!", "7", "four")
-    finally:
-        own.close()
-        peer.close()
 
 
 def test_items_of_one_turn_stand_side_by_side_when_two_runners_answer_at_once() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,29 +12,12 @@ from propagul_openai_agents import PropagulSession
 
 from propagul import AgentStateStore, LimitExceeded, Limits
 from tests.agents.openai_agents.world import said, texts
-from tests.store.world import ROOM, SECRET, address, loopback, run
+from tests.store.world import often_switching, run, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from agents.items import TResponseInputItem
-
-
-@pytest.fixture
-def store() -> Iterator[AgentStateStore]:
-    with_nobody = AgentStateStore("room", port=None)
-    yield with_nobody
-    with_nobody.close()
-
-
-@contextmanager
-def often_switching() -> Iterator[None]:
-    """Threads that meet in the middle of things."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_it_is_a_session_for_the_sdk(store: AgentStateStore) -> None:
@@ -178,9 +159,7 @@ def test_threads_that_add_and_pop_at_once_lose_nothing_and_get_nothing_twice(sto
 @pytest.mark.parametrize("durability", ["group", "each", "peers:1"])
 def test_a_store_that_waits_for_disk_or_peers_does_not_stop_its_loop(durability: str, tmp_path: Path) -> None:
     async def scenario() -> None:
-        waiting = AgentStateStore(ROOM, 1, 0, "127.0.0.1", path=tmp_path, secret=SECRET, durability=durability)
-        async with loopback("peer") as peer, waiting as store:
-            store.add_peer(*address(peer))
+        async with waiting(durability, tmp_path) as store:
             session = PropagulSession("s", store)
             await session.add_items(said("1", "x" * 300_000))
             assert await session.pop_item() == said("x" * 300_000)[0]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 os.environ["OPENAI_AGENTS_DISABLE_TRACING"] = "true"
 
-from agents import Agent, Model, ModelResponse, ModelSettings, Usage, function_tool
+from agents import Agent, Model, ModelResponse, Usage, function_tool
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from agents import AgentOutputSchemaBase, Handoff, ModelTracing, Tool
     from agents.items import TResponseInputItem, TResponseStreamEvent
-    from openai.types.responses import ResponsePromptParam
 
 
 def said(*texts: str) -> list[TResponseInputItem]:
@@ -36,22 +34,8 @@ class Counting(Model):
         self.heard: list[list[dict[str, object]]] = []
 
     @override
-    async def get_response(
-        self,
-        system_instructions: str | None,
-        input: str | list[TResponseInputItem],
-        model_settings: ModelSettings,
-        tools: list[Tool],
-        output_schema: AgentOutputSchemaBase | None,
-        handoffs: list[Handoff],
-        tracing: ModelTracing,
-        *,
-        previous_response_id: str | None,
-        conversation_id: str | None,
-        prompt: ResponsePromptParam | None,
-    ) -> ModelResponse:
-        assert isinstance(input, list)
-        items = [cast("dict[str, object]", item) for item in input]
+    async def get_response(self, *_: Any, **given: Any) -> ModelResponse:
+        items: list[dict[str, object]] = given["input"]
         self.heard.append(items)
         call = f"call {len(items)}"
         if items[-1].get("type") == "function_call_output":
@@ -65,20 +49,7 @@ class Counting(Model):
         return ModelResponse(output=[asked], usage=Usage(), response_id=None)
 
     @override
-    def stream_response(
-        self,
-        system_instructions: str | None,
-        input: str | list[TResponseInputItem],
-        model_settings: ModelSettings,
-        tools: list[Tool],
-        output_schema: AgentOutputSchemaBase | None,
-        handoffs: list[Handoff],
-        tracing: ModelTracing,
-        *,
-        previous_response_id: str | None,
-        conversation_id: str | None,
-        prompt: ResponsePromptParam | None,
-    ) -> AsyncIterator[TResponseStreamEvent]:
+    def stream_response(self, *_: Any, **__: Any) -> AsyncIterator[TResponseStreamEvent]:
         raise AssertionError("nothing here streams")
 
 

@@ -7,14 +7,17 @@ some of these to send what the calls wait for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _THREADS_MAX: Final = 32
@@ -30,5 +33,18 @@ async def in_thread(call: Callable[[], _T]) -> _T:
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        await asyncio.wait([done])
+        while not done.done():
+            with contextlib.suppress(asyncio.CancelledError):  # once is enough
+                await asyncio.wait([done])
+        _ = done.cancelled() or done.exception()  # or asyncio would say that nobody asked
         raise
+
+
+def asynchronous(method: Callable[_P, _T]) -> Callable[_P, Coroutine[None, None, _T]]:
+    """The same for event loops, by `in_thread`: a decorator, or what makes a second face of a method."""
+
+    @functools.wraps(method)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await in_thread(lambda: method(*args, **kwargs))
+
+    return call

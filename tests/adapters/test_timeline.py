@@ -7,9 +7,9 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from propagul_timeline import Timeline
 
 from propagul import AgentStateStore
+from propagul.adapters import Timeline
 from tests.store.world import Island, on_island
 
 SEEDS = range(200 if os.environ.get("LONG_TESTS") == "1" else 12)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from propagul_timeline import Timeline, in_thread
+import pytest
 
 from propagul import AgentStateStore
+from propagul.adapters import Timeline, asynchronous, in_thread
 from tests.store.world import ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -54,3 +59,38 @@ def test_what_a_call_raises_is_raised() -> None:
         assert [type(one) for one in found] == [ZeroDivisionError]
 
     run(scenario)
+
+
+@pytest.mark.parametrize("ends", [lambda: None, lambda: 1 / 0])
+def test_a_call_that_is_cancelled_twice_has_ended_when_it_returns(ends: Callable[[], object]) -> None:
+    async def scenario() -> None:
+        may_end, said = threading.Event(), list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        calling = asyncio.ensure_future(in_thread(lambda: may_end.wait() and ends()))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            calling.cancel()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not calling.done()
+        may_end.set()
+        await asyncio.wait([calling])
+        assert calling.cancelled()
+        gc.collect()
+        assert said == []
+
+    run(scenario)
+
+
+def test_a_method_made_asynchronous_is_the_same_but_for_the_loop() -> None:
+    class Adder:
+        def add(self, one: int, *, other: int = 2) -> int:
+            """Add."""
+            assert threading.current_thread().name.startswith("propagul")
+            return one + other
+
+        aadd = asynchronous(add)
+
+    assert asyncio.run(Adder().aadd(1)) == asyncio.run(Adder().aadd(1, other=2)) == 3
+    assert inspect.iscoroutinefunction(Adder.aadd)
+    assert (inspect.signature(Adder.aadd), Adder.aadd.__doc__) == (inspect.signature(Adder.add), "Add.")

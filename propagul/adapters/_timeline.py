@@ -18,7 +18,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
-from propagul_timeline._texts import Texts
+from propagul.adapters._texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
