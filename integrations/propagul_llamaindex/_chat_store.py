@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Self, Unpack
 from urllib.parse import unquote
 
@@ -31,6 +32,7 @@ class PropagulChatStore(BaseChatStore):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     _store: AgentStateStore = PrivateAttr()
+    _setting: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     def __init__(self, store: AgentStateStore) -> None:
         super().__init__()
@@ -49,9 +51,13 @@ class PropagulChatStore(BaseChatStore):
         return connect(conn_string, cls, room=room, **options)
 
     def set_messages(self, key: str, messages: Sequence[ChatMessage]) -> None:
-        """Begin a chat anew with these messages. What others add who have not heard of it yet does not come back."""
+        """Begin a chat anew with these messages, 16 MiB at most.
+
+        What others add who have not heard of it yet does not come back. Replicas that set a chat at once set it to the
+        messages of both; threads, to those of one.
+        """
         texts, timeline = [message.model_dump_json() for message in messages], self._timeline(key)
-        with self._store.transaction():
+        with self._setting, self._store.transaction():
             timeline.mark(True)
             if texts:
                 timeline.append(texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -16,7 +17,7 @@ from llama_index.core.storage.chat_store.base import BaseChatStore
 from propagul_llamaindex import PropagulChatStore
 
 from tests.agents.llamaindex.world import KEYS, both_say_the_same
-from tests.store.world import Island, apart, on_island, run, waiting
+from tests.store.world import Island, apart, often_switching, on_island, run, waiting
 from tests.workshop.documents import ROOT
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ def test_setting_a_chat_is_one_step_and_leaves_nothing_of_the_former(store: Agen
     chats.set_messages("k", user("3"))
     assert texts(chats.get_messages("k")) == ["3"]
     assert len(store) == 2
+
+
+def test_of_threads_that_set_a_chat_at_once_one_does(store: AgentStateStore) -> None:
+    chats, both = PropagulChatStore(store), [user("1", "2"), user("3", "4")]
+    with often_switching(), ThreadPoolExecutor(2) as pool:
+        for _ in range(50):
+            list(pool.map(lambda messages: chats.set_messages("k", messages), both))
+            assert chats.get_messages("k") in both
 
 
 TALK = """
