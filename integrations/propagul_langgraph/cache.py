@@ -7,7 +7,6 @@ it is computed again.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
@@ -21,6 +20,7 @@ from langgraph.checkpoint.serde.event_hooks import register_serde_event_listener
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from propagul import AgentStateStore, connect
+from propagul.adapters import in_thread, waiting_once
 from propagul_langgraph._memory.keys import path_of, prefix_of
 
 if TYPE_CHECKING:
@@ -121,30 +121,31 @@ class PropagulCache(BaseCache[ValueT]):
             LocalProtocolError: It would have to wait, in the thread of the event loop that the store runs in.
             StoreFull, StoreError: The log took it not.
         """
-        for (namespace, key), (value, ttl) in pairs.items():
-            kind, content = self.serde.dumps_typed(value)
-            self._put(path_of(namespace, key), kind, content, None if ttl is None else self._now() + ttl)
-        self._sweep()
+        with waiting_once(self.store):
+            for (namespace, key), (value, ttl) in pairs.items():
+                kind, content = self.serde.dumps_typed(value)
+                self._put(path_of(namespace, key), kind, content, None if ttl is None else self._now() + ttl)
+            self._sweep()
 
     async def aset(self, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> None:
         """See `set`."""
         if self.store.waits:
-            await asyncio.to_thread(self.set, pairs)
+            await in_thread(lambda: self.set(pairs))
         else:
             self.set(pairs)
 
     def clear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """Remove what is in these namespaces, or everything. O(found)."""
-        if namespaces is None:
-            self._delete([*self.store.keys(self._entries), *self.store.keys(self._ends)])
-            return
-        for namespace in namespaces:
-            start = self._entries + prefix_of(namespace)
-            self._delete([key for key in self.store.keys(start) if "/" not in key[len(start) :]])
+        with waiting_once(self.store):
+            if namespaces is None:
+                self._delete([*self.store.keys(self._entries), *self.store.keys(self._ends)])
+            for namespace in namespaces or ():
+                start = self._entries + prefix_of(namespace)
+                self._delete([key for key in self.store.keys(start) if "/" not in key[len(start) :]])
 
     async def aclear(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """See `clear`; in a thread."""
-        await asyncio.to_thread(self.clear, namespaces)
+        await in_thread(lambda: self.clear(namespaces))
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -164,15 +165,21 @@ class PropagulCache(BaseCache[ValueT]):
 
     def _sweep(self) -> None:
         """Remove entries that have expired, the first so many; costs nothing but a look where none has."""
+        if not any(map(self._has_ended, self.store.keys(self._ends, limit=1))):
+            return
         for key in self.store.keys(self._ends, limit=_SWEPT_AT_ONCE):
-            second, _, path = key[len(self._ends) :].partition("/")
-            if _SECOND.fullmatch(second) and int(second, 16) >= self._now():
+            if not self._has_ended(key):
                 break
+            path = key[len(self._ends) :].partition("/")[2]
             at = self._entries + path
             head = _read(self.store.get(at))
             if head is not None and head.until is not None and head.until <= self._now():
                 self._delete([at, *_further(at, head.rows)])
             self.store.delete(key)
+
+    def _has_ended(self, key: str) -> bool:
+        second = key[len(self._ends) :].partition("/")[0]
+        return not _SECOND.fullmatch(second) or int(second, 16) < self._now()
 
     def _head(self, at: str, value: object) -> _Head | None:
         """The first row of an entry, if there is one and it has not expired."""

@@ -7,9 +7,8 @@ for the disk or for other machines, waits here and after the writes. Nothing her
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
@@ -21,6 +20,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from propagul import AgentStateStore, connect
+from propagul.adapters import in_thread
 from propagul_langgraph._saver.checkpoints import Checkpoints, ThreadName
 from propagul_langgraph._saver.history import delta_history
 from propagul_langgraph._saver.lifetimes import Lifetimes
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from propagul import Connection, StoreOptions
 
+_T = TypeVar("_T")
 ROOT: Final = "lg/"
 DAY_S: Final = 86_400.0
 _NOTHING_FOLLOWS: Final = frozenset((*WRITES_IDX_MAP, "__return__"))
@@ -263,7 +264,7 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """See `put`."""
-        stored = self._put(config, checkpoint, metadata, new_versions)
+        stored = await self._aside(self._put, config, checkpoint, metadata, new_versions)
         await self._wait_aside()
         return stored
 
@@ -271,24 +272,24 @@ class PropagulSaver(BaseCheckpointSaver[int]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """See `put_writes`."""
-        if self._put_writes(config, writes, task_id, task_path):
+        if await self._aside(self._put_writes, config, writes, task_id, task_path):
             await self._wait_aside()
 
     async def adelete_thread(self, thread_id: str) -> None:
         """See `delete_thread`."""
-        await self._aside(self._removal.delete, str(thread_id))
+        await self._long(self._removal.delete, str(thread_id))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """See `delete_for_runs`."""
-        await self._aside(self._removal.delete_for_runs, self.serde, run_ids)
+        await self._long(self._removal.delete_for_runs, self.serde, run_ids)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """See `copy_thread`."""
-        await self._aside(self._removal.copy, str(source_thread_id), str(target_thread_id))
+        await self._long(self._removal.copy, str(source_thread_id), str(target_thread_id))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """See `prune`."""
-        await self._aside(self._removal.prune, self.serde, [str(thread) for thread in thread_ids], strategy)
+        await self._long(self._removal.prune, self.serde, [str(thread) for thread in thread_ids], strategy)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -334,13 +335,17 @@ class PropagulSaver(BaseCheckpointSaver[int]):
 
     async def _wait_aside(self) -> None:
         if self.store.waits:
-            await asyncio.to_thread(self.store.settle)
+            await in_thread(self.store.settle)
         if self._replicas:
             await self.store.flush(self._replicas, timeout_s=self._replicas_timeout_s, disk=False)
 
-    async def _aside(self, write: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - whatever it takes
-        """Write what takes long without holding up the event loop."""
-        await asyncio.to_thread(write, *arguments)
+    async def _aside(self, write: Callable[..., _T], *arguments: Any) -> _T:  # noqa: ANN401 - whatever it takes
+        """Write without holding up the event loop, which the disk might."""
+        return await in_thread(lambda: write(*arguments)) if self.store.waits else write(*arguments)
+
+    async def _long(self, write: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401 - whatever it takes
+        """Do in a thread what takes long, and wait for what it wrote."""
+        await in_thread(lambda: write(*arguments))
         await self._wait_aside()
 
 

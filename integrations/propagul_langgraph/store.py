@@ -6,7 +6,6 @@ where they wait for a disk, go through a thread in the async half, and embedding
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime as dt
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 from langgraph.store.base import BaseStore, GetOp, ListNamespacesOp, PutOp, SearchOp
 
 from propagul import AgentStateStore, connect
+from propagul.adapters import in_thread, waiting_once
 from propagul_langgraph._expiry import check_ttl
 from propagul_langgraph._memory.batch import Batch
 from propagul_langgraph._memory.index import NOTHING, Index, Made
@@ -123,7 +123,7 @@ class PropagulStore(BaseStore):
         batch = Batch(ops)
         embedded = NOTHING if self._index is None else await self._index.aembed(batch)
         if batch.is_long or self.store.waits:
-            return await asyncio.to_thread(self._run, batch, embedded, self.store.get)
+            return await in_thread(lambda: self._run(batch, embedded, self.store.get))
         keys = [
             key_of(path) for path in batch.paths.values() for key_of in (self._items.key_of, self._lifetimes.key_of)
         ]
@@ -172,14 +172,15 @@ class PropagulStore(BaseStore):
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _run(self, batch: Batch, embedded: Embedded, get: Get) -> list[Result]:
-        """Do operations. `get` gives the rows of items that are named."""
+        """Do operations, and wait once for all that was put. `get` gives the rows of items that are named."""
         search = Search(self._items, self._vectors, self._lifetimes, get, omits=self._omits)
-        results = [self._read(op, search, embedded, get) for op in batch.ops]
-        for name, op in batch.puts.items():
-            if op.value is None:
-                self._remove(batch.paths[name])
-            else:
-                self._put(op, embedded.items.get(name, Made()), search, get)
+        with waiting_once(self.store) if batch.puts else self.store.without_waiting():
+            results = [self._read(op, search, embedded, get) for op in batch.ops]
+            for name, op in batch.puts.items():
+                if op.value is None:
+                    self._remove(batch.paths[name])
+                else:
+                    self._put(op, embedded.items.get(name, Made()), search, get)
         return results
 
     def _read(self, op: Op, search: Search, embedded: Embedded, get: Get) -> Result:

@@ -5,6 +5,7 @@ Nothing here knows a framework. It uses the store as any program does, and adapt
 
 from propagul.adapters._calls import asynchronous as asynchronous
 from propagul.adapters._calls import in_thread as in_thread
+from propagul.adapters._calls import waiting_once as waiting_once
 from propagul.adapters._pieces import Pieces as Pieces
 from propagul.adapters._texts import Texts as Texts
 from propagul.adapters._texts import path as path

@@ -15,13 +15,31 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from propagul import AgentStateStore
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _THREADS_MAX: Final = 32
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def waiting_once(store: AgentStateStore) -> Iterator[None]:
+    """What is written inside is waited for at its end, if that is how the store's writes wait. After an exception not.
+
+    Raises:
+        LocalProtocolError: It would have to wait, in the thread of the event loop that the store runs in.
+        NotReplicated: As a write.
+    """
+    if store.waits:
+        store.check_may_wait()
+    with store.without_waiting():
+        yield
+    if store.waits:
+        store.settle()
 
 
 async def in_thread(call: Callable[[], _T]) -> _T:

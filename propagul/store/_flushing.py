@@ -150,7 +150,7 @@ class DurableMap(StateMap):
     def _before_write(self, *, block: bool = True) -> None:
         if self._is_inherited:
             self._check_open()
-        if self._waits and self._home is not None and not self._unwaited.depth:
+        if self._waits and self._home is not None and (not self._unwaited.depth or self._durability.level == "each"):
             self._durability.check_may_wait(self._home)
         if self._durability.level == "peers":
             self._started()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from propagul import AgentStateStore
-from propagul.adapters import Timeline, asynchronous, in_thread
+from propagul import AgentStateStore, LocalProtocolError
+from propagul.adapters import Timeline, asynchronous, in_thread, waiting_once
+from tests.store.syncs import CountedSyncs
 from tests.store.world import ROOM, SECRET, address, loopback, run, until
 
 if TYPE_CHECKING:
@@ -37,6 +38,32 @@ def test_many_that_wait_for_a_peer_do_not_wait_for_each_other(tmp_path: Path) ->
             assert len(peer.keys("space/items/")) == 60
 
     run(scenario)
+
+
+def test_what_is_written_in_a_block_waits_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(store: AgentStateStore) -> None:
+        with waiting_once(store):
+            for number in range(5):
+                store.set(f"k{number}", number)
+
+    async def scenario() -> None:
+        async with AgentStateStore(ROOM, port=None, path=tmp_path, durability="group") as store:
+            with pytest.raises(LocalProtocolError, match="event loop"):
+                write(store)
+            assert len(store) == 0
+            await in_thread(lambda: store.set("first", 1))
+            before = syncs.count
+            await in_thread(lambda: write(store))
+            assert len(store) == 6
+            assert syncs.count == before + 1
+
+    syncs = CountedSyncs(monkeypatch)
+    run(scenario)
+    store = AgentStateStore(ROOM, port=None, path=tmp_path)
+    syncs.count = 0
+    write(store)
+    assert syncs.count == 0
+    store.close()
 
 
 def test_a_call_sees_the_transaction_it_is_made_in() -> None:

@@ -17,6 +17,7 @@ from propagul_langgraph.cache import PropagulCache
 
 from propagul import AgentStateStore, StoreFull
 from tests.agents.langgraph_store.world import Clock
+from tests.store.syncs import CountedSyncs
 from tests.store.world import pair, run
 
 if TYPE_CHECKING:
@@ -218,11 +219,16 @@ def test_entries_are_there_after_a_restart_and_on_other_machines(tmp_path: Path)
     run(scenario)
 
 
-def test_at_another_durability_the_event_loop_waits_for_no_disk(tmp_path: Path) -> None:
+def test_at_another_durability_the_event_loop_waits_for_no_disk_and_a_call_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario() -> None:
         async with AgentStateStore("room", port=None, path=tmp_path, durability="group") as store:
             cache = PropagulCache[Any](store)
-            await cache.aset({key(): (1, 1000)})
+            await cache.aset({key("first"): (1, 1000)})
+            syncs = CountedSyncs(monkeypatch)
+            await cache.aset({key(): (1, 1000), key("large"): (bytes(1_500_000), 1000)})
+            assert syncs.count == 1
             assert await cache.aget([key()]) == {key(): 1}
             await cache.aclear()
             assert store.keys() == []

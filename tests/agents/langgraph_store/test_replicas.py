@@ -15,6 +15,7 @@ from propagul_langgraph.store import PropagulStore
 
 from propagul import AgentStateStore, LocalProtocolError
 from tests.agents.langgraph_store.world import Clock, Embedder, by_words, opened
+from tests.store.syncs import CountedSyncs
 from tests.store.world import address, loopback, pair, run, until
 
 if TYPE_CHECKING:
@@ -222,7 +223,9 @@ def test_every_acknowledged_put_survives_kill_9_with_its_vectors(tmp_path: Path)
             assert len(store.store.keys("lgs/x/")) in (len(found) // 2, len(found) // 2 + 1)
 
 
-def test_a_loop_and_a_thread_share_a_store_that_waits_for_its_disk(tmp_path: Path) -> None:
+def test_a_loop_and_a_thread_share_a_store_that_waits_for_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At another durability a write waits: async calls do it in a thread, sync ones outside the store's loop."""
 
     async def scenario() -> None:
@@ -234,6 +237,9 @@ def test_a_loop_and_a_thread_share_a_store_that_waits_for_its_disk(tmp_path: Pat
                 store.put(("a",), "loop", {"text": "x"})
             assert len(await store.asearch((), limit=100)) == 21
             assert store.get(("a",), "loop") is None
+            syncs = CountedSyncs(monkeypatch)
+            await store.abatch([PutOp(("a",), str(number), {"text": "cat"}, ttl=5) for number in range(10)])
+            assert syncs.count == 1
 
     run(scenario)
 
