@@ -219,16 +219,23 @@ def test_entries_are_there_after_a_restart_and_on_other_machines(tmp_path: Path)
     run(scenario)
 
 
-def test_at_another_durability_the_event_loop_waits_for_no_disk_and_a_call_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_waits_for_its_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AgentStateStore("room", port=None, path=tmp_path, durability="group")
+    cache, syncs = PropagulCache[Any](store), CountedSyncs(monkeypatch)
+    cache.set({key(): (1, 1000), key("large"): (bytes(1_500_000), 1000)})
+    assert syncs.count == 1
+    asyncio.run(cache.aset({key(): (2, 1000), key("large"): (bytes(600_000), 1000)}))
+    assert syncs.count == 2
+    cache.clear()
+    assert syncs.count == 3
+    store.close()
+
+
+def test_at_another_durability_the_event_loop_waits_for_no_disk(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with AgentStateStore("room", port=None, path=tmp_path, durability="group") as store:
             cache = PropagulCache[Any](store)
-            await cache.aset({key("first"): (1, 1000)})
-            syncs = CountedSyncs(monkeypatch)
-            await cache.aset({key(): (1, 1000), key("large"): (bytes(1_500_000), 1000)})
-            assert syncs.count == 1
+            await cache.aset({key(): (1, 1000)})
             assert await cache.aget([key()]) == {key(): 1}
             await cache.aclear()
             assert store.keys() == []

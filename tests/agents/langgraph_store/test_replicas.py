@@ -223,9 +223,7 @@ def test_every_acknowledged_put_survives_kill_9_with_its_vectors(tmp_path: Path)
             assert len(store.store.keys("lgs/x/")) in (len(found) // 2, len(found) // 2 + 1)
 
 
-def test_a_loop_and_a_thread_share_a_store_that_waits_for_its_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loop_and_a_thread_share_a_store_that_waits_for_its_disk(tmp_path: Path) -> None:
     """At another durability a write waits: async calls do it in a thread, sync ones outside the store's loop."""
 
     async def scenario() -> None:
@@ -237,11 +235,21 @@ def test_a_loop_and_a_thread_share_a_store_that_waits_for_its_disk(
                 store.put(("a",), "loop", {"text": "x"})
             assert len(await store.asearch((), limit=100)) == 21
             assert store.get(("a",), "loop") is None
-            syncs = CountedSyncs(monkeypatch)
-            await store.abatch([PutOp(("a",), str(number), {"text": "cat"}, ttl=5) for number in range(10)])
-            assert syncs.count == 1
 
     run(scenario)
+
+
+def test_a_batch_waits_for_its_disk_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = AgentStateStore("room", port=None, path=tmp_path, durability="group")
+    store, syncs = PropagulStore(state), CountedSyncs(monkeypatch)
+    puts = [PutOp(("a",), str(number), {"text": "cat"}, ttl=5) for number in range(10)]
+    store.batch(puts)
+    assert syncs.count == 1
+    asyncio.run(store.abatch(puts))
+    assert syncs.count == 2
+    assert store.get(("a",), "1") is not None
+    assert syncs.count == 2
+    state.close()
 
 
 def test_what_only_the_disk_holds_is_read_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
