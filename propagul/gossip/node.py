@@ -8,6 +8,7 @@ Theory of operation. A node has one `Exchange` a namespace a link. Five things m
 - news from one link, in the lane in which each other peer wants it: the rows themselves, or a DIGEST after
   `announce_delay_s`, on which whoever lacks something asks one neighbour after the other with its own DIGEST. In a full
   mesh everybody hears the author, and all lanes are for telling; in a sparse overlay each node chooses its lanes;
+  between the processes of one directory there are fewer words (`propagul.gossip.beside`);
 - an interval: where rows prove themselves, a COMPARE (`propagul.gossip.compare`);
 - idleness: a PULSE now and then, which proves that the link lives and says again which lane is wanted. Links deliver
   in order or break, so nothing needs to be asked for that nobody told of.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
+from propagul.gossip import beside
 from propagul.gossip.callers import Callers
 from propagul.gossip.decoding import decode
 from propagul.gossip.events import (
@@ -269,7 +271,9 @@ class GossipNode:
         effects: list[Effect] = []
         if isinstance(message, Digest):
             self._lanes.heard(link, message.entries, now)
-            if exchange.peer_told(message):
+            if self._peers[link].is_beside:
+                beside.take(message, exchange, now + self._config.process_patience_s)
+            elif exchange.peer_told(message):
                 self._plan_to_ask(exchange, now)
         else:
             if exchange.peer_sent(message):
@@ -329,11 +333,15 @@ class GossipNode:
     def _pass_on(self, space: str, now: float, heard_on: LinkKey | None) -> list[Effect]:
         """There is news: each other peer hears of it in the lane it wants. Return which links have frames at once."""
         at_once: list[Effect] = []
+        came_beside = heard_on is not None and self._peers[heard_on].is_beside
         for link, peer in self._peers.items():
             if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
                 continue
             exchange = peer.exchanges[space]
-            if peer.wanted is Lane.PUSH:
+            if peer.is_beside:
+                wait_s = self._config.process_patience_s if came_beside else self._announce_delay_s(space)
+                beside.pass_on(exchange, now + self._spread(wait_s), is_theirs=came_beside)
+            elif peer.wanted is Lane.PUSH:
                 exchange.owes_delta = True
                 at_once.append(Ready(link))
             elif peer.wanted is Lane.SPARE:
