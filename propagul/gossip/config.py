@@ -15,8 +15,8 @@ class GossipConfig:
             much.
         presence_announce_delay_s: The same for presence, whose owners tell everybody they are linked with themselves.
         process_patience_s: The same between processes of one directory for what one of them wrote, as all hear the
-            author; and what they tell each other of, or acknowledge, is a question after as long. Raising it saves
-            copies of rows and delays those of a process that another is not linked with.
+            author; and for what they are told of they ask after as long. Raising it saves copies of rows and delays
+            those of a process that another is not linked with.
         process_push_interval_s: A process that is linked with others of its directory only waits this long between two
             pushes of what it writes. Raising it saves their time and delays what is written in bursts, but for the
             first write, and for whoever waits for other machines.

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
-from propagul.gossip import beside
+from propagul.gossip.beside import ExchangeBeside
 from propagul.gossip.callers import Callers
 from propagul.gossip.decoding import decode
 from propagul.gossip.events import (
@@ -96,7 +96,7 @@ class GossipNode:
     ) -> None:
         self._me = me
         self._label = label
-        self._spaces = Spaces(spaces, directions or {})
+        self._spaces = Spaces(spaces, directions or {}, config.process_patience_s)
         self._config = config
         self._patient = patient
         self._rules = rules
@@ -271,9 +271,7 @@ class GossipNode:
         effects: list[Effect] = []
         if isinstance(message, Digest):
             self._lanes.heard(link, message.entries, now)
-            if self._peers[link].is_beside:
-                beside.take(message, exchange, now + self._config.process_patience_s)
-            elif exchange.peer_told(message):
+            if exchange.peer_told(message):
                 self._plan_to_ask(exchange, now)
         else:
             if exchange.peer_sent(message):
@@ -338,9 +336,10 @@ class GossipNode:
             if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
                 continue
             exchange = peer.exchanges[space]
-            if peer.is_beside:
-                wait_s = self._config.process_patience_s if came_beside else self._announce_delay_s(space)
-                beside.pass_on(exchange, now + self._spread(wait_s), is_theirs=came_beside)
+            if isinstance(exchange, ExchangeBeside) and not came_beside:
+                exchange.relay(now + self._spread(self._announce_delay_s(space)))
+            elif isinstance(exchange, ExchangeBeside):
+                exchange.tell_at = min(exchange.tell_at, now + self._spread(exchange.patience_s))
             elif peer.wanted is Lane.PUSH:
                 exchange.owes_delta = True
                 at_once.append(Ready(link))

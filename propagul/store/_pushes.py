@@ -54,9 +54,11 @@ class Pushes:
             self._do(space, self._config.process_push_interval_s)
 
     def _plan(self, space: str) -> None:
-        until, rest_s = self._rests.get(space, (0.0, 0.0))
-        if until > self._loop.time() and self._may_wait():
+        (until, rest_s), now = self._rests.get(space, (float("-inf"), 0.0)), self._loop.time()
+        if until > now and self._may_wait():
             self._waiting[space] = self._loop.call_at(until, self._do, space, rest_s * _GROWTH)
+        elif until + rest_s > now:
+            self._do(space, rest_s * _GROWTH)  # the burst has not ended
         else:
             self._do(space, self._config.process_push_interval_s)
 
