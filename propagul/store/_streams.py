@@ -89,7 +89,7 @@ class OutgoingStream:
         """A slice, and some more where the peer has most of its rows: a few rows make one block, and one frame."""
         block = self._cut.read(_SLICE_ROWS)
         for _ in range(_SLICES_MAX - 1):
-            if len(block) >= _SLICE_ROWS or self._cut.at_end:
+            if 2 * len(block) > _SLICE_ROWS or self._cut.at_end:
                 break
             more = self._cut.read(_SLICE_ROWS)
             block = Block([*block.plain, *more.plain], [*block.other, *more.other])
