@@ -59,8 +59,13 @@ MUTANTS = [
         "self._place, self._told = cut.arrival,", "self._place, self._told = cut.arrival + 1,", 0,
     ),
     Mutant(
+        "the place from which own writes are pushed skips a change", "gossip/exchange.py",
+        "self._own_place = own.arrival", "self._own_place = own.arrival + 1", 1,
+    ),
+    Mutant(
         "a new link does not serve what is older than itself", "gossip/exchange.py",
-        "self._told = self._place = 0", "self._told, self._place = 0, source.arrival", 0,
+        "self._told = self._place = self._own_place = 0",
+        "self._told = self._own_place = 0\n        self._place = source.arrival", 0,
     ),
     Mutant(
         "'same' is taken for the vector of now, not of the hello", "gossip/exchange.py",
