@@ -122,8 +122,9 @@ def write_beside_others(  # noqa: PLR0917 - one command line
         print("ready", flush=True)
         sys.stdin.readline()
         graph_of(saver, size, steps).invoke(*asked(str(number), steps), durability="sync")
-        while not all(_is_whole(saver, str(other), steps) for other in range(writers)):
-            time.sleep(0.002)
+        missing = [str(other) for other in range(writers)]
+        while missing := [other for other in missing if not _is_whole(saver, other, steps)]:
+            time.sleep(0.005)  # to look costs time that the others need
         print("done", flush=True)
         sys.stdin.readline()  # and stays until the others have all, too
 

@@ -14,6 +14,13 @@ class GossipConfig:
             Raising it saves small messages where everybody hears the author directly, and delays relayed rows by as
             much.
         presence_announce_delay_s: The same for presence, whose owners tell everybody they are linked with themselves.
+        process_patience_s: The same between processes of one directory for what one of them wrote, as all hear the
+            author; and for what they are told of they ask after as long. Raising it saves copies of rows and delays
+            those of a process that another is not linked with.
+        process_push_interval_s: A process that is linked with others of its directory only waits this long between two
+            pushes of what it writes. Raising it saves their time and delays what is written in bursts, but for the
+            first write, and for whoever waits for other machines.
+        process_push_interval_s_max: It waits longer the longer a burst lasts, at most this long.
         sparse_announce_delay_s: The same where there are more members than links.
         spare_delay_s: Wait this long before pushing to a peer that most likely hears of it by another way. Raising it
             saves copies of rows and makes a lost segment felt.
@@ -37,6 +44,9 @@ class GossipConfig:
 
     announce_delay_s: float = 0.05
     presence_announce_delay_s: float = 1.0
+    process_patience_s: float = 1.0
+    process_push_interval_s: float = 0.005
+    process_push_interval_s_max: float = 0.05
     sparse_announce_delay_s: float = 0.005
     spare_delay_s: float = 0.025
     ask_delay_s: float = 0.02
@@ -82,6 +92,7 @@ class GossipConfig:
         return cls(
             announce_delay_s=0.01,
             presence_announce_delay_s=0.05,
+            process_patience_s=0.05,
             pulse_interval_s=0.5,
             compare_interval_s=2.0,
             silence_s_max=5.0,

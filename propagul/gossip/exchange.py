@@ -83,18 +83,17 @@ class Exchange:
     """
 
     __slots__ = (
-        "_announced", "_hello_vector", "_hint_at", "_holds", "_implied", "_intake", "_is_out", "_number", "_place",
-        "_pushed", "_quota", "_same", "_source", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted", "_unsure",
-        "course", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at", "space", "taken",
-        "tell_at", "theirs",
+        "_announced", "_hello_vector", "_hint_at", "_holds", "_implied", "_intake", "_is_out", "_number", "_own_place",
+        "_place", "_pushed", "_quota", "_same", "_source", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted",
+        "_unsure", "course", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at", "space",
+        "taken", "tell_at", "theirs",
     )  # fmt: skip
 
     def __init__(
         self, space: str, number: int, source: Source, turn: Turn, *, quota: Quota, course: Course, held: Held | None
     ) -> None:
         self.space, self.course = space, course
-        self._number, self._source = number, source
-        self._turn, self._quota = turn, quota
+        self._number, self._source, self._turn, self._quota = number, source, turn, quota
         self._intake = Intake(source, held)
         self._holds, self._theirs_held = held.position if held else b"", b""
         self.theirs = VersionVector()
@@ -102,7 +101,7 @@ class Exchange:
         self._hello_vector: VersionVector | None = None
         self._same = False
         self._announced: Digest | None = None
-        self._told = self._place = 0
+        self._told = self._place = self._own_place = 0
         self._is_out = self._unacked = False
         self._pushed: Dot | None = None
         self.taken: Dot | None = None
@@ -292,7 +291,7 @@ class Exchange:
         own: Outgoing | None = None
         if cut is None and self.owes_push:
             self.owes_push = False
-            own = self._source.cut_own(after=self._place, known=self.theirs)
+            own = self._source.cut_own(after=max(self._place, self._own_place), known=self.theirs)
             cut = self._full_cut() if own is None else None  # the peer's place lies below our floor
         if cut is not None:
             yield from self._full(cut)
@@ -300,6 +299,7 @@ class Exchange:
             blocks, begin = located(own), list[tuple[bytes, bytes]]()
             yield from look_ahead(blocks, begin, CHUNK_BYTES)
             if self._may_begin(begin):
+                self._own_place = own.arrival
                 yield from self._push(begin, blocks, *own.entries[0])
             else:
                 self.owes_push = True

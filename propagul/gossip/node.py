@@ -8,6 +8,7 @@ Theory of operation. A node has one `Exchange` a namespace a link. Five things m
 - news from one link, in the lane in which each other peer wants it: the rows themselves, or a DIGEST after
   `announce_delay_s`, on which whoever lacks something asks one neighbour after the other with its own DIGEST. In a full
   mesh everybody hears the author, and all lanes are for telling; in a sparse overlay each node chooses its lanes;
+  between the processes of one directory there are fewer words (`propagul.gossip.beside`);
 - an interval: where rows prove themselves, a COMPARE (`propagul.gossip.compare`);
 - idleness: a PULSE now and then, which proves that the link lives and says again which lane is wanted. Links deliver
   in order or break, so nothing needs to be asked for that nobody told of.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
+from propagul.gossip.beside import ExchangeBeside
 from propagul.gossip.callers import Callers
 from propagul.gossip.decoding import decode
 from propagul.gossip.events import (
@@ -94,7 +96,7 @@ class GossipNode:
     ) -> None:
         self._me = me
         self._label = label
-        self._spaces = Spaces(spaces, directions or {})
+        self._spaces = Spaces(spaces, directions or {}, config.process_patience_s)
         self._config = config
         self._patient = patient
         self._rules = rules
@@ -329,11 +331,16 @@ class GossipNode:
     def _pass_on(self, space: str, now: float, heard_on: LinkKey | None) -> list[Effect]:
         """There is news: each other peer hears of it in the lane it wants. Return which links have frames at once."""
         at_once: list[Effect] = []
+        came_beside = heard_on is not None and self._peers[heard_on].is_beside
         for link, peer in self._peers.items():
             if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
                 continue
             exchange = peer.exchanges[space]
-            if peer.wanted is Lane.PUSH:
+            if isinstance(exchange, ExchangeBeside) and not came_beside:
+                exchange.relay(now + self._spread(self._announce_delay_s(space)))
+            elif isinstance(exchange, ExchangeBeside):
+                exchange.tell_at = min(exchange.tell_at, now + self._spread(exchange.patience_s))
+            elif peer.wanted is Lane.PUSH:
                 exchange.owes_delta = True
                 at_once.append(Ready(link))
             elif peer.wanted is Lane.SPARE:

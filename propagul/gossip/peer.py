@@ -57,6 +57,11 @@ class Peer:
     refusal: str = ""
     owes_pulse: bool = False
 
+    @property
+    def is_beside(self) -> bool:
+        """Whether it is another process of our directory."""
+        return is_local(self.node)
+
     def gives_way(self, newcomer: LinkUp, me: NodeId, now: float) -> bool:
         """Whether this link ends for another one between the same pair, that we dialled or the peer has spoken on.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from propagul.gossip.beside import ExchangeBeside
 from propagul.gossip.compare import Comparison
 from propagul.gossip.directions import Course, Direction
 from propagul.gossip.exchange import Exchange
@@ -26,6 +27,7 @@ class Spaces:
     Args:
         sources: Their rows.
         directions: What this node wants of those that it does not just share.
+        patience_s: How long the processes of one directory wait for each other; see `GossipConfig.process_patience_s`.
 
     Attributes:
         sources: As above.
@@ -33,27 +35,28 @@ class Spaces:
         held: What is kept of streams that broke off.
     """
 
-    def __init__(self, sources: Mapping[str, Source], directions: Mapping[str, Direction]) -> None:
+    def __init__(self, sources: Mapping[str, Source], directions: Mapping[str, Direction], patience_s: float) -> None:
         self.sources = sources
         self.turns, self.held = Turns(), HeldStreams()
         self._quotas = Quotas()
-        self._directions = directions
+        self._directions, self._patience_s = directions, patience_s
 
     def exchanges(self, event: LinkUp) -> dict[str, Exchange]:
         """What a new link says of vectors and rows. The processes of one directory share all namespaces."""
-        wanted = {} if is_local(event.peer) else self._directions
-        return {
-            name: Exchange(
-                name,
-                number,
-                source,
-                Turn(self.turns, event.link),
-                quota=self._quotas.of(event.peer, name, source),
-                course=Course(wanted.get(name, Direction.MESH)),
-                held=self.held.take(name, event.peer),
-            )
-            for number, (name, source) in enumerate(self.sources.items())
-        }
+        return {name: self._exchange(event, number, name) for number, name in enumerate(self.sources)}
+
+    def _exchange(self, event: LinkUp, number: int, name: str) -> Exchange:
+        is_beside, source = is_local(event.peer), self.sources[name]
+        exchange = (ExchangeBeside if is_beside else Exchange)(
+            name,
+            number,
+            source,
+            Turn(self.turns, event.link),
+            quota=self._quotas.of(event.peer, name, source),
+            course=Course(Direction.MESH if is_beside else self._directions.get(name, Direction.MESH)),
+            held=self.held.take(name, event.peer),
+        )
+        return exchange.be_patient(self._patience_s) if isinstance(exchange, ExchangeBeside) else exchange
 
     def comparisons(self, interval_s: float, jitter: random.Random, now: float) -> dict[str, Comparison]:
         """What a new link compares: the namespaces whose rows prove themselves."""

@@ -32,6 +32,7 @@ from propagul.link.base import Address, Purpose
 from propagul.link.local import is_local
 from propagul.link.twins import are_two_runs
 from propagul.store._asks import is_ask
+from propagul.store._pushes import Pushes
 from propagul.store._spaces import STATE
 from propagul.store._targets import ASKS_MAX, MeshCounters, Open, Target
 
@@ -81,7 +82,7 @@ class Mesh:
         self._busy = asyncio.Event()
         self._planned = float("inf")
         self._loop = asyncio.get_running_loop()
-        self._wrote: set[str] = set()
+        self.pushes = Pushes(self._loop, self._push, config, self._has_processes_only)
         self._group: asyncio.TaskGroup | None = None
         self._closing = False
 
@@ -108,12 +109,6 @@ class Mesh:
         self._threads.shutdown(wait=False)
 
     # --- from the store ------------------------------------------------------------------------------------------
-
-    def wrote(self, space: str) -> None:
-        """A local write happened, in any thread. Many of them make one event."""
-        if space not in self._wrote and not self._loop.is_closed():
-            self._wrote.add(space)
-            self._loop.call_soon_threadsafe(self._push, space)
 
     def learned(self, space: str) -> None:
         """Rows came by another way than a link. Call in the loop."""
@@ -368,8 +363,10 @@ class Mesh:
 
     # --- the node ------------------------------------------------------------------------------------------------
 
+    def _has_processes_only(self) -> bool:
+        return all(is_local(entry.link.peer) for entry in self._open.values())
+
     def _push(self, space: str) -> None:
-        self._wrote.discard(space)
         if self._open:
             self.on_push(space)
         self._feed(Wrote(space))

@@ -117,7 +117,7 @@ class Network:
         self._runner = None
         self._unwatch()
         self.roll.leave()
-        self.mesh.wrote(PRESENCE)  # the store has let go of this network already and would not push it
+        self.mesh.pushes.wrote(PRESENCE)  # the store has let go of this network already and would not push it
         await self.mesh.until(self._goodbye_heard, _GOODBYE_S)
         if self._listener is not None:
             await self._listener.aclose()
@@ -156,6 +156,7 @@ class Network:
             NotReplicated: They did not in time.
         """
         deadline = self._parts.clock.monotonic() + timeout_s
+        self.mesh.pushes.hurry()
         while True:
             left_s = max(0.0, deadline - self._parts.clock.monotonic())
             if self._processes is None or self._at_door:

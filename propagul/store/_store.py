@@ -358,7 +358,7 @@ class AgentStateStore(RoomKeys, DurableMap):
 
     def _push(self, space: str) -> None:
         if (network := self._network) is not None:
-            network.mesh.wrote(space)
+            network.mesh.pushes.wrote(space)
 
     def _check_open(self) -> None:
         if self._is_inherited:

@@ -11,7 +11,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import Offer, Position, codec
+from propagul.crdt import Block, Offer, Position, codec
 from propagul.errors import PeerProtocolError
 from propagul.gossip import InThread
 from propagul.log.cold import filled, is_cold, left
@@ -19,7 +19,7 @@ from propagul.log.cold import filled, is_cold, left
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from propagul.crdt import Block, Cut, Entry, Join
+    from propagul.crdt import Cut, Entry, Join
     from propagul.store._journal import Journal, Staged
     from propagul.store._namespace import Namespace
 
@@ -31,6 +31,9 @@ EAGER_ROWS_MAX: Final = 1000
 
 _SLICE_ROWS: Final = 64
 """So many rows are read before others have a turn: with values of some KiB, and those on the disk, a millisecond."""
+
+_SLICES_MAX: Final = 8
+"""So many slices are read at once where the peer has most of their rows: looking at a row costs next to nothing."""
 
 _POSITION: Final = struct.Struct(">QQI?")
 """How a position is told: in which life of the sender's, and where."""
@@ -67,7 +70,7 @@ class OutgoingStream:
         """See `Outgoing.blocks`."""
         while not self._cut.at_end:
             with self._space.lock:
-                block = self._cut.read(_SLICE_ROWS)
+                block = self._read_some()
                 position = self._cut.position
             if not block and not self._cut.at_end:
                 yield InThread(self._pass_over)
@@ -81,6 +84,16 @@ class OutgoingStream:
                 if index == len(read) and self._life:
                     self.position = _POSITION.pack(self._life, *position)
                 yield packed
+
+    def _read_some(self) -> Block:
+        """A slice, and some more where the peer has most of its rows: a few rows make one block, and one frame."""
+        block = self._cut.read(_SLICE_ROWS)
+        for _ in range(_SLICES_MAX - 1):
+            if 2 * len(block) > _SLICE_ROWS or self._cut.at_end:
+                break
+            more = self._cut.read(_SLICE_ROWS)
+            block = Block([*block.plain, *more.plain], [*block.other, *more.other])
+        return block
 
     def _pass_over(self) -> None:
         more = True

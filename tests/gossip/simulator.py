@@ -2,7 +2,8 @@
 
 FIFO links that break in the middle of a stream, several links between one pair that the two ends see in different
 order, crashes that in some schedules are noticed late, restored backups, lost nodes, disks that are full for a while,
-clocks ten years apart, two namespaces, in some schedules nodes that want nothing of one or send nothing of it.
+clocks ten years apart, two namespaces, in some schedules nodes that want nothing of one or send nothing of it, in some
+nodes that are processes of one directory.
 The shipped node, replica and codec run unchanged and talk in encoded frames. Beside each replica walks the oracle's
 knowledge: what a stream conveys is what its sender knew at the cut. After every change the replica must show exactly
 what the oracle says, and after healing all survivors must be equal, as far as directions let them. A failing seed
@@ -28,6 +29,7 @@ from propagul.gossip.decoding import decode
 from propagul.gossip.directions import Direction
 from propagul.gossip.messages import Delta, Mend
 from propagul.link.base import NodeId
+from propagul.link.local import process_node
 from propagul.log.fold import Fold
 from propagul.store._journal import Journal
 from propagul.store._namespace import Namespace
@@ -36,7 +38,7 @@ from tests.gossip.oracle import History
 from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from propagul.gossip import Effect, Event, Incoming, Outgoing, Provable
 
@@ -229,6 +231,7 @@ class Simulation:
         lan: Frames take a millisecond, clocks agree, links are up at once: to measure latency and traffic.
         spaces: The namespaces.
         directions: Those of some nodes; None for some in some schedules.
+        processes: Nodes that are processes of one directory; None for some in some schedules.
     """
 
     def __init__(
@@ -239,6 +242,7 @@ class Simulation:
         lan: bool = False,
         spaces: Sequence[str] = SPACES,
         directions: Mapping[int, Mapping[str, Direction]] | None = None,
+        processes: Collection[int] | None = None,
     ) -> None:
         self.rng, self.breaks = random.Random(seed), random.Random(seed)
         self.brittle = 0.0 if lan else self.breaks.choice([0.0, 0.1, 0.3])
@@ -264,6 +268,7 @@ class Simulation:
         self.quiet = random.Random(seed) if not lan and 300 <= seed % 500 < 400 else None
         count = nodes or self.rng.randint(3, 6)
         self.directions = self.some_directions(seed, count) if directions is None else directions
+        self.processes = self.some_processes(seed, count) if processes is None else processes
         for number in range(count):
             self.boot(number, {})
 
@@ -278,6 +283,18 @@ class Simulation:
             for number in chance.sample(range(nodes), chance.randint(1, nodes // 2))
         }
 
+    def some_processes(self, seed: int, nodes: int) -> Collection[int]:
+        """In the hundred schedules before those in which crashes are noticed late, two nodes or more."""
+        chance = random.Random(seed + 2 * 10**9)
+        if self.lan or not 200 <= seed % 500 < 300:
+            return ()
+        return chance.sample(range(nodes), chance.randint(2, nodes))
+
+    def called(self, number: int, by: int) -> NodeId:
+        """What a node is called on its links to another, or by itself."""
+        node = NodeId(f"n{number}")
+        return process_node(node, "process") if {number, by} <= {*self.processes} else node
+
     def begin_run(self, number: int) -> None:
         self.instances[number] = next(self.runs).to_bytes(8)
 
@@ -289,7 +306,7 @@ class Simulation:
             origin = Origin(self.rng.getrandbits(64))
             log = logs.get(space, MemoryLog())
             self.sources[number][space] = SimSource(space, self.histories[space], origin, skew, log)
-        me = NodeId(f"n{number}")
+        me = self.called(number, number)
         jitter = random.Random(self.rng.random())
         ways = self.directions.get(number, {})
         self.nodes[number] = GossipNode(me, me, self.sources[number], self.config, jitter, directions=ways)
@@ -412,7 +429,8 @@ class Simulation:
     def link_up(self, wire: Wire, side: int) -> None:
         end, other = wire.ends[side], wire.ends[1 - side]
         if wire.open:
-            self.feed(end.node, LinkUp(end.key, NodeId(f"n{other.node}"), side == 0, instance=other.instance))
+            peer = self.called(other.node, end.node)
+            self.feed(end.node, LinkUp(end.key, peer, side == 0, instance=other.instance))
 
     def cut_wire(self, wire: Wire) -> None:
         if wire.open:

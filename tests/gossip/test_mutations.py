@@ -59,8 +59,13 @@ MUTANTS = [
         "self._place, self._told = cut.arrival,", "self._place, self._told = cut.arrival + 1,", 0,
     ),
     Mutant(
+        "the place from which own writes are pushed skips a change", "gossip/exchange.py",
+        "self._own_place = own.arrival", "self._own_place = own.arrival + 1", 1,
+    ),
+    Mutant(
         "a new link does not serve what is older than itself", "gossip/exchange.py",
-        "self._told = self._place = 0", "self._told, self._place = 0, source.arrival", 0,
+        "self._told = self._place = self._own_place = 0",
+        "self._told = self._own_place = 0\n        self._place = source.arrival", 0,
     ),
     Mutant(
         "'same' is taken for the vector of now, not of the hello", "gossip/exchange.py",
@@ -68,7 +73,7 @@ MUTANTS = [
     ),
     Mutant(
         "a push is taken for all that was told", "gossip/stage.py",
-        "self.begin(dict(announced.entries))", "self.begin(dict(told))", 63,
+        "self.begin(dict(announced.entries))", "self.begin(dict(told))", 372,
     ),
     Mutant(
         "a push of one message is taken for all that was told", "gossip/exchange.py",
@@ -176,11 +181,11 @@ MUTANTS = [
     Mutant(
         "the log reads a join that went on from its beginning", "log/fold.py",
         "decoded = chain(reversed(last), chain.from_iterable(before))",
-        "decoded = reversed(list(chain(reversed(last), chain.from_iterable(before))))", 1207,
+        "decoded = reversed(list(chain(reversed(last), chain.from_iterable(before))))", 584,
     ),
     Mutant(
         "what a bad stream left is kept", "gossip/spaces.py",
-        "if held is not None and is_sound:", "if held is not None:", 354,
+        "if held is not None and is_sound:", "if held is not None:", 387,
     ),
     Mutant(
         "who waited for a turn is not called", "gossip/node.py",

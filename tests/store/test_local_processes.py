@@ -160,6 +160,24 @@ def test_any_process_can_wait_until_another_machine_has_its_writes(
         assert refused.startswith("NotReplicated('1 of 2 peers")
 
 
+def test_who_waits_for_another_machine_waits_for_no_rest_between_pushes(
+    nursery: Nursery, remote: AgentStateStore, tmp_path: Path
+) -> None:
+    knobs = ("process_push_interval_s", "process_push_interval_s_max", "process_patience_s")
+    patient = f"import dataclasses\nfrom tests.store.world import FAST\nknobs = dict.fromkeys({knobs}, 60.0)\n{WORKER}"
+    patient = patient.replace("port=int(port))", "port=int(port), config=dataclasses.replace(FAST, **knobs))")
+    with nursery.processes(2, patient, str(tmp_path), "0") as workers:
+        heard(workers)
+        for worker in workers:
+            worker.ask(peer_of(remote))
+        holder, other = sorted(workers, key=lambda worker: worker.ask("store.stats.door") != "'this process'")
+        other.ask("store.set('first', 1)")
+        eventually(lambda: holder.ask("'first' in store") == "True")
+        other.ask("store.set('second', 2)")
+        assert other.ask("asyncio.run(store.flush(peers=1))") == "None"
+        assert remote.get("second") == 2
+
+
 def test_when_the_holder_of_the_door_is_killed_another_takes_port_and_peers_and_nothing_is_lost(
     nursery: Nursery, remote: AgentStateStore, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
