@@ -149,7 +149,7 @@ MUTANTS = [
     Mutant(
         "a stream goes on although the floor rose", "crdt/replica.py",
         "is_ours = held.arrival <= self.arrival and self.cursor_floor <= held.arrival",
-        "is_ours = held.arrival <= self.arrival", 230,
+        "is_ours = held.arrival <= self.arrival", 863,
     ),
     Mutant(
         "rows that changed before the position are forgotten", "crdt/table.py",
