@@ -35,7 +35,7 @@ with connect(arguments[0], config=FAST) as store, Room(store, "r", agent="worker
 def test_a_task_of_a_killed_worker_is_done_by_another_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
     with (
         connect(tmp_path, config=FAST) as store,
-        Room(store, "r", agent="boss", missed_s=0.3) as room,
+        Room(store, "r", agent="boss", missed_s=2.0) as room,
         Nursery() as nursery,
     ):
         queue = room.queue("q")
