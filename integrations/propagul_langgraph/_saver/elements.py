@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from propagul_langgraph._saver.content import Ref
     from propagul_langgraph._saver.keys import Place
 
-_AT_HAND: Final = 512
+_AT_HAND: Final = 128
+"""More than the tasks of a step write; the objects stay in memory for as long as they are at hand."""
 
 
 class Element(NamedTuple):

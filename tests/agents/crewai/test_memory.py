@@ -238,7 +238,9 @@ def test_a_search_does_not_wait_for_what_is_being_saved(storage: PropagulMemoryS
             for lock in _locks:  # no text can be put for now
                 stack.enter_context(lock)
             saving = pool.submit(storage.save, [record("fern")])
+            deadline = time.monotonic() + 20
             while not storage._writing.locked():
+                assert time.monotonic() < deadline
                 time.sleep(0.001)
             assert [found.content for found, _ in storage.search(embed(["moss"])[0])] == ["moss"]
         saving.result()
