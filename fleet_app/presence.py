@@ -8,18 +8,46 @@ cannot tell", never zero.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-BackendKind = Literal["llamacpp", "ollama", "vllm", "tgi", "lmstudio", "unknown"]
-"""`unknown` is an address the user named that has not identified itself yet."""
+_Kind = Literal[
+    "llamacpp",
+    "ollama",
+    "vllm",
+    "tgi",
+    "lmstudio",
+    "sglang",
+    "localai",
+    "koboldcpp",
+    "tabbyapi",
+    "lemonade",
+    "docker",
+    "mlx",
+    "jan",
+    "openai",
+    "unknown",
+]
+BackendKind = Annotated[_Kind, BeforeValidator(lambda kind: kind if kind in KINDS else "unknown")]
+"""`openai` is a server of that API that says nothing else of itself. `unknown` is an address the user named that has
+not identified itself yet, or an engine that a newer node knows."""
+
+KINDS: tuple[_Kind, ...] = get_args(_Kind)
 
 BackendCondition = Literal["ready", "loading", "unreachable", "needs_key", "unhealthy"]
+
+Capability = Literal["chat", "completions", "embeddings", "rerank", "vision", "tools"]
+
+Verb = Literal["pull", "cancel", "delete", "load", "unload"]
+"""What an engine can be told to do with a model. `cancel` ends a pull that goes on without whoever asked for it."""
+
+ConditionKind = Literal["Ready", "Progressing", "Blocked", "Degraded"]
 
 Bytes = Annotated[int, Field(ge=0, le=2**60)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Text = Annotated[str, Field(max_length=256)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class _Row(BaseModel):
@@ -54,35 +82,88 @@ class Gpu(_Row):
 
 
 class Model(_Row):
-    """A model an engine serves. `loaded` is None where the engine does not tell."""
+    """A model an engine serves.
+
+    Attributes:
+        name: As its engine calls it, in the one form that the engine's adapter keeps.
+        loaded: Whether it is in memory; None where the engine does not tell.
+        size_bytes: On the disk.
+        vram_bytes: Of it, in the GPU's memory now.
+        context: Tokens that one request may use: as it is loaded, else the most that the model allows.
+        capabilities: What it can be asked for; empty where the engine does not tell.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=256)]
     loaded: bool | None = None
     size_bytes: Bytes | None = None
+    vram_bytes: Bytes | None = None
+    context: Annotated[int, Field(ge=0, le=2**40)] | None = None
+    capabilities: Annotated[tuple[Capability, ...], Field(max_length=8)] = ()
 
 
 class BackendPresence(_Row):
-    """One inference server beside the node. `url` is for people; it is reachable from its own node only."""
+    """One inference server beside the node.
+
+    Attributes:
+        kind: Which engine.
+        url: For people; it is reachable from its own node only.
+        can: What it can be told to do with its models.
+        slots: Requests that it works on at once.
+        running: Requests that it works on now, by its own count.
+        queued: Requests that wait in it, by its own count.
+        in_flight: Requests that this node has sent it and that run now.
+    """
 
     kind: BackendKind
     url: Text
     condition: BackendCondition
     reason: Text = ""
     version: Text | None = None
-    models: Annotated[tuple[Model, ...], Field(max_length=500)] = ()
-    in_flight: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    models: Annotated[tuple[Model, ...], Field(max_length=5000)] = ()
+    can: Annotated[tuple[Verb, ...], Field(max_length=8)] = ()
+    slots: Count | None = None
+    running: Count | None = None
+    queued: Count | None = None
+    in_flight: Count = 0
+
+
+class Pull(_Row):
+    """A model on its way to an engine. `total_bytes` is None until the engine tells."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    url: Text
+    status: Text = ""
+    completed_bytes: Bytes = 0
+    total_bytes: Bytes | None = None
+
+
+class Condition(_Row):
+    """How something that was declared stands on this node.
+
+    Attributes:
+        model: The declared model, as it was declared.
+        kind: `Ready`: as declared. `Progressing`: on its way. `Blocked`: something must change first; `reason` says
+            what. `Degraded`: tried and failed, and tried again later.
+        reason: In words.
+    """
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    kind: ConditionKind
+    reason: Text = ""
 
 
 class NodePresence(_Row):
-    """The whole row.
+    """All that a node says of itself.
 
     `at_s` and `started_s` are seconds since the epoch by the node's own clock: for display only, never compared with
-    ours. `state` is what the node intends; whether it is alive is the receiver's judgement.
+    ours. `platform` is the system and its processor, such as `linux/x86_64`. `state` is what the node intends; whether
+    it is alive is the receiver's judgement.
     """
 
     schema_version: Annotated[int, Field(ge=1, le=1000)] = 1
     name: Annotated[str, Field(min_length=1, max_length=64)]
     version: Text
+    platform: Text = ""
     at_s: Annotated[float, Field(ge=0, le=1e12)]
     started_s: Annotated[float, Field(ge=0, le=1e12)]
     state: Literal["up", "draining"] = "up"
@@ -91,4 +172,6 @@ class NodePresence(_Row):
     disk: Usage | None = None
     gpus: Annotated[tuple[Gpu, ...], Field(max_length=64)] = ()
     backends: Annotated[tuple[BackendPresence, ...], Field(max_length=64)] = ()
-    in_flight: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    in_flight: Count = 0
+    pulls: Annotated[tuple[Pull, ...], Field(max_length=64)] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=2000)] = ()
