@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text, did_you_mean
-from fleet_app.errors import ConfigError
+from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text
+from fleet_app.errors import ConfigError, did_you_mean
 from propagul._system import read_private
 
 if TYPE_CHECKING:

@@ -1,0 +1,8 @@
+"""What should be there, made so on this node: one loop that looks, decides and acts, with no one above it.
+
+`Machine` decides and remembers, without I/O; `Reconciler` owns the tasks and speaks to engines and replica.
+"""
+
+from fleet_app.reconcile.machine import Effect, Hold, Machine, Start, Stop
+
+__all__ = ["Effect", "Hold", "Machine", "Start", "Stop"]
