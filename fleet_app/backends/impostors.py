@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.conversation import Silence, Unanswered
 from fleet_app.backends.shape import as_object, owners
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleet_app.backends.conversation import Conversation
+    from fleet_app.backends.wire import Wire
     from fleet_app.presence import BackendPresence
 
 
@@ -64,3 +66,7 @@ class Impostors:
                 reason = f"{mark.name} answers there, which is not supported yet"
                 raise Unanswered(Silence.STRANGER, reason, retryable=False)
         return None
+
+    def adapter(self, wire: Wire, presence: BackendPresence) -> Adapter:
+        """See `Signature`. It never matches, so there is none to make."""
+        return Adapter(wire, presence)

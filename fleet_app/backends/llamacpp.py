@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.shape import JsonObject, as_bytes, as_name, as_object, as_objects, owners
 from fleet_app.backends.signature import seen
 from fleet_app.presence import BackendPresence, Model
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fleet_app.backends.conversation import Conversation, Reply
+    from fleet_app.backends.wire import Wire
 
 
 class LlamaCpp:
@@ -32,6 +34,10 @@ class LlamaCpp:
             return None
         props = as_object((await talk.try_get("/props")).content)
         return seen("llamacpp", talk.url, models=models(reply.content, props), version=_version(props))
+
+    def adapter(self, wire: Wire, presence: BackendPresence) -> Adapter:
+        """See `Signature`."""
+        return Adapter(wire, presence)
 
 
 def _is_listing(reply: Reply) -> bool:

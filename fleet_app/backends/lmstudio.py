@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.shape import as_bytes, as_name, as_object, as_objects
 from fleet_app.backends.signature import seen
 from fleet_app.presence import BackendPresence, Model
 
 if TYPE_CHECKING:
     from fleet_app.backends.conversation import Conversation
+    from fleet_app.backends.wire import Wire
 
 
 class LmStudio:
@@ -29,6 +31,10 @@ class LmStudio:
             return seen("lmstudio", talk.url, models=models(reply.content))
         return None
 
+    def adapter(self, wire: Wire, presence: BackendPresence) -> Adapter:
+        """See `Signature`."""
+        return Adapter(wire, presence)
+
 
 class LmStudioV0:
     """LM Studio before 0.4."""
@@ -39,6 +45,10 @@ class LmStudioV0:
         if any("compatibility_type" in entry for entry in as_objects(as_object(listing).get("data"))):
             return seen("lmstudio", talk.url, models=models_v0(listing))
         return None
+
+    def adapter(self, wire: Wire, presence: BackendPresence) -> Adapter:
+        """See `Signature`."""
+        return Adapter(wire, presence)
 
 
 async def _lists_v0(talk: Conversation) -> bool:

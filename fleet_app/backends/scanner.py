@@ -22,6 +22,7 @@ from fleet_app.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from fleet_app.engine import Engine
     from fleet_app.presence import BackendPresence
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,14 @@ class Scanner:
         """What is known now, sorted by address."""
         return self._shown
 
+    def engines(self) -> tuple[Engine, ...]:
+        """The engines that `current` shows, each to be told what to do; an engine is the same while its address is."""
+        return tuple(watch.engine for _, watch in sorted(self._watches.items()) if watch.engine is not None)
+
+    def key_of(self, url: str) -> str | None:
+        """The API key of the engine shown at `url`, if it has one."""
+        return next((watch.api_key for watch in self._watches.values() if watch.shown_at(url)), None)
+
     def add_listener(self, callback: Callable[[tuple[BackendPresence, ...]], None]) -> None:
         """Call `callback(current())` in the scanner's task whenever it has changed."""
         self._listeners.append(callback)
@@ -97,6 +106,13 @@ class Scanner:
             for watch in self._watches.values():
                 if watch.due():
                     looks.create_task(self._look(session, watch))
+
+    async def look_at(self, url: str) -> None:
+        """Look at the engine shown at `url` now, whoever else looks: what was done to it is seen at once."""
+        async with _session() as session:
+            for watch in self._watches.values():
+                if watch.shown_at(url):
+                    await self._look(session, watch)
 
     async def _look(self, session: aiohttp.ClientSession, watch: Watch) -> None:
         talk = Conversation(session, watch.url, api_key=watch.api_key)

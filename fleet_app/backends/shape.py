@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 NAME_CHARS_MAX = 256
 SIZE_BYTES_MAX = 2**60
+COUNT_MAX = 2**40
 
 JsonObject = Mapping[str, object]
 
@@ -45,6 +46,11 @@ def as_name(value: object) -> str | None:
 def as_bytes(value: object) -> int | None:
     """`value` when it can be a size in bytes."""
     return value if type(value) is int and 0 <= value <= SIZE_BYTES_MAX else None
+
+
+def as_count(value: object) -> int | None:
+    """`value` when it can be a number of tokens or requests."""
+    return value if type(value) is int and 0 <= value <= COUNT_MAX else None
 
 
 def owners(listing: object) -> list[str | None]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.shape import as_name, as_object
 from fleet_app.backends.signature import seen
 from fleet_app.presence import BackendPresence, Model
 
 if TYPE_CHECKING:
     from fleet_app.backends.conversation import Conversation
+    from fleet_app.backends.wire import Wire
 
 
 class Tgi:
@@ -29,6 +31,10 @@ class Tgi:
             reason = "its own health check fails"
             return seen("tgi", talk.url, version=version, condition="unhealthy", reason=reason)
         return seen("tgi", talk.url, models=models(listing), version=version)
+
+    def adapter(self, wire: Wire, presence: BackendPresence) -> Adapter:
+        """See `Signature`."""
+        return Adapter(wire, presence)
 
 
 def models(listing: object) -> tuple[Model, ...]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.shape import as_name, as_object, as_objects, owners
 from fleet_app.backends.signature import seen
 from fleet_app.presence import BackendPresence, Model
 
 if TYPE_CHECKING:
     from fleet_app.backends.conversation import Conversation
+    from fleet_app.backends.wire import Wire
 
 _METRIC = re.compile(r"^vllm:num_requests_running\b", re.MULTILINE)
 
@@ -32,6 +34,10 @@ class Vllm:
             return None
         version = as_object((await talk.try_get("/version")).content).get("version")
         return seen("vllm", talk.url, models=models(reply.content), version=version)
+
+    def adapter(self, wire: Wire, presence: BackendPresence) -> Adapter:
+        """See `Signature`."""
+        return Adapter(wire, presence)
 
 
 def _has_marks(listing: object) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.conversation import Silence, Unanswered
 from fleet_app.backends.signature import seen
+from fleet_app.backends.wire import Wire
 
 if TYPE_CHECKING:
     from fleet_app.backends.probe import Finding
@@ -32,6 +34,7 @@ class Watch:
         api_key: Sent there with each request; never shown.
         presence: What is shown of it; None for nothing.
         signature: What recognised it last; None when nothing has or it is gone.
+        engine: What is shown of it, to be told what to do; None for nothing.
     """
 
     url: str
@@ -39,6 +42,7 @@ class Watch:
     api_key: str | None = field(default=None, repr=False)
     presence: BackendPresence | None = None
     signature: Signature | None = None
+    engine: Adapter | None = None
     _misses: int = 0
     _rest_rounds: int = 0
     _wait_rounds: int = 0
@@ -50,9 +54,16 @@ class Watch:
         self._wait_rounds -= 1
         return False
 
+    def shown_at(self, url: str) -> bool:
+        """Whether `url` is where its engine is shown."""
+        return self.presence is not None and self.presence.url == url
+
     def saw(self, finding: Finding) -> None:
         """Take what the look recognised."""
-        self.presence, self.signature = finding
+        if self.engine is None or self.signature is not finding.signature:
+            self.signature = finding.signature
+            self.engine = finding.signature.adapter(Wire(finding.presence.url, api_key=self.api_key), finding.presence)
+        self._take(finding.presence)
         self._misses = self._rest_rounds = self._wait_rounds = 0
 
     def missed(self, error: Unanswered) -> None:
@@ -63,7 +74,8 @@ class Watch:
         elif self._may_return(error):
             self._show("unhealthy", error)
         else:
-            self.presence = self.signature = None
+            self._show("unreachable", error)
+            self.presence = self.signature = self.engine = None
             self._rest(error)
 
     def _may_return(self, error: Unanswered) -> bool:
@@ -72,15 +84,22 @@ class Watch:
 
     def _explain(self, error: Unanswered) -> None:
         if error.silence in {Silence.STRANGER, Silence.GATEWAY}:
-            self.presence = self.signature = None
+            self.presence = self.signature = self.engine = None
             self._show("unhealthy", error)
         else:
             self._show("unreachable", error)
 
     def _show(self, condition: BackendCondition, error: Unanswered) -> None:
         last = self.presence
-        kind, version = (last.kind, last.version) if last else ("unknown", None)
-        self.presence = seen(kind, self.url, condition=condition, reason=str(error), version=version)
+        kind, url, version = (last.kind, last.url, last.version) if last else ("unknown", self.url, None)
+        self._take(seen(kind, url, condition=condition, reason=str(error), version=version))
+
+    def _take(self, presence: BackendPresence) -> None:
+        """Show it; whoever holds the engine sees it, too."""
+        self.presence = presence
+        if self.engine is None:
+            self.engine = Adapter(Wire(presence.url, api_key=self.api_key), presence)
+        self.engine.seen = presence
 
     def _rest(self, error: Unanswered) -> None:
         """After a stranger, skip 1, 2, 4, 8, then 12 rounds."""

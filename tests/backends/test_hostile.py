@@ -51,7 +51,7 @@ class Scripted(Conversation):
         self._replies = {}
         self._script, self._otherwise = replies, otherwise
 
-    async def _fetch(self, path: str) -> Reply:
+    async def _fetch(self, path: str, _question: object = None) -> Reply:
         return self._script.get(path, self._otherwise)
 
 
@@ -177,13 +177,15 @@ def test_a_redirect_is_not_followed() -> None:
         assert "redirect" in shown.reason
 
 
-def test_ten_megabytes_are_not_read() -> None:
+def test_ten_megabytes_are_not_read_and_it_is_said() -> None:
     with ReplayServer.of("vllm") as server:
         listing = json.loads(RECORDED["vllm"]["/v1/models"].body)
         server.get("/v1/models", Answer.of({**listing, "padding": "x" * 900_000}))
         assert identify_now(server.url)
         server.get("/v1/models", Answer.of({**listing, "padding": "x" * 10_000_000}))
         assert identify_now(server.url) is None
+        [shown] = scan(Scanner(urls=[server.url], detect=False))
+        assert "over 4 MB" in shown.reason
 
 
 @asynccontextmanager
@@ -222,7 +224,7 @@ def look_at_raw(
     return asyncio.run(once())
 
 
-def test_an_endless_body_is_cut_at_a_megabyte() -> None:
+def test_an_endless_body_is_cut_at_four_megabytes() -> None:
     sent = []
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -237,7 +239,7 @@ def test_an_endless_body_is_cut_at_a_megabyte() -> None:
     assert seen is None
     assert seconds < probe.LOOK_TIMEOUT_S
     first = sum(count for path, count in sent if path == b"/v1/models")
-    assert 1_000_000 <= first < 12_000_000  # what the system's socket buffers took counts as sent
+    assert 4_000_000 <= first < 16_000_000  # what the system's socket buffers took counts as sent
 
 
 def test_a_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,21 @@ EXPECTED: dict[str, tuple[BackendKind, BackendCondition, str | None, tuple[Model
         ),
     ),
     "vllm": ("vllm", "ready", "0.32.0", (Model(name="tiny-vllm", loaded=True),)),
-    "ollama": ("ollama", "ready", "0.33.0", (Model(name="llama3.2:latest", loaded=True, size_bytes=2019393189),)),
+    "ollama": (
+        "ollama",
+        "ready",
+        "0.33.0",
+        (
+            Model(
+                name="llama3.2:latest",
+                loaded=True,
+                size_bytes=2019393189,
+                vram_bytes=3200000000,
+                context=4096,
+                capabilities=("chat", "completions", "tools"),
+            ),
+        ),
+    ),
     "tgi": ("tgi", "ready", "3.3.6-dev0", (Model(name="bigscience/blomm-560m", loaded=True),)),
     "lmstudio": (
         "lmstudio",
@@ -183,14 +197,14 @@ def test_a_tgi_whose_health_check_fails_is_unhealthy_and_lists_nothing() -> None
 def test_more_models_than_a_heartbeat_carries_are_cut_and_said_so() -> None:
     listing = json.loads(Exchange.load("vllm/get_v1_models").answer.body)
     entry = listing["data"][0]
-    listing["data"] = [{**entry, "id": f"m{number}"} for number in range(612)]
+    listing["data"] = [{**entry, "id": f"m{number}"} for number in range(5112)]
     with ReplayServer.of("vllm") as server:
         server.get("/v1/models", Answer.of(listing))
         seen = identify_now(server.url)
     assert seen
-    assert len(seen.models) == 500
+    assert len(seen.models) == 5000
     assert seen.models[0].name == "m0"
-    assert re.search("500 of 612", seen.reason)
+    assert re.search("5000 of 5112", seen.reason)
     assert BackendPresence.model_validate(seen.model_dump())
 
 
