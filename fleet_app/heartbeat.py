@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleet_app.gateway import ServingSide
-    from fleet_app.presence import BackendPresence
+    from fleet_app.presence import BackendPresence, Condition, Pull
 
 INTERVAL_S = 2.0
 """Seconds between heartbeats."""
@@ -29,12 +29,14 @@ class Heartbeat:
 
     Attributes:
         draining: Whether this node takes nothing new.
+        doing: How what is declared stands here, and what is being pulled.
     """
 
     def __init__(
         self, *, name: str, data_dir: Path, engines: Callable[[], Sequence[BackendPresence]], serving: ServingSide
     ) -> None:
         self.draining = False
+        self.doing: Callable[[], tuple[tuple[Condition, ...], tuple[Pull, ...]]] = lambda: ((), ())
         self._name = name
         self._data_dir = data_dir
         self._engines = engines
@@ -52,6 +54,7 @@ class Heartbeat:
     def row(self) -> NodePresence:
         """The row as it is now."""
         in_flight = self._serving.in_flight()
+        conditions, pulls = self.doing()
         engines = tuple(
             engine.model_copy(update={"in_flight": in_flight.get(engine.url, 0)}) for engine in self._engines()
         )
@@ -67,6 +70,8 @@ class Heartbeat:
             gpus=self._sample.gpus,
             backends=engines,
             in_flight=sum(in_flight.values()),
+            conditions=conditions,
+            pulls=pulls,
         )
 
     def _measure(self) -> Sample:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from typing import TYPE_CHECKING
@@ -20,19 +21,28 @@ from fleet_app.admin.api import AdminApi
 from fleet_app.backends import Scanner
 from fleet_app.custody import Custody, rotation_reply
 from fleet_app.dashboard import Dashboard
+from fleet_app.desired import By, commit
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import INTERVAL_S, Heartbeat
 from fleet_app.home import ROOM
+from fleet_app.ledger import edits_in, rows_of
+from fleet_app.reconcile import Reconciler
 from fleet_app.roster import NODES, Roster
 from propagul import AgentStateStore, GossipConfig, IdentityError, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
 
 if TYPE_CHECKING:
-    from fleet_app.admin import RotationReply
+    from collections.abc import Mapping, Sequence
+
+    from fleet_app.admin import ChangeOrder, RotationReply
     from fleet_app.config import Settings
+    from fleet_app.engine import Engine
     from fleet_app.membership import Membership
+    from fleet_app.view import FleetView
+
+_log = logging.getLogger(__name__)
 
 DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
@@ -66,6 +76,8 @@ class Node:
         )
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
         self.roster = Roster(self.store, self._heartbeat.row)
+        self.reconciler = Reconciler(self.store, self)
+        self._heartbeat.doing = lambda: (self.reconciler.conditions(), self.reconciler.pulls())
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
@@ -79,6 +91,16 @@ class Node:
     def status(self) -> dict[str, object]:
         """The fleet as this node sees it."""
         return self.roster.view().to_json()
+
+    def rows(self, prefix: str) -> dict[str, list[object]]:
+        """Rows of the replica, each with all its values."""
+        return rows_of(self.store, prefix)
+
+    def change(self, order: ChangeOrder) -> str | None:
+        """Change what is declared; see `fleet_app.desired.commit`."""
+        by = By(order.author, time.time(), order.via)
+        change = commit(self.store, edits_in(order), by, note=order.note, undoes=order.undoes)
+        return None if change is None else change.id
 
     def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> str:
         """A token for the next box; see `AgentStateStore.invite`."""
@@ -99,6 +121,32 @@ class Node:
     def finish_rotation(self) -> None:
         """End the former secret now."""
         self.custody.finish()
+
+    # --- Surroundings of the reconciler --------------------------------------------------------------------------
+
+    def view(self) -> FleetView:
+        """The fleet as this node sees it now."""
+        return self.roster.view()
+
+    def engines(self) -> Sequence[Engine]:
+        """The engines beside this node."""
+        return self.scanner.engines()
+
+    async def look_at(self, url: str) -> None:
+        """Look at an engine again."""
+        await self.scanner.look_at(url)
+
+    def absent_s(self) -> Mapping[str, float]:
+        """For how long each node has been away while this one watched."""
+        return {}
+
+    def note(self, kind: str, model: str, words: str) -> None:
+        """Keep what happened for people."""
+        _log.info("fleet.%s %s: %s", kind, model, words)
+
+    def changed(self) -> None:
+        """Conditions or pulls are others now."""
+        self._beat()
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -122,13 +170,14 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep everything going until `stop` is set."""
-        self.scanner.add_listener(lambda _: self._beat())
+        self.scanner.add_listener(lambda _: self._engines_changed())
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.scanner.run()),
                 group.create_task(self._dashboard.run()),
                 group.create_task(self._beat_forever()),
                 group.create_task(self._heartbeat.run()),
+                group.create_task(self.reconciler.run()),
             ]
             await stop.wait()
             for task in tasks:
@@ -163,6 +212,10 @@ class Node:
 
     def _beat(self) -> None:
         self.store.presence.set(NODES + self.store.node, self._heartbeat.row().model_dump(mode="json"))
+
+    def _engines_changed(self) -> None:
+        self._beat()
+        self.reconciler.wake()
 
     async def _open_front(self) -> None:
         token = create_admin_token(self.settings.data_dir)

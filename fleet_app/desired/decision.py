@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from fleet_app.desired.facts import size_of
 from fleet_app.desired.placement import RESERVE_BYTES, standing
-from fleet_app.names import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +52,7 @@ class Action:
     Attributes:
         verb: What.
         url: Which engine.
-        model: The model, as the engine calls it.
+        model: The model: as it was declared, or as the engine that has it calls it.
         settings: How to load it.
         is_disruptive: Whether somebody may miss what it takes away; such acts have a budget.
         size_bytes: What a pull takes of the disk, if that is known.
@@ -171,7 +170,7 @@ def _pull(spec: ModelSpec, here: NodeFacts, engine: BackendPresence, size_bytes:
     free = here.disk_free_bytes
     if free is not None and (lack := (size_bytes or 0) + RESERVE_BYTES - free) > 0:
         return _blocked(f"needs {amount(lack)} more disk on {here.name}")
-    action = Action(verb="pull", url=engine.url, model=canonical(engine.kind, spec.name), size_bytes=size_bytes)
+    action = Action(verb="pull", url=engine.url, model=spec.name, size_bytes=size_bytes)
     return Decision(kind="Progressing", reason=f"to be pulled by {_called(engine)}", action=action)
 
 

@@ -4,5 +4,6 @@
 """
 
 from fleet_app.reconcile.machine import Effect, Hold, Machine, Start, Stop
+from fleet_app.reconcile.reconciler import Reconciler, Surroundings
 
-__all__ = ["Effect", "Hold", "Machine", "Start", "Stop"]
+__all__ = ["Effect", "Hold", "Machine", "Reconciler", "Start", "Stop", "Surroundings"]

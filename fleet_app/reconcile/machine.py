@@ -17,6 +17,7 @@ from fleet_app.desired import Action, Holds, Scene, amount, decide
 from fleet_app.desired.placement import RESERVE_BYTES
 from fleet_app.presence import Condition, Pull
 from fleet_app.reconcile.limits import Backoff, Budget, Starts
+from fleet_app.reconcile.words import DOING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -223,7 +224,7 @@ class Machine:
             self._wake_by(float("-inf"))
             yield Stop(model.spec.name)
             return
-        model.stands("Progressing", _DOING[model.action.verb])
+        model.stands("Progressing", DOING[model.action.verb])
 
     def _swept(self, model: _Model, decision: Decision, here: NodeFacts) -> Decision:
         """Once for each engine, end a pull that a former run of this node may have left in it."""
@@ -254,7 +255,7 @@ class Machine:
         model.starts.take()
         if action.is_disruptive:
             self._budget.take(now)
-        model.stands("Progressing", _DOING[action.verb])
+        model.stands("Progressing", DOING[action.verb])
         return True
 
     def _pulling(self) -> int:
@@ -273,12 +274,3 @@ class Machine:
 
     def _wake_by(self, at: float) -> None:
         self._wake_at = min(self._wake_at, at)
-
-
-_DOING: Final = {
-    "pull": "being pulled",
-    "delete": "being deleted",
-    "load": "being loaded",
-    "unload": "being unloaded",
-    "cancel": "gone",
-}

@@ -312,7 +312,7 @@ class World:
         else:
             match action.verb:
                 case "pull":
-                    engine.models[action.model] = False
+                    engine.models[canonical(engine.kind, action.model)] = False
                 case "delete":
                     engine.models.pop(action.model, None)
                     self.deleted.append((self.now, node.id, action.model))
