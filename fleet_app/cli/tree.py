@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleet_app.cli.boxes import cordon, drain, forget, label, rename
+from fleet_app.cli.changes import get, history, undo
+from fleet_app.cli.declared import delete, drop, load, pull, unload
 from fleet_app.cli.detect import detect
 from fleet_app.cli.doctor import doctor
+from fleet_app.cli.documents import apply, diff, edit, export, plan
 from fleet_app.cli.invite import invite
 from fleet_app.cli.revoke import revoke
 from fleet_app.cli.rotate import rotate_secret
@@ -80,7 +84,13 @@ def _renamed(command: click.Command, name: str) -> click.Command:
 
 start = _renamed(up, "start")
 config.add_command(show)
-for _command in (up, invite, status, revoke, rotate_secret, start):
+_DECLARING = (
+    *(plan, apply, diff, get, edit, export),
+    *(pull, delete, drop, load, unload),
+    *(label, drain, cordon, rename, forget),
+    *(history, undo),
+)
+for _command in (up, invite, status, *_DECLARING, revoke, rotate_secret, start):
     fleet.add_command(_command)
     mesh.add_command(_command)
 for _command in (detect, doctor, version, start):
