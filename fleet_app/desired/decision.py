@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from fleet_app.desired.facts import size_of
-from fleet_app.desired.placement import RESERVE_BYTES, standing
+from fleet_app.desired.placement import RESERVE_BYTES, Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,19 +130,24 @@ def _one_of_many(spec: ModelSpec, scene: Scene) -> Decision:
     """Of a model with replicas: ours if we have it or claim it and are needed, or if we are the next in order."""
     here, size_bytes = scene.here, scene.size_of(spec)
     stands = standing(spec, scene.nodes, size_bytes=size_bytes, replace_after_s=scene.settings.replace_after_s)
+    is_needed = here.id in stands.counted and here.id not in stands.surplus
     if here.has(spec):
-        decision = _present(spec, here, size_bytes)
-        if here.id in stands.surplus and decision.kind == "Ready":
-            more = len(stands.counted) - stands.wanted
-            return Decision(kind="Ready", reason=f"{more} more than the {stands.wanted} that are needed; kept")
-        return decision
+        return _present(spec, here, size_bytes) if is_needed else _kept(stands)
     if here.id in stands.counted:
-        return NOTHING_HERE if here.id in stands.surplus else _claimed(spec, here, size_bytes)
+        return _claimed(spec, here, size_bytes) if is_needed else NOTHING_HERE
     if here.id not in stands.candidates or not stands.missing:
         return NOTHING_HERE
     behind = max(0, stands.candidates.index(here.id) - stands.missing + 1)
     left_s = behind * RANK_WAIT_S - scene.short_s
     return Decision(wait_s=left_s) if left_s > 0 else _claimed(spec, here, size_bytes)
+
+
+def _kept(stands: Standing) -> Decision:
+    """A replica too many, or on a drained node: it stays, and nothing is done about it."""
+    more = len(stands.counted) - stands.wanted
+    return Decision(
+        kind="Ready", reason=f"{more} more than the {stands.wanted} that are needed; kept" if more > 0 else "kept"
+    )
 
 
 def _claimed(spec: ModelSpec, here: NodeFacts, size_bytes: int | None) -> Decision:

@@ -25,6 +25,9 @@ NAME_CHARACTERS_MAX: Final = 256
 _DEPTH_MAX: Final = 8
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}(?:[eE][-+]?[0-9]{1,3})?")
+_TAGS: Final = {
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp", "map", "seq")
+}
 _WORDS: Final[Mapping[str, object]] = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -152,6 +155,8 @@ class _Reader:
     def _plain(self, node: Node, depth: int = 0) -> object:
         if depth > _DEPTH_MAX:
             raise self._wrong(node, "nested too deeply")
+        if str(node.tag) not in _TAGS:
+            raise self._wrong(node, "a value has no tag of its own here")
         if isinstance(node, SequenceNode):
             return [self._plain(item, depth + 1) for item in node.value]
         if isinstance(node, MappingNode):

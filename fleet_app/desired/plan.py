@@ -109,7 +109,7 @@ def _chosen(spec: ModelSpec, nodes: Sequence[NodeFacts], desired: Desired) -> fr
 
 def _note(found: Plan, spec: ModelSpec, node: NodeFacts, decision: Decision, nodes: Sequence[NodeFacts]) -> None:
     if not node.is_up:
-        if decision.kind not in {None, "Ready"} and spec.replicas is None:
+        if decision.kind is not None and spec.replicas is None and spec.is_absent == node.has(spec):
             found.later.append((node.name, spec.name))
         return
     action = decision.action

@@ -260,7 +260,7 @@ class World:
         for effect in node.machine.step(desired, self._facts(node, desired), self.now):
             match effect:
                 case Start(model, action):
-                    self._start(node, model, action, desired)
+                    self._start(node, model, action)
                 case Stop(model):
                     node.jobs.pop(model, None)
                 case Hold(holds):
@@ -281,10 +281,10 @@ class World:
             found.append(replace(base, spec=spec, holds=holds, is_up=is_up, absent_s=0.0 if is_up else away))
         return sorted(found, key=lambda facts: facts.id)
 
-    def _start(self, node: SimNode, model: str, action: Action, desired: Desired) -> None:
+    def _start(self, node: SimNode, model: str, action: Action) -> None:
         node.actions.append((self.now, action))
         if action.verb == "delete":
-            self._judge(node, model, desired)
+            self._judge(node, model)
         job = next(self._numbers)
         node.jobs[model] = job
         seconds = node.engine.pull_s * self.random.uniform(0.5, 1.5) if action.verb == "pull" else 0.5
@@ -321,11 +321,23 @@ class World:
             node.machine.ended(model, self.now)
         self._soon(node)
 
-    def _judge(self, node: SimNode, model: str, desired: Desired) -> None:
-        """The oracle: a delete needs a declaration of that model that says so, here, and of nobody else."""
-        spec = desired.models[model]
+    def _judge(self, node: SimNode, model: str) -> None:
+        """The oracle, by the bare rows: a delete needs a word of somebody, uncontested, that means this model here."""
+        row = f"desired/models/{model}"
+        said = [packed[0] for packed in node.replica.siblings(f"{row}/state")]  # type: ignore[index]  # value, author
+        where = [packed[0] for packed in node.replica.siblings(f"{row}/where")]  # type: ignore[index]
         assert model in self.told_absent, f"{node.id} deletes {model}, which nobody ever declared absent"
-        assert spec.where is not None, f"{node.id} deletes {model}, and nobody says where"
-        assert spec.where.matches(node.facts(desired)), f"{node.id} deletes {model}, which is not meant here"
-        assert spec.values[("state",)].rivals == ()
-        assert spec.values[("state",)].value == "absent"
+        assert {*said} == {"absent"}, f"{node.id} deletes {model}, of which is said: {said}"
+        assert where, f"{node.id} deletes {model}, and nobody says where"
+        assert _means(where[0], node.id), f"{node.id} deletes {model}, which is meant elsewhere: {where[0]}"
+
+
+def _means(where: object, box: str) -> bool:
+    match where:
+        case "all":
+            return True
+        case {"nodes": names}:
+            return box in names
+        case {"labels": {"box": name}}:
+            return bool(box == name)
+    raise AssertionError(f"this world declares nothing like {where!r}")
