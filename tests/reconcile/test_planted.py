@@ -8,6 +8,7 @@ import pytest
 
 from fleet_app.desired import ModelSpec
 from fleet_app.desired import decision as deciding
+from fleet_app.desired.placement import Standing, standing
 from fleet_app.desired.selector import Selector
 from tests.reconcile.simulator import Run
 
@@ -33,11 +34,9 @@ def _nothing_said_is_absent(patch: pytest.MonkeyPatch) -> None:
 
 
 def _one_replica_less(patch: pytest.MonkeyPatch) -> None:
-    real = deciding.standing
-
-    def fewer(*arguments: object, **options: object) -> deciding.Standing:
-        found = real(*arguments, **options)  # type: ignore[arg-type]
-        return deciding.Standing(wanted=found.wanted - 1, counted=found.counted, candidates=found.candidates)
+    def fewer(*arguments: object, **options: object) -> Standing:
+        found = standing(*arguments, **options)  # type: ignore[arg-type]
+        return Standing(wanted=found.wanted - 1, counted=found.counted, candidates=found.candidates)
 
     patch.setattr(deciding, "standing", fewer)
 
