@@ -22,6 +22,7 @@ from fleet_app.backends import Scanner
 from fleet_app.custody import Custody, rotation_reply
 from fleet_app.dashboard import Dashboard
 from fleet_app.desired import By, commit
+from fleet_app.desired.shown import declared_json
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
@@ -81,7 +82,7 @@ class Node:
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
-        self._dashboard = Dashboard(self.roster.view)
+        self._dashboard = Dashboard(self.roster.view, declared=lambda: declared_json(self.reconciler.desired()))
         self.store.on_tunnel(serving.accept_tunnel)
         self._runner: web.AppRunner | None = None
         self._lan: LanDiscovery | None = None
