@@ -1,8 +1,8 @@
 """A file of what should be there that is watched: `propagul fleet up --desired fleet.yaml --watch`.
 
-For files under version control. Whenever the file changes, what it says is declared, and models that it no longer names
-are dropped. Its rows carry its name, so that they are changed in the file and nowhere else, and a second file that wants
-one of them is refused. A file that cannot be read, or is wrong, changes nothing and is said in the fleet's notices.
+For files under version control. Whenever the file changes, what it says is declared, and models that it no longer
+names are dropped. Its rows carry its name, so that they are changed in the file and nowhere else, and a second file
+that wants one of them is refused. A file that cannot be read, or is wrong, changes nothing and is said in a notice.
 """
 
 from __future__ import annotations

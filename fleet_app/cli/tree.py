@@ -18,6 +18,7 @@ from fleet_app.cli.detect import detect
 from fleet_app.cli.doctor import doctor
 from fleet_app.cli.documents import apply, diff, edit, export, plan
 from fleet_app.cli.invite import invite
+from fleet_app.cli.look import models, nodes, top
 from fleet_app.cli.revoke import revoke
 from fleet_app.cli.rotate import rotate_secret
 from fleet_app.cli.show import show
@@ -84,13 +85,14 @@ def _renamed(command: click.Command, name: str) -> click.Command:
 
 start = _renamed(up, "start")
 config.add_command(show)
-_DECLARING = (
+_EVERY_DAY = (
     *(plan, apply, diff, get, edit, export),
     *(pull, delete, drop, load, unload),
     *(label, drain, cordon, rename, forget),
     *(history, undo),
+    *(nodes, models, top),
 )
-for _command in (up, invite, status, *_DECLARING, revoke, rotate_secret, start):
+for _command in (up, invite, status, *_EVERY_DAY, revoke, rotate_secret, start):
     fleet.add_command(_command)
     mesh.add_command(_command)
 for _command in (detect, doctor, version, start):

@@ -44,7 +44,7 @@ def world(done_bytes: int = 1_200_000_000) -> FleetView:
 
 
 WANTED = declared(
-    **{
+    **{  # type: ignore[arg-type]  # fields of several types
         "llama3.2:3b": {"where": "all", "loaded": True},
         "qwen3:8b": {"where": {"labels": {"gpu": "nvidia"}, "vram_gb": ">=8"}, "replicas": 2},
         "old-model": {"where": "all", "state": "absent"},

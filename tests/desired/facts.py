@@ -10,7 +10,7 @@ from fleet_app.desired.rows import By, Value
 from fleet_app.presence import BackendPresence, Model, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 GIB, GB = 1024**3, 10**9
 BY = By("ann@attic", 1_764_000_000.0, "test")
@@ -35,7 +35,7 @@ def node(
     )
 
 
-def declared(**models: dict[str, object]) -> Desired:
+def declared(**models: Mapping[str, object]) -> Desired:
     """What is declared, by model and field."""
     values = {
         Place("models", name, field): Value(value, BY)
