@@ -52,6 +52,7 @@ def restore(file: Path, data_dir: Path) -> Manifest:
                     pass
             with _in_one_step(data_dir) as draft:
                 for name in manifest.files:
+                    _make_folders(draft, name)
                     _write(draft / name, _checked(tar, members, manifest, name, file))
                 if manifest.kind == "declared":
                     _found(draft, manifest)
@@ -124,8 +125,13 @@ def _in_one_step(data_dir: Path) -> Iterator[Path]:
     _system.sync_directory(data_dir.parent)
 
 
+def _make_folders(draft: Path, name: str) -> None:
+    """Every one of them private: `parents=True` would make all but the last as the umask says."""
+    for folder in reversed((draft / name).relative_to(draft).parents):
+        (draft / folder).mkdir(mode=0o700, exist_ok=True)
+
+
 def _write(path: Path, chunks: Iterator[bytes]) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(_system.open_new(path), "wb") as opened:
         for chunk in chunks:
             opened.write(chunk)
