@@ -46,6 +46,11 @@ def on_hangup(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None
         loop.add_signal_handler(signal.SIGHUP, call)
 
 
+def has_terminal() -> bool:
+    """Whether a person started this from a terminal that is still there."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def user_id() -> int | None:
     """The number of the account that runs this; 0 for root, None on Windows."""
     return os.getuid() if sys.platform != "win32" else None

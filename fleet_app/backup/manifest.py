@@ -1,4 +1,4 @@
-"""What a backup says of itself. It comes from a disk that others may have written to, so it is checked field by field."""
+"""What a backup says of itself. Others may have written to the disk it comes from, so it is checked field by field."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    format: Literal["propagul backup"] = FORMAT
-    version: Literal[1] = VERSION
+    format: Literal["propagul backup"] = "propagul backup"
+    version: Literal[1] = 1
     kind: Literal["whole", "declared"]
     fleet: Annotated[str, Field(max_length=128)]
     node: Annotated[str, Field(max_length=64)] = ""

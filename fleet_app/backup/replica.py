@@ -13,7 +13,6 @@ import hashlib
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleet_app.errors import FleetError
@@ -26,6 +25,7 @@ from propagul.store._spaces import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from typing import BinaryIO
 
 _TRIES = 20

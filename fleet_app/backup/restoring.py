@@ -144,7 +144,13 @@ def _found(draft: Path, manifest: Manifest) -> None:
     settings = load({"data_dir": str(draft), "name": manifest.name}, environ={})
     membership = asyncio.run(obtain(settings))
     store = AgentStateStore(
-        ROOM, manifest.name, None, path=draft / "state", credentials=membership.credentials, alone=True, owned=("nodes/",)
+        ROOM,
+        manifest.name,
+        None,
+        path=draft / "state",
+        credentials=membership.credentials,
+        alone=True,
+        owned=("nodes/",),
     )
     with contextlib.closing(store), (draft / DECLARED).open("rb") as lines:
         while batch := [line for _, line in zip(range(_BATCH_ROWS), lines, strict=False)]:

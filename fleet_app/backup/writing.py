@@ -117,7 +117,7 @@ def _add(tar: tarfile.TarFile, name: str, content: Piece | io.BytesIO, size: int
     member = tarfile.TarInfo(name)
     member.size, member.mode, member.mtime = size, 0o600, int(time.time())
     try:
-        tar.addfile(member, content)  # type: ignore[arg-type]  # all that is asked of it is `read`
+        tar.addfile(member, content)
     except OSError as error:
         if error.errno is None:  # a file that ended early, in words of tarfile's own
             raise FleetError(f"{name} became shorter while it was read; is something else writing there?") from None

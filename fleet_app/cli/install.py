@@ -12,19 +12,27 @@ import click
 
 from fleet_app import _system
 from fleet_app.admin import running_node
+from fleet_app.cli.elsewhere import places
 from fleet_app.cli.frame import printable
 from fleet_app.config import load, load_data_dir
-from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE
+from fleet_app.config.knobs import KNOBS, SECRET_VARIABLE
+from fleet_app.config.sources import config_file_of
 from fleet_app.errors import ConfigError
 from fleet_app.service import NodeCommand, Service, install, plan, uninstall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fleet_app.cli.elsewhere import Place
     from fleet_app.config import Settings
 
 _WRITTEN = ("name", "listen", "gateway")
 """Settings that are written into the service where somebody chose them; the data directory always is."""
+
+_TOKEN = (
+    "a token is used once and has no place in a service; join by hand first (propagul fleet up --join -), stop with "
+    "Ctrl-C, then install"
+)
 
 _system_flag = click.option("--system", is_flag=True, help="For the whole machine, with root; not only for this user.")
 
@@ -47,14 +55,13 @@ def install_service(
     the service that was there.
     """
     if join:
-        raise ConfigError(
-            "--join: a token is used once and has no place in a service; join by hand first (propagul fleet up --join -),"
-            " stop with Ctrl-C, then install"
-        )
+        raise ConfigError(f"--join: {_TOKEN}")
     _check_root(system=system)
     file = _config_file(config_file)
     settings = load(texts, environ=os.environ, config_file=file)
     _check_environment(settings)
+    if system and settings.origins["data_dir"] == "default":
+        _check_owner(settings.data_dir, places(os.environ, Path.home()))
     service = plan(_command(settings, file, system=system))
     if only_print:
         _show(service)
@@ -84,12 +91,22 @@ def uninstall_service(*, data_dir: str | None, system: bool) -> None:
 
 def _check_root(*, system: bool) -> None:
     if system and _system.user_id() not in (0, None):
-        raise ConfigError("--system needs root: sudo propagul fleet install --system --data-dir DIR")
+        raise ConfigError("--system needs root; run it with sudo, and say whose node it is: --data-dir DIR")
 
 
 def _config_file(flag: str | None) -> Path | None:
-    named = flag or os.environ.get(CONFIG_VARIABLE, "").strip()
-    return Path(named).absolute() if named else None
+    path, is_named = config_file_of(Path(flag) if flag else None, os.environ)
+    return path.absolute() if is_named else None
+
+
+def _check_owner(data_dir: Path, others: Iterable[Place]) -> None:
+    """Refuse to found root's own node where the user's was probably meant: sudo changes the default directory."""
+    for place in others:
+        if place.data_dir != data_dir and (place.data_dir / "fleet").exists() and not (data_dir / "fleet").exists():
+            raise ConfigError(
+                f"user {place.user}'s node is in {place.data_dir}; say which is meant: --data-dir {place.data_dir}, or "
+                f"--data-dir {data_dir} for a new one"
+            )
 
 
 def _check_environment(settings: Settings) -> None:
@@ -97,7 +114,9 @@ def _check_environment(settings: Settings) -> None:
     for key, origin in settings.origins.items():
         if not origin.startswith("environment") or key in (*_WRITTEN, "data_dir"):
             continue
-        if key in ("secret", "secret_file"):
+        if key == "join":
+            raise ConfigError(f"{KNOBS[key].variable}: {_TOKEN}")
+        if key == "secret":
             raise ConfigError(
                 f"{SECRET_VARIABLE} is not written into a service; put the secret into a file with mode 600 and name "
                 "it in the config file: secret_file: PATH"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 
 from fleet_app.cli.frame import Doors, warn
 from fleet_app.cli.logs import configure_logging
-from fleet_app.config import load
+from fleet_app.config import load, watched
 from fleet_app.errors import ConfigError
 from propagul._system import read_private
 
@@ -60,8 +61,12 @@ def up(
         "detect": "false" if no_detect else None,
         "mdns": "false" if no_mdns else None,
     }
-    settings = load(flags, environ=os.environ, config_file=None if config_file is None else Path(config_file))
+    file = None if config_file is None else Path(config_file)
+    settings = load(flags, environ=os.environ, config_file=file)
     configure_logging(settings, verbose=verbose)
+    settings = watched(settings, flags, environ=os.environ, config_file=file)
+    assert settings.reload is not None
+    settings.reload.subscribe("log_format", apply=partial(configure_logging, verbose=verbose))
     return doors.serve(settings, doors.console)
 
 

@@ -1,4 +1,4 @@
-"""Which engines of this box answer others without a key; see `fleet_app.exposure`. Stops no link, and is worth knowing."""
+"""Which engines of this box answer others without a key; see `fleet_app.exposure`. It stops no link."""
 
 from __future__ import annotations
 

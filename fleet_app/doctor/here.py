@@ -1,6 +1,4 @@
-"""This box alone: its node, its directory, its secret, its port, what it announces, its firewalls, its clock, and which
-of its engines others can reach.
-"""
+"""This box alone: its node, directory, secret, port, what it announces, its firewalls, clock and exposed engines."""
 
 from __future__ import annotations
 

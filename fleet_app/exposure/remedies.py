@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
-_CONTAINERS: Final = ("docker-proxy", "com.docker.backend", "vpnkit", "rootlessport", "pasta", "slirp4netns", "wslrelay")
+_CONTAINERS: Final = (
+    "docker-proxy",
+    "com.docker.backend",
+    "vpnkit",
+    "rootlessport",
+    "pasta",
+    "slirp4netns",
+    "wslrelay",
+)
 """Programs that hold a port for a container."""
 
 _OLLAMA: Final = {
@@ -16,8 +24,8 @@ _OLLAMA: Final = {
         "sudo systemctl restart ollama"
     ),
     "darwin": (
-        'turn "Expose Ollama to the network" off in its settings; if it was set by hand: launchctl unsetenv OLLAMA_HOST, '
-        "then start Ollama again"
+        'turn "Expose Ollama to the network" off in its settings; if it was set by hand: launchctl unsetenv '
+        "OLLAMA_HOST, then start Ollama again"
     ),
     "win32": (
         'turn "Expose Ollama to the network" off in its settings, remove OLLAMA_HOST from your environment variables, '

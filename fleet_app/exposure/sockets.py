@@ -29,8 +29,8 @@ def listening(ports: frozenset[int]) -> tuple[Listening, ...] | None:
         sockets = psutil.net_connections(kind="tcp")
     except (psutil.AccessDenied, OSError):
         return None
-    found = [item for item in sockets if item.status == psutil.CONN_LISTEN and item.laddr and item.laddr.port in ports]
-    return tuple(Listening(item.laddr.ip, item.laddr.port, _name_of(item.pid)) for item in found)
+    found = [(item.laddr, item.pid) for item in sockets if item.status == psutil.CONN_LISTEN]
+    return tuple(Listening(at.ip, at.port, _name_of(pid)) for at, pid in found if at and at.port in ports)
 
 
 def own_addresses() -> tuple[str, ...]:

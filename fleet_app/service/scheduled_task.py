@@ -1,8 +1,8 @@
 """The node as a scheduled task of Windows, started when its user logs on.
 
 After the Task Scheduler schema 1.2 and `schtasks`; not run. The scheduler puts variables in place of `%NAME%` and
-`$(Arg0)` in a command and knows no way to write them as they are, so a path with either is refused. It keeps no log: the
-window of the task shows what the node says, and closing it stops the node until the next start.
+`$(Arg0)` in a command and knows no way to write them as they are, so a path with either is refused. It keeps no log:
+the window of the task shows what the node says, and closing it stops the node until the next start.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def service(command: NodeCommand) -> Service:
         raise ConfigError("--system: on Windows a node starts with its user; leave it out")
     for word in command.words:
         if _REPLACED.search(word):
-            raise ConfigError(f"{word!r}: Windows replaces %...% and $( in a scheduled task; choose another name or path")
+            raise ConfigError(
+                f"{word!r}: Windows replaces %...% and $( in a scheduled task; choose another name or path"
+            )
     path = command.data_dir / "task.xml"
     return Service(
         kind="scheduled task",

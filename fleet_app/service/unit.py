@@ -13,7 +13,7 @@ SUMMARY = "Propagul fleet node"
 RESTART_S = 10
 RESTARTS_MAX = 20
 RESTARTS_WITHIN_S = 600
-"""A node whose address is not there yet, as at boot, is given about three minutes; one that can never start is given up."""
+"""A node whose address is not there yet, as at boot, has some minutes; one that can never start is given up."""
 
 STOP_S = 25
 """Longer than running requests may go on after a request to stop."""

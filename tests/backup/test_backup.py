@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
+import os
 import stat
 import tarfile
 import threading
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-
 async def membership_of(data_dir: Path) -> Credentials:
     return (await obtain(load({"data_dir": str(data_dir)}, environ={}))).credentials
 
@@ -46,26 +48,16 @@ def opened(data_dir: Path, credentials: Credentials) -> AgentStateStore:
 @pytest.fixture
 def box(tmp_path: Path) -> Path:
     """The directory of a node that declared two models and does not run."""
-
-    async def scenario() -> None:
-        with contextlib.closing(opened(tmp_path / "box", await membership_of(tmp_path / "box"))) as store:
-            store.set("desired/models/a/where", ["all", ["ada", 1.5, "cli"]])
-            store.set("changes/1", {"by": "ada", "bytes": b"\x00"})
-            store.set("usage/secret", "not for everybody")
-
-    run(scenario)
+    with contextlib.closing(opened(tmp_path / "box", asyncio.run(membership_of(tmp_path / "box")))) as store:
+        store.set("desired/models/a/where", ["all", ["ada", 1.5, "cli"]])
+        store.set("changes/1", {"by": "ada", "bytes": b"\x00"})
+        store.set("usage/secret", "not for everybody")
     return tmp_path / "box"
 
 
 def rows_of(data_dir: Path) -> dict[str, object]:
-    rows: dict[str, object] = {}
-
-    async def scenario() -> None:
-        with contextlib.closing(opened(data_dir, await membership_of(data_dir))) as store:
-            rows.update(store.get_all())
-
-    run(scenario)
-    return rows
+    with contextlib.closing(opened(data_dir, asyncio.run(membership_of(data_dir)))) as store:
+        return store.get_all()
 
 
 def rewritten(
@@ -130,14 +122,7 @@ def test_without_secrets_a_backup_holds_what_was_declared_and_becomes_a_new_flee
 def test_a_backup_of_a_busy_node_is_a_moment_of_it(tmp_path: Path) -> None:
     """Compactions included: all that was acknowledged before is there, no transaction is torn, nothing has holes."""
     box, written = tmp_path / "box", 0
-    stop = threading.Event()
-
-    async def found() -> None:
-        nonlocal store
-        store = opened(box, await membership_of(box))
-
-    store: AgentStateStore
-    run(found)
+    stop, store = threading.Event(), opened(box, asyncio.run(membership_of(box)))
 
     def write() -> None:
         nonlocal written
@@ -172,55 +157,58 @@ def test_a_backup_of_a_busy_node_is_a_moment_of_it(tmp_path: Path) -> None:
         store.close()
 
 
+class Fleet:
+    """A box in a directory, a fellow that goes on, and all that anybody wrote."""
+
+    def __init__(self, box: Path, credentials: Credentials) -> None:
+        assert credentials.authority is not None
+        standing = Credentials.from_authority(Identity.generate(), credentials.authority)
+        self.fellow = AgentStateStore(
+            ROOM, "fellow", 0, "127.0.0.1", credentials=standing, owned=("nodes/",), config=GossipConfig.test()
+        )
+        self.original = opened(box, credentials)
+        self.written: dict[str, object] = {}
+
+    def write(self, store: AgentStateStore, prefix: str, **more: object) -> None:
+        for key, value in ({f"{prefix}/{number}": number for number in range(20)} | more).items():
+            store.set(key, value)
+            self.written[key] = value
+
+    async def converge(self, *others: AgentStateStore) -> None:
+        """Nothing is lost, and no two writes are one."""
+        stores = (self.fellow, *others)
+        await until(lambda: all(store.get_all() == self.written for store in stores))
+        assert all(store.stats.conflicts == 0 for store in stores)
+
+
 @pytest.mark.parametrize("later", [True, False], ids=["of an hour ago", "of this moment"])
 def test_a_backup_restored_twice_loses_nothing_and_reuses_no_dot(tmp_path: Path, *, later: bool) -> None:
     """Both against the fleet it came from; without `later`, after a clean close that leaves a baton for its log."""
 
     async def scenario() -> None:
-        box = tmp_path / "box"
-        credentials = await membership_of(box)
-        fellow = credentials.authority
-        assert fellow is not None
-        expected: dict[str, object] = {}
-
-        def note(store: AgentStateStore, key: str, value: object) -> None:
-            store.set(key, value)
-            expected[key] = value
-
+        fleet = Fleet(tmp_path / "box", await membership_of(tmp_path / "box"))
         async with AsyncExitStack() as stack:
-            other = AgentStateStore(
-                ROOM, "other", 0, "127.0.0.1", credentials=Credentials.from_authority(Identity.generate(), fellow), owned=("nodes/",),
-                config=GossipConfig.test(),
-            )  # fmt: skip
-            await stack.enter_async_context(other)
-            original = opened(box, credentials)
-            await original.start(peers=[address(other)])
-            for number in range(20):
-                note(original, f"before/{number}", number)
-            note(original, "moving", "in the backup")
+            await stack.enter_async_context(fleet.fellow)
+            await fleet.original.start(peers=[address(fleet.fellow)])
+            fleet.write(fleet.original, "before", moving="in the backup")
             if later:
-                back_up(box, tmp_path / "b.tar", name="box")
-                note(original, "moving", "after the backup")
-                for number in range(20):
-                    note(original, f"after/{number}", number)
-            await until(lambda: other.get_all() == expected)
-            await original.stop()
+                back_up(tmp_path / "box", tmp_path / "b.tar", name="box")
+                fleet.write(fleet.original, "after", moving="after the backup")
+            await fleet.converge()
+            await fleet.original.stop()
             if not later:
-                back_up(box, tmp_path / "b.tar", name="box")
+                back_up(tmp_path / "box", tmp_path / "b.tar", name="box")
             restored = []
             for number in range(2):
                 restore(tmp_path / "b.tar", tmp_path / f"{number}")
-                store = opened(tmp_path / f"{number}", await membership_of(tmp_path / f"{number}"))
-                note(store, f"before the network/{number}", number)
-                restored.append(store)
+                restored.append(opened(tmp_path / f"{number}", await membership_of(tmp_path / f"{number}")))
+                fleet.write(restored[-1], f"offline/{number}")
             for store in restored:
-                await store.start(peers=[address(other)])
+                await store.start(peers=[address(fleet.fellow)])
                 stack.push_async_callback(store.stop)
             for number, store in enumerate(restored):
-                for count in range(20):
-                    note(store, f"restored {number}/{count}", count)
-            await until(lambda: all(store.get_all() == expected for store in (other, *restored)))
-            assert all(store.stats.conflicts == 0 for store in (other, *restored))
+                fleet.write(store, f"restored/{number}")
+            await fleet.converge(*restored)
             await until(lambda: all(any(TWIN in trouble for trouble in store.troubles()) for store in restored))
 
     run(scenario)
@@ -238,15 +226,12 @@ def test_a_directory_that_holds_something_is_left_alone(box: Path, tmp_path: Pat
 
 
 def test_a_directory_on_which_a_node_runs_is_named_with_it(box: Path, tmp_path: Path) -> None:
-    import os
-    import time
-
     back_up(box, tmp_path / "b.tar", name="attic")
     node = NodeFile(
         pid=os.getpid(), id="i", name="cellar", gateway="127.0.0.1:1", listen="127.0.0.1:2", started=time.time()
     )
     write_node_file(box, node)
-    with pytest.raises(ConfigError, match=f"the node 'cellar' runs on .* \\(process {os.getpid()}\\)"):
+    with pytest.raises(ConfigError, match=rf"the node 'cellar' runs on .* \(process {os.getpid()}\)"):
         restore(tmp_path / "b.tar", box)
 
 
@@ -295,7 +280,7 @@ def test_a_backup_that_is_cut_off_anywhere_is_refused(box: Path, tmp_path: Path)
     content = (tmp_path / "b.tar").read_bytes()
     for length in [*range(0, len(content) - 2 * 5120, 1024), 100]:
         (tmp_path / "cut.tar").write_bytes(content[:length])
-        with pytest.raises(FleetError, match="no backup|damaged"):
+        with pytest.raises(FleetError, match=r"no backup|damaged"):
             restore(tmp_path / "cut.tar", tmp_path / "new")
     assert {path.name for path in tmp_path.iterdir()} == {"b.tar", "box", "cut.tar"}
 

@@ -22,7 +22,10 @@ EVERYWHERE = "0.0.0.0"
 
 
 def engine(
-    kind: str = "vllm", url: str = "http://127.0.0.1:8000", condition: BackendCondition = "ready", version: str | None = None
+    kind: str = "vllm",
+    url: str = "http://127.0.0.1:8000",
+    condition: BackendCondition = "ready",
+    version: str | None = None,
 ) -> BackendPresence:
     return BackendPresence(kind=kind, url=url, condition=condition, version=version)  # type: ignore[arg-type]
 

@@ -1,29 +1,75 @@
-"""A real node is backed up while it runs, refuses to be restored over, and its copy is the same node."""
+"""A node's days: it starts without a name, takes what its file says, is backed up while it runs, and ends when told."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import signal
+import socket
 from typing import TYPE_CHECKING
 
-from tests.fleet.boxes import node, propagul
+from fleet_app.backup import restore
+from fleet_app.config import load
+from fleet_app.membership import obtain
+from fleet_app.node import Node
+from propagul.link import Identity
+from tests.fleet.boxes import node, propagul, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_running_node_is_backed_up_and_its_restored_copy_is_that_node(tmp_path: Path) -> None:
-    file = str(tmp_path / "b.tar")
-    with node("attic", tmp_path / "a") as a:
-        made = propagul("fleet", "backup", file, "--data-dir", str(a.data_dir))
+def test_a_running_node_takes_its_file_is_backed_up_and_ends_at_sigterm_without_a_traceback(tmp_path: Path) -> None:
+    """0.9.0 ended with exit code 1 and a traceback."""
+    file = tmp_path / "node.yaml"
+    file.write_text("backends: http://127.0.0.1:9\n")
+
+    def notices() -> str:
+        token = (a.data_dir / "admin.token").read_text()
+        answer = json.loads(a.request("GET", "/admin/status", headers={"Authorization": f"Bearer {token}"})[2])
+        return "\n".join(answer["notices"])
+
+    def engines() -> list[str]:
+        return [engine["url"] for engine in a.node("attic")["presence"]["backends"]]
+
+    with node("attic", tmp_path / "a", "--config", str(file)) as a:
+        identity = a.node("attic")["id"]
+        assert engines() == ["http://127.0.0.1:9"]
+        file.write_text("backends: http://127.0.0.1:10\nlog_format: json\nallow_plaintext: true\n")
+        a.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: engines() == ["http://127.0.0.1:10"], 10)
+        wait_for(lambda: '"event": "config file read again, in force: backends, log_format"' in a.printed, 10)
+        file.write_text("backends: http://127.0.0.1:11\nnaem: x\n")
+        wait_for(lambda: "node.yaml:2: 'naem' is no setting" in notices(), 10)
+        assert engines() == ["http://127.0.0.1:10"]
+        made = propagul("fleet", "backup", str(tmp_path / "b.tar"), "--data-dir", str(a.data_dir))
         assert made.returncode == 0, made.stderr
         assert made.stdout.startswith("attic at ")
-        assert "keep it as safe as a key" in made.stdout
-        over = propagul("fleet", "restore", file, "--data-dir", str(a.data_dir))
-        assert over.returncode == 2
-        assert "the node 'attic' runs on" in over.stderr
-        before = a.node("attic")["id"]
+        assert "the identity of this node and the fleet's secret: keep it as safe as a key" in made.stdout
         assert a.stop() == 0
-    done = propagul("fleet", "restore", file, "--data-dir", str(tmp_path / "new"))
-    assert done.returncode == 0, done.stderr
-    assert "that one must not run any more" in done.stdout
-    with node("attic", tmp_path / "new") as restored:
-        assert restored.node("attic")["id"] == before
+        assert "Traceback" not in a.printed
+    assert restore(tmp_path / "b.tar", tmp_path / "new").node == identity
+    assert Identity.load_or_create(tmp_path / "new" / "identity.key").node == identity
+
+
+def test_a_node_that_is_told_to_stop_returns_although_people_hold_it_open(tmp_path: Path) -> None:
+    """0.9.0 never returned from `start` once its proxy ran."""
+
+    async def scenario() -> None:
+        flags = {"name": "attic", "data_dir": str(tmp_path), "listen": "127.0.0.1:0", "gateway": "127.0.0.1:0"}
+        settings = load({**flags, "detect": "false", "mdns": "false"}, environ={})
+        box, stop = Node(settings, await obtain(settings)), asyncio.Event()
+        await box.start()
+        running = asyncio.create_task(box.run(stop))
+        idle, watching = (socket.create_connection(box.gateway) for _ in range(2))
+        with idle, watching:
+            watching.sendall(f"GET /events HTTP/1.1\r\nHost: {box.gateway}\r\n\r\n".encode())
+            reader, writer = await asyncio.open_connection(sock=watching)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            stop.set()
+            async with asyncio.timeout(30):
+                await running
+                await box.stop()
+            writer.close()
+
+    asyncio.run(scenario())

@@ -16,7 +16,8 @@ from fleet_app.service import NodeCommand, Service, install, plan, uninstall
 from fleet_app.service.systemd import quoted
 
 GOLDEN = Path(__file__).parent / "golden"
-WORDS = ("/opt/my env/bin/python", "-m", "fleet_app", "fleet", "up", "--data-dir", "/srv/100% of $it", "--name", 'a "b" \\c')
+PROGRAM = ("/opt/my env/bin/python", "-m", "fleet_app", "fleet", "up")
+WORDS = (*PROGRAM, "--data-dir", "/srv/100% of $it", "--name", 'a "b" \\c')
 TASK = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 
 
@@ -108,7 +109,8 @@ def test_the_task_of_windows_is_xml_in_utf_16_and_its_arguments_come_back_as_the
     words = ("C:\\Program Files\\py & co\\python.exe", "--data-dir", 'C:\\100% "of" <it>', "--name", "a b\\")
     task = plan(command(words=words), "win32")
     root = ET.fromstring(task.content)  # the byte order mark names the encoding
-    found = {name: root.findtext(f".//{TASK}{name}") for name in ("Command", "Arguments", "UserId", "Count", "LogonType")}
+    names = ("Command", "Arguments", "UserId", "Count", "LogonType")
+    found = {name: root.findtext(f".//{TASK}{name}") for name in names}
     assert found == {
         "Command": words[0],
         "Arguments": '--data-dir "C:\\100% \\"of\\" <it>" --name "a b\\\\"',
@@ -138,7 +140,8 @@ def test_installing_writes_registers_and_starts_and_again_changes_nothing(unit: 
     for first_word in ("wrote", "kept"):
         tool = Tool()
         said = list(install(unit, tool))
-        assert said == [f"{first_word} {unit.path} (systemd unit of this user)", "started it; it starts by itself from now on"]
+        wrote = f"{first_word} {unit.path} (systemd unit of this user)"
+        assert said == [wrote, "started it; it starts by itself from now on"]
         assert unit.path.read_bytes() == unit.content
         assert tool.ran == [
             "systemctl --user show-environment",
