@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _WRITTEN = ("name", "listen", "gateway")
 """Settings that are written into the service where somebody chose them; the data directory always is."""
 
-_TOKEN = (
+_NO_TOKEN = (
     "a token is used once and has no place in a service; join by hand first (propagul fleet up --join -), stop with "
     "Ctrl-C, then install"
 )
@@ -55,7 +55,7 @@ def install_service(
     the service that was there.
     """
     if join:
-        raise ConfigError(f"--join: {_TOKEN}")
+        raise ConfigError(f"--join: {_NO_TOKEN}")
     _check_root(system=system)
     file = _config_file(config_file)
     settings = load(texts, environ=os.environ, config_file=file)
@@ -69,9 +69,10 @@ def install_service(
     node = running_node(settings.data_dir)
     if node is not None and not service.path.exists():
         raise ConfigError(f"the node {node.name!r} runs there already (process {node.pid}); stop it, then install")
+    is_new = not (settings.data_dir / "fleet").exists()
     _tell(install(service))
     _tell(service.notes)
-    if not (settings.data_dir / "fleet").exists():
+    if is_new:
         click.echo("this box was in no fleet: it founds one of its own, which `propagul fleet invite` lets others into")
     click.echo(f"see it: propagul fleet status --data-dir {settings.data_dir}\nits log: {service.logs}")
 
@@ -115,7 +116,7 @@ def _check_environment(settings: Settings) -> None:
         if not origin.startswith("environment") or key in (*_WRITTEN, "data_dir"):
             continue
         if key == "join":
-            raise ConfigError(f"{KNOBS[key].variable}: {_TOKEN}")
+            raise ConfigError(f"{KNOBS[key].variable}: {_NO_TOKEN}")
         if key == "secret":
             raise ConfigError(
                 f"{SECRET_VARIABLE} is not written into a service; put the secret into a file with mode 600 and name "
@@ -135,7 +136,7 @@ def _command(settings: Settings, config_file: Path | None, *, system: bool) -> N
 def _command_on(data_dir: Path, words: tuple[str, ...], *, system: bool) -> NodeCommand:
     user, home = _account(data_dir) if system else (_user(), Path.home())
     return NodeCommand(
-        words=(sys.executable, "-P", "-m", "fleet_app", "fleet", "up", "--data-dir", str(data_dir), *words),
+        words=(sys.executable, "-P", "-m", "fleet_app", "fleet", "up", "-v", "--data-dir", str(data_dir), *words),
         data_dir=data_dir,
         user=user,
         home=home,

@@ -1,6 +1,7 @@
 """The node as an agent of launchd, which runs while its user is logged in, or as a daemon of the system.
 
-After launchd.plist(5) and launchctl(1); not run. launchd has no limit of restarts, only a pause between them.
+After launchd.plist(5) and launchctl(1); not run. launchd has no limit of restarts, only a pause between them. What a
+node prints for a person at a terminal, an invite among it, is not kept; its log lines are.
 """
 
 from __future__ import annotations
@@ -53,6 +54,5 @@ def _properties(command: NodeCommand, log: Path) -> dict[str, object]:
         "ThrottleInterval": RESTART_S,
         "ExitTimeOut": STOP_S,
         "Umask": 0o077,
-        "StandardOutPath": str(log),
         "StandardErrorPath": str(log),
     }

@@ -3,7 +3,8 @@
 Quoting after systemd.syntax(7) and systemd.service(5): `%` begins a specifier everywhere, `$` a variable in arguments
 and not in the program. Hardening is what a node can do without for good. Left out on purpose: whatever hides devices
 (`PrivateDevices`, `DeviceAllow`, and `ProtectClock`, which implies it) takes the GPU away, `MemoryDenyWriteExecute`
-breaks libraries that make code, and what needs a namespace of its own fails in user units on many systems.
+breaks libraries that make code, and what needs a namespace of its own fails in user units on many systems. Log lines
+go to stderr; stdout is what a person at a terminal reads, an invite among it, and has no place in a journal.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def unit_text(command: NodeCommand) -> str:
             f"ExecStart={line}",
             "ExecReload=kill -HUP $MAINPID",
             "Environment=PYTHONUNBUFFERED=1",
+            "StandardOutput=null",
             "Restart=on-failure",
             f"RestartSec={RESTART_S}",
             f"TimeoutStopSec={STOP_S}",

@@ -99,6 +99,7 @@ def test_the_agent_of_launchd_holds_the_words_as_they_are() -> None:
     assert told["ProgramArguments"] == list(WORDS)
     assert told["KeepAlive"] == {"SuccessfulExit": False}
     assert "UserName" not in told
+    assert "StandardOutPath" not in told, "an invite is printed there"
     assert agent.path == Path("/home/ada/Library/LaunchAgents/propagul.node.plist")
     daemon = plan(command(system=True), "darwin")
     assert plistlib.loads(daemon.content)["UserName"] == "ada"
