@@ -69,9 +69,7 @@ class Node:
             self.store.close()
             raise
         self._serving = serving
-        self._heartbeat = Heartbeat(
-            name=settings.name, data_dir=settings.data_dir, engines=self._seen, serving=serving
-        )
+        self._heartbeat = Heartbeat(name=settings.name, data_dir=settings.data_dir, engines=self._seen, serving=serving)
         self.exposure = ExposureWatch(self._seen, keyed=self._keyed)
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
         self.roster = Roster(self.store, self._heartbeat.row)

@@ -98,7 +98,7 @@ def _checked(
     """
     entry, seen = manifest.files[name], hashlib.sha256()
     stream, size = _stream(tar, members, name, file), 0
-    while chunk := stream.read(_CHUNK_BYTES):
+    while size <= entry.size and (chunk := stream.read(_CHUNK_BYTES)):
         size += len(chunk)
         seen.update(chunk)
         yield chunk

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from fleet_app.backup.manifest import DECLARED, MANIFEST, MEMBERSHIP, Entry, Manifest
 from fleet_app.backup.replica import Piece, declared_rows, pieces_of
+from fleet_app.desired.edits import CHANGES
+from fleet_app.desired.rows import DESIRED
 from fleet_app.errors import FleetError
 from propagul import __version__, _system
 from propagul.link import Identity
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import IO
 
-DECLARED_PREFIXES = ("desired/", "changes/")
+DECLARED_PREFIXES = (DESIRED, CHANGES)
 """What stands in a backup without secrets."""
 
 _TRIES = 5

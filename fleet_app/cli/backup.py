@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from fleet_app.admin import running_node
+from fleet_app.cli.elsewhere import hint_of_another_node
 from fleet_app.cli.frame import printable
 from fleet_app.config import load, load_data_dir
+from fleet_app.errors import FleetError
 
 if TYPE_CHECKING:
     from fleet_app.backup import Manifest
@@ -29,6 +31,8 @@ def backup(file: str, *, without_secrets: bool, data_dir: str | None) -> None:
     from fleet_app.backup import back_up  # noqa: PLC0415 - brings the library, and only two commands need it
 
     settings = load({"data_dir": data_dir}, environ=os.environ)
+    if not (settings.data_dir / "state").exists() and (hint := hint_of_another_node(settings.data_dir)):
+        raise FleetError(f"{settings.data_dir} holds no node, but {hint}")
     node = running_node(settings.data_dir)
     name = settings.name if node is None else node.name
     made = back_up(settings.data_dir, Path(file), name=name, secrets=not without_secrets)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _WRITTEN = ("name", "listen", "gateway")
 """Settings that are written into the service where somebody chose them; the data directory always is."""
 
-_NO_TOKEN = (
+_JOIN_FIRST = (
     "a token is used once and has no place in a service; join by hand first (propagul fleet up --join -), stop with "
     "Ctrl-C, then install"
 )
@@ -55,7 +55,7 @@ def install_service(
     the service that was there.
     """
     if join:
-        raise ConfigError(f"--join: {_NO_TOKEN}")
+        raise ConfigError(f"--join: {_JOIN_FIRST}")
     _check_root(system=system)
     file = _config_file(config_file)
     settings = load(texts, environ=os.environ, config_file=file)
@@ -116,7 +116,7 @@ def _check_environment(settings: Settings) -> None:
         if not origin.startswith("environment") or key in (*_WRITTEN, "data_dir"):
             continue
         if key == "join":
-            raise ConfigError(f"{KNOBS[key].variable}: {_NO_TOKEN}")
+            raise ConfigError(f"{KNOBS[key].variable}: {_JOIN_FIRST}")
         if key == "secret":
             raise ConfigError(
                 f"{SECRET_VARIABLE} is not written into a service; put the secret into a file with mode 600 and name "

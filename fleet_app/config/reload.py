@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from fleet_app.errors import ConfigError
+from propagul.errors import PropagulError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 INTERVAL_S = 2.0
 
 Apply = Callable[["Settings"], "Awaitable[None] | None"]
-"""Puts new values in force. Raises ConfigError where they cannot be; then the old ones must still be."""
+"""Puts new values in force. Raises PropagulError or OSError where they cannot be; then the old ones must still be."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Reload:
                 outcome = apply(fresh)
                 if inspect.isawaitable(outcome):
                     await outcome
-            except ConfigError as error:
+            except (PropagulError, OSError) as error:
                 self._refused |= dict.fromkeys(sorted(concerned), str(error))
         known = frozenset().union(*(keys for keys, _ in self._subscribers))
         done = [key for key in _KEYS if key in changed & known and key not in self._refused]

@@ -9,7 +9,8 @@ import socket
 from typing import TYPE_CHECKING
 
 from fleet_app.backup import restore
-from fleet_app.config import load
+from fleet_app.cli.status import FleetRows
+from fleet_app.config import load, watched
 from fleet_app.membership import obtain
 from fleet_app.node import Node
 from propagul.link import Identity
@@ -52,14 +53,45 @@ def test_a_running_node_takes_its_file_is_backed_up_and_ends_at_sigterm_without_
     assert Identity.load_or_create(tmp_path / "new" / "identity.key").node == identity
 
 
+async def started(data_dir: Path, file: Path) -> Node:
+    """A node in this process, told the rest by a file."""
+    flags = {"data_dir": str(data_dir), "listen": "127.0.0.1:0", "gateway": "127.0.0.1:0", "detect": "false"}
+    settings = watched(load(flags, environ={}, config_file=file), flags, environ={}, config_file=file)
+    box = Node(settings, await obtain(settings))
+    await box.start()
+    return box
+
+
+def test_a_node_takes_another_name_and_says_what_needs_a_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        file = tmp_path / "node.yaml"
+        file.write_text("name: attic\n")
+        box = await started(tmp_path / "data", file)
+        try:
+            file.write_text("name: cellar\nmdns: false\nsecret_file: secret\n")
+            (tmp_path / "secret").write_text("thirty characters of a secret!")
+            (tmp_path / "secret").chmod(0o600)
+            assert box.settings.reload is not None
+            await box.settings.reload.look()
+            status = box.status()
+            assert [node["name"] for node in FleetRows.model_validate(status).model_dump()["nodes"]] == ["cellar"]
+            assert status["notices"] == [f"{file}: what it says of secret needs a restart of this node"]
+            assert json.loads((tmp_path / "data" / "node.json").read_text())["name"] == "cellar"
+            row = box.store.get(f"nodes/{box.store.node}")
+            assert isinstance(row, dict)
+            assert row["name"] == "cellar"
+        finally:
+            await box.stop()
+
+    asyncio.run(scenario())
+
+
 def test_a_node_that_is_told_to_stop_returns_although_people_hold_it_open(tmp_path: Path) -> None:
     """0.9.0 never returned from `start` once its proxy ran."""
 
     async def scenario() -> None:
-        flags = {"name": "attic", "data_dir": str(tmp_path), "listen": "127.0.0.1:0", "gateway": "127.0.0.1:0"}
-        settings = load({**flags, "detect": "false", "mdns": "false"}, environ={})
-        box, stop = Node(settings, await obtain(settings)), asyncio.Event()
-        await box.start()
+        (tmp_path / "node.yaml").write_text("mdns: false\n")
+        box, stop = await started(tmp_path / "data", tmp_path / "node.yaml"), asyncio.Event()
         running = asyncio.create_task(box.run(stop))
         idle, watching = (socket.create_connection(box.gateway) for _ in range(2))
         with idle, watching:
