@@ -23,7 +23,6 @@ from fleet_app.desired import (
     NOTHING,
     Desired,
     Edit,
-    Holds,
     Place,
     Source,
     changes,
@@ -40,8 +39,8 @@ from fleet_app.desired.plan import Plan, plan
 from fleet_app.desired.rows import By, Value
 from fleet_app.desired.selector import Selector
 from fleet_app.errors import ConfigError, FleetError, did_you_mean
-from fleet_app.ledger import NODES, Author, author_here, open_ledger
-from fleet_app.reconcile.reconciler import HOLDS
+from fleet_app.ledger import Author, author_here, open_ledger
+from fleet_app.reconcile.reconciler import held_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -261,13 +260,7 @@ class Fleet:
         return Selector(nodes=tuple(self.node(name).name for name in on))
 
     def _facts(self, desired: Desired) -> tuple[NodeFacts, ...]:
-        rows = self._ledger.snapshot()
-        holds = {
-            key.removeprefix(NODES).removesuffix(HOLDS): Holds.read(row)
-            for key, row in rows.items(NODES)
-            if key.endswith(HOLDS)
-        }
-        return facts_of(self.view(), desired, holds, {})
+        return facts_of(self.view(), desired, held_in(self._ledger.snapshot()), {})
 
 
 def _edit(model: str, field: str, value: object) -> Edit:

@@ -30,6 +30,7 @@ class Heartbeat:
     Attributes:
         draining: Whether this node takes nothing new.
         doing: How what is declared stands here, and what is being pulled.
+        name: What this box is called.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Heartbeat:
     ) -> None:
         self.draining = False
         self.doing: Callable[[], tuple[tuple[Condition, ...], tuple[Pull, ...]]] = lambda: ((), ())
-        self._name = name
+        self.name = name
         self._data_dir = data_dir
         self._engines = engines
         self._serving = serving
@@ -59,7 +60,7 @@ class Heartbeat:
             engine.model_copy(update={"in_flight": in_flight.get(engine.url, 0)}) for engine in self._engines()
         )
         return NodePresence(
-            name=self._name,
+            name=self.name,
             version=__version__,
             at_s=time.time(),
             started_s=self._started_s,

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -23,8 +24,10 @@ from fleet_app.custody import Custody, rotation_reply
 from fleet_app.dashboard import Dashboard
 from fleet_app.desired import By, commit
 from fleet_app.desired.shown import declared_json
+from fleet_app.desired_file import DesiredFile
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
+from fleet_app.exposure import ExposureWatch
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import INTERVAL_S, Heartbeat
 from fleet_app.home import ROOM
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from fleet_app.config import Settings
     from fleet_app.engine import Engine
     from fleet_app.membership import Membership
+    from fleet_app.presence import BackendPresence
     from fleet_app.view import FleetView
 
 _log = logging.getLogger(__name__)
@@ -62,36 +66,35 @@ class Node:
         self._membership = membership
         self.store = _open_store(settings, membership)
         try:
-            self.scanner = Scanner(
-                urls=settings.backends,
-                detect=settings.detect,
-                ignore_ports={settings.gateway.port, settings.listen.port},
-            )
-            serving = ServingSide(node=self.store.node, backends=self.scanner.current)
+            self.scanner = _scanner(settings)
+            serving = ServingSide(node=self.store.node, backends=self._seen)
         except BaseException:
             self.store.close()
             raise
         self._serving = serving
-        self._heartbeat = Heartbeat(
-            name=settings.name, data_dir=settings.data_dir, engines=self.scanner.current, serving=serving
-        )
+        self._heartbeat = Heartbeat(name=settings.name, data_dir=settings.data_dir, engines=self._seen, serving=serving)
+        self.exposure = ExposureWatch(self._seen, keyed=self._keyed)
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
         self.roster = Roster(self.store, self._heartbeat.row)
         self.reconciler = Reconciler(self.store, self)
         self._heartbeat.doing = lambda: (self.reconciler.conditions(), self.reconciler.pulls())
+        self._file = _desired_file(settings, self.store, self.reconciler)
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
-        self._dashboard = Dashboard(self.roster.view, declared=lambda: declared_json(self.reconciler.desired()))
+        self._dashboard = Dashboard(self.view, declared=lambda: declared_json(self.reconciler.desired()))
         self.store.on_tunnel(serving.accept_tunnel)
         self._runner: web.AppRunner | None = None
         self._lan: LanDiscovery | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._subscribe()
 
     # --- AdminActions --------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, object]:
-        """The fleet as this node sees it."""
-        return self.roster.view().to_json()
+        """The fleet as this node sees it, and what of its config file is not in force."""
+        return self.view().to_json()
 
     def rows(self, prefix: str) -> dict[str, list[object]]:
         """Rows of the replica, each with all its values."""
@@ -126,8 +129,12 @@ class Node:
     # --- Surroundings of the reconciler --------------------------------------------------------------------------
 
     def view(self) -> FleetView:
-        """The fleet as this node sees it now."""
-        return self.roster.view()
+        """The fleet as this node sees it now, and what of its own files is not in force."""
+        view, reload = self.roster.view(), self.settings.reload
+        troubles = [] if reload is None else [*reload.notices()]
+        if self._file is not None and self._file.trouble:
+            troubles.append(self._file.trouble)
+        return replace(view, notices=(*view.notices, *troubles)) if troubles else view
 
     def engines(self) -> Sequence[Engine]:
         """The engines beside this node."""
@@ -171,18 +178,24 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep everything going until `stop` is set."""
-        self.scanner.add_listener(lambda _: self._engines_changed())
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
+            self._watch_engines()
             tasks = [
-                group.create_task(self.scanner.run()),
-                group.create_task(self._dashboard.run()),
-                group.create_task(self._beat_forever()),
-                group.create_task(self._heartbeat.run()),
-                group.create_task(self.reconciler.run()),
+                self._group.create_task(self._dashboard.run()),
+                self._group.create_task(self._beat_forever()),
+                self._group.create_task(self._heartbeat.run()),
+                self._group.create_task(self.reconciler.run()),
+                self._group.create_task(self.exposure.run()),
             ]
+            if self._file is not None:
+                tasks.append(self._group.create_task(self._file.run()))
+            if self.settings.reload is not None:
+                tasks.append(self._group.create_task(self.settings.reload.run()))
             await stop.wait()
-            for task in tasks:
-                task.cancel()
+            for task in (*tasks, self._looking):
+                if task is not None:
+                    task.cancel()
+        self._group = None
 
     async def stop(self) -> None:
         """Drain, say goodbye and close, in this order: nobody is sent to a box that is leaving. Idempotent."""
@@ -199,6 +212,50 @@ class Node:
         await self._serving.aclose()
         await self.store.stop()
         remove_node_file(self.settings.data_dir)
+
+    def _seen(self) -> tuple[BackendPresence, ...]:
+        return self.scanner.current()
+
+    def _keyed(self) -> tuple[str, ...]:
+        return tuple(engine.url for engine in self.scanner.current() if self.scanner.key_of(engine.url))
+
+    def _watch_engines(self) -> None:
+        """Have the present scanner look from now on, and no former one."""
+        self.scanner.add_listener(lambda _: self._engines_changed())
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._group is not None:
+            self._looking = self._group.create_task(self.scanner.run())
+
+    # --- settings that change while it runs ----------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        if (reload := self.settings.reload) is not None:
+            reload.subscribe("backends", "detect", apply=self._take_engines)
+            reload.subscribe("name", apply=self._take_name)
+            reload.subscribe("mdns", apply=self._take_mdns)
+
+    async def _take_engines(self, fresh: Settings) -> None:
+        settings = self.settings.model_copy(update={"backends": fresh.backends, "detect": fresh.detect})
+        scanner = _scanner(settings)
+        await scanner.scan_once()  # before the former one goes: no engine is gone for a moment
+        self.settings, self.scanner = settings, scanner
+        self._watch_engines()
+        self._engines_changed()
+
+    def _take_name(self, fresh: Settings) -> None:
+        self.settings = self.settings.model_copy(update={"name": fresh.name})
+        self._heartbeat.name = fresh.name
+        self._introduce()
+        self._beat()
+        write_node_file(self.settings.data_dir, self._node_file())
+
+    async def _take_mdns(self, fresh: Settings) -> None:
+        self.settings = self.settings.model_copy(update={"mdns": fresh.mdns})
+        lan, self._lan = self._lan, None
+        if lan is not None:
+            await lan.aclose()
+        await self._open_lan()
 
     async def _beat_forever(self) -> None:
         up: set[str] = set()
@@ -269,6 +326,17 @@ class Node:
             listen=str(self.store.addresses[0]),
             started=time.time(),
         )
+
+
+def _desired_file(settings: Settings, store: AgentStateStore, reconciler: Reconciler) -> DesiredFile | None:
+    if settings.desired is None:
+        return None
+    return DesiredFile(store, settings.desired, settings.name, reconciler.nodes, watched=settings.watch)
+
+
+def _scanner(settings: Settings) -> Scanner:
+    own_ports = {settings.gateway.port, settings.listen.port}
+    return Scanner(urls=settings.backends, detect=settings.detect, ignore_ports=own_ports)
 
 
 def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:

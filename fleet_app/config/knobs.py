@@ -166,6 +166,8 @@ KNOBS: Mapping[str, Knob] = {
         Knob(key="secret_file", flag="--secret-file", read=_read_path, default=lambda: None),
         Knob(key="backends", flag="--backend", read=_read_backends, default=tuple),
         Knob(key="detect", flag="--no-detect", read=_read_bool, default=lambda: True),
+        Knob(key="desired", flag="--desired", read=_read_path, default=lambda: None),
+        Knob(key="watch", flag="--watch", read=_read_bool, default=lambda: False),
         Knob(key="mdns", flag="--no-mdns", read=_read_bool, default=lambda: True),
         Knob(key="allow_plaintext", flag="", read=_read_bool, default=lambda: False),
         Knob(key="log_format", flag="--log-format", read=_read_log_format, default=lambda: "text"),

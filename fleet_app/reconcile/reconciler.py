@@ -22,7 +22,7 @@ from fleet_app.reconcile.words import DONE, FAILED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleet_app.desired import Action
+    from fleet_app.desired import Action, NodeFacts, Rows
     from fleet_app.engine import Engine
     from fleet_app.presence import Condition, Pull
     from fleet_app.reconcile.machine import Effect
@@ -40,6 +40,15 @@ PEERS_EVERY_S: Final = 5.0
 
 EDITS_WAIT_S: Final = 0.1
 """How long an edit may wait for the rest of its burst."""
+
+
+def held_in(rows: Rows) -> dict[str, Holds]:
+    """What every node's durable row says of the models it holds, by node."""
+    return {
+        key.removeprefix(NODES).removesuffix(HOLDS): Holds.read(row)
+        for key, row in rows.items(NODES)
+        if key.endswith(HOLDS)
+    }
 
 
 class Surroundings(Protocol):
@@ -115,15 +124,13 @@ class Reconciler:
             self._desired = None
             self._wake.set()
 
+    def nodes(self, desired: Desired) -> tuple[NodeFacts, ...]:
+        """The fleet as placement looks at it, if this were declared."""
+        return facts_of(self._around.view(), desired, held_in(self._store), self._around.absent_s())
+
     def _step(self, group: asyncio.TaskGroup) -> None:
         desired = self.desired()
-        holds = {
-            key.removeprefix(NODES).removesuffix(HOLDS): Holds.read(row)
-            for key, row in self._store.items(NODES)
-            if key.endswith(HOLDS)
-        }
-        nodes = facts_of(self._around.view(), desired, holds, self._around.absent_s())
-        self._perform(self._machine.step(desired, nodes, time.monotonic()), group)
+        self._perform(self._machine.step(desired, self.nodes(desired), time.monotonic()), group)
         self._tell()
 
     def _perform(self, effects: Sequence[Effect], group: asyncio.TaskGroup) -> None:
