@@ -23,8 +23,10 @@ from fleet_app.dashboard import Dashboard
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
-from fleet_app.heartbeat import INTERVAL_S, Heartbeat
+from fleet_app.heartbeat import Heartbeat
 from fleet_app.home import ROOM
+from fleet_app.presence.demand import Demand
+from fleet_app.presence.voice import Voice
 from fleet_app.roster import NODES, Roster
 from propagul import AgentStateStore, GossipConfig, IdentityError, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
@@ -38,6 +40,11 @@ DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
 
 _SYNC_S_MAX = 3.0
+_TICK_S = 0.5
+"""How often this node looks whether it has something to say, or is watched."""
+
+_LOOK_S = 2.0
+
 _GOSSIP = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0)
 """A box that hangs is seen to within seconds: people look at the page to learn that."""
 
@@ -65,7 +72,17 @@ class Node:
             name=settings.name, data_dir=settings.data_dir, engines=self.scanner.current, serving=serving
         )
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
-        self.roster = Roster(self.store, self._heartbeat.row)
+        self.roster = Roster(self.store, self._heartbeat.presence)
+        own = NODES + self.store.node
+        self._voice = Voice(self.store.presence, row=own)
+        self.demand = Demand(
+            self.store.presence,
+            row=f"{own}/",
+            others=lambda: [f"{NODES}{node}/" for node in self._others],
+            monotonic=time.monotonic,
+        )
+        self._others: frozenset[str] = frozenset()
+        self._wake = asyncio.Event()
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
@@ -77,7 +94,8 @@ class Node:
     # --- AdminActions --------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, object]:
-        """The fleet as this node sees it."""
+        """The fleet as this node sees it, for somebody who may look again."""
+        self.demand.touch()
         return self.roster.view().to_json()
 
     def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> str:
@@ -122,12 +140,13 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep everything going until `stop` is set."""
-        self.scanner.add_listener(lambda _: self._beat())
+        self.scanner.add_listener(lambda _: self.wake())
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.scanner.run()),
                 group.create_task(self._dashboard.run()),
                 group.create_task(self._beat_forever()),
+                group.create_task(self._look_forever()),
                 group.create_task(self._heartbeat.run()),
             ]
             await stop.wait()
@@ -150,19 +169,39 @@ class Node:
         await self.store.stop()
         remove_node_file(self.settings.data_dir)
 
+    def wake(self) -> None:
+        """Something has changed that people wait for: say it now. In the node's loop."""
+        self._wake.set()
+
     async def _beat_forever(self) -> None:
-        up: set[str] = set()
+        """Say what there is to say, when it is due."""
         while True:
             self._beat()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._wake.wait()
+
+    async def _look_forever(self) -> None:
+        """Look after keys and after who is lost."""
+        up: set[str] = set()
+        while True:
             self.custody.keep()
-            now_up = {node.id for node in self.roster.view().nodes if node.state != "down"}
+            nodes = self.roster.view().nodes
+            now_up = {node.id for node in nodes if node.state != "down"}
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
             up = now_up
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(_LOOK_S)
 
-    def _beat(self) -> None:
-        self.store.presence.set(NODES + self.store.node, self._heartbeat.row().model_dump(mode="json"))
+    def _beat(self, *, at_once: bool = False) -> None:
+        if self._dashboard.watchers:
+            self.demand.touch()
+        others = frozenset(self.store.linked()) | frozenset(member.node for member in self.store.members())
+        at_once = at_once or bool(others - self._others)  # who is new here has no beat of ours yet, or an old one
+        self._others = others
+        watched = self.demand.is_anywhere()
+        self._voice.say(self._heartbeat.presence(), time.monotonic(), watched=watched, at_once=at_once)
 
     async def _open_front(self) -> None:
         token = create_admin_token(self.settings.data_dir)
