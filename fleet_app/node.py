@@ -29,9 +29,11 @@ from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.exposure import ExposureWatch
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
-from fleet_app.heartbeat import INTERVAL_S, Heartbeat
+from fleet_app.heartbeat import Heartbeat
 from fleet_app.home import ROOM
 from fleet_app.ledger import edits_in, rows_of
+from fleet_app.presence.demand import Demand
+from fleet_app.presence.voice import Voice
 from fleet_app.reconcile import Reconciler
 from fleet_app.roster import NODES, Roster
 from propagul import AgentStateStore, GossipConfig, IdentityError, LinkError, StoreLocked, __version__
@@ -53,6 +55,11 @@ DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
 
 _SYNC_S_MAX = 3.0
+_TICK_S = 0.5
+"""How often this node looks whether it has something to say, or is watched."""
+
+_LOOK_S = 2.0
+
 _GOSSIP = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0)
 """A box that hangs is seen to within seconds: people look at the page to learn that."""
 
@@ -72,13 +79,30 @@ class Node:
             self.store.close()
             raise
         self._serving = serving
-        self._heartbeat = Heartbeat(name=settings.name, data_dir=settings.data_dir, engines=self._seen, serving=serving)
         self.exposure = ExposureWatch(self._seen, keyed=self._keyed)
+        self._heartbeat = Heartbeat(
+            name=settings.name,
+            data_dir=settings.data_dir,
+            engines=self._seen,
+            serving=serving,
+            pulls=lambda: self.reconciler.pulls(),  # noqa: PLW0108 - it is made below
+            conditions=lambda: self.reconciler.conditions(),  # noqa: PLW0108 - as above
+            exposures=self.exposure.exposures,
+        )
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
-        self.roster = Roster(self.store, self._heartbeat.row)
+        self.roster = Roster(self.store, self._heartbeat.presence)
         self.reconciler = Reconciler(self.store, self)
-        self._heartbeat.doing = lambda: (self.reconciler.conditions(), self.reconciler.pulls())
         self._file = _desired_file(settings, self.store, self.reconciler)
+        own = NODES + self.store.node
+        self._voice = Voice(self.store.presence, row=own)
+        self.demand = Demand(
+            self.store.presence,
+            row=f"{own}/",
+            others=lambda: [f"{NODES}{node}/" for node in self._others],
+            monotonic=time.monotonic,
+        )
+        self._others: frozenset[str] = frozenset()
+        self._wake = asyncio.Event()
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
@@ -93,7 +117,8 @@ class Node:
     # --- AdminActions --------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, object]:
-        """The fleet as this node sees it, and what of its config file is not in force."""
+        """The fleet as this node sees it, for somebody who may look again."""
+        self.demand.touch()
         return self.view().to_json()
 
     def rows(self, prefix: str) -> dict[str, list[object]]:
@@ -154,7 +179,7 @@ class Node:
 
     def changed(self) -> None:
         """Conditions or pulls are others now."""
-        self._beat()
+        self.wake()
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -183,6 +208,7 @@ class Node:
             tasks = [
                 self._group.create_task(self._dashboard.run()),
                 self._group.create_task(self._beat_forever()),
+                self._group.create_task(self._look_forever()),
                 self._group.create_task(self._heartbeat.run()),
                 self._group.create_task(self.reconciler.run()),
                 self._group.create_task(self.exposure.run()),
@@ -257,22 +283,42 @@ class Node:
             await lan.aclose()
         await self._open_lan()
 
+    def wake(self) -> None:
+        """Something has changed that people wait for: say it now. In the node's loop."""
+        self._wake.set()
+
     async def _beat_forever(self) -> None:
-        up: set[str] = set()
+        """Say what there is to say, when it is due."""
         while True:
             self._beat()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._wake.wait()
+
+    async def _look_forever(self) -> None:
+        """Look after keys and after who is lost."""
+        up: set[str] = set()
+        while True:
             self.custody.keep()
-            now_up = {node.id for node in self.roster.view().nodes if node.state != "down"}
+            nodes = self.roster.view().nodes
+            now_up = {node.id for node in nodes if node.state != "down"}
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
             up = now_up
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(_LOOK_S)
 
-    def _beat(self) -> None:
-        self.store.presence.set(NODES + self.store.node, self._heartbeat.row().model_dump(mode="json"))
+    def _beat(self, *, at_once: bool = False) -> None:
+        if self._dashboard.watchers:
+            self.demand.touch()
+        others = frozenset(self.store.linked()) | frozenset(member.node for member in self.store.members())
+        at_once = at_once or bool(others - self._others)  # who is new here has no beat of ours yet, or an old one
+        self._others = others
+        watched = self.demand.is_anywhere()
+        self._voice.say(self._heartbeat.presence(), time.monotonic(), watched=watched, at_once=at_once)
 
     def _engines_changed(self) -> None:
-        self._beat()
+        self.wake()
         self.reconciler.wake()
 
     async def _open_front(self) -> None:

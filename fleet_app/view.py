@@ -30,8 +30,10 @@ class NodeView:
         name: What its owner called it.
         state: `up` (heard within the presence limit), `draining` (it said so), `down` (known, not heard).
         reach: How this node reaches it.
-        heard_s: Seconds since its last heartbeat arrived here by this node's own clock; None if never heard.
-        presence: Its last heartbeat; None if never heard.
+        heard_s: Seconds since it was last known to live, by this node's own clock; None if never heard.
+        figures_s: Seconds since what moves of it (load, memory, temperature) was last said; None if never. Nodes say it
+            anew when it has moved, and often only while somebody watches.
+        presence: All it said last; None if never heard. Figures that are overdue are left out.
         addresses: Where it listens, as `host:port`.
     """
 
@@ -42,6 +44,7 @@ class NodeView:
     heard_s: float | None
     presence: NodePresence | None
     addresses: tuple[str, ...] = ()
+    figures_s: float | None = None
 
     @classmethod
     def of_json(cls, said: Mapping[str, Any]) -> Self:
@@ -71,6 +74,7 @@ class NodeView:
             "state": self.state,
             "reach": self.reach,
             "heard_s": None if self.heard_s is None else round(self.heard_s, 1),
+            "figures_s": None if self.figures_s is None else round(self.figures_s, 1),
             "addresses": list(self.addresses),
             "presence": None if self.presence is None else self.presence.model_dump(mode="json"),
         }

@@ -44,7 +44,7 @@ def status(doors: Doors, *, as_json: bool, data_dir: str | None) -> None:
         return
     fleet = view_of(answer)
     doors.console.print(table_of(fleet))
-    for notice in fleet.notices:
+    for notice in (*exposures_of(fleet), *fleet.notices):
         doors.console.print(Text(f"! {printable(notice)}"))
 
 
@@ -58,6 +58,16 @@ def view_of(answer: Mapping[str, object]) -> FleetView:
         return FleetView.of_json(answer)
     except (ValueError, KeyError, TypeError):
         raise FleetError("the node's answer has another shape than this version reads; try --json") from None
+
+
+def exposures_of(fleet: FleetView) -> list[str]:
+    """What others can reach without a key, box by box, each with the one thing to do."""
+    return [
+        f"{node.name}: {exposure.words}; {exposure.remedy}"
+        for node in fleet.nodes
+        if node.presence is not None and node.state != "down"
+        for exposure in node.presence.exposures
+    ]
 
 
 def _self(node: NodeFile | None) -> dict[str, object] | None:
