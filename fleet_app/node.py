@@ -90,8 +90,8 @@ class Node:
             exposures=self.exposure.exposures,
         )
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
-        self.roster = Roster(self.store, self._heartbeat.presence)
         self.reconciler = Reconciler(self.store, self)
+        self.roster = Roster(self.store, self._heartbeat.presence, lambda node: self.reconciler.desired().node(node))
         self._file = _desired_file(settings, self.store, self.reconciler)
         own = NODES + self.store.node
         self._voice = Voice(self.store.presence, row=own)
@@ -309,6 +309,7 @@ class Node:
             await asyncio.sleep(_LOOK_S)
 
     def _beat(self, *, at_once: bool = False) -> None:
+        self._serving.is_drained = self.reconciler.desired().node(self.store.node).is_drained
         if self._dashboard.watchers:
             self.demand.touch()
         others = frozenset(self.store.linked()) | frozenset(member.node for member in self.store.members())

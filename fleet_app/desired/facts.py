@@ -151,7 +151,8 @@ def labels_of(seen: NodePresence | None) -> dict[str, str]:
     if seen is None:
         return {}
     system, _, processor = seen.platform.partition("/")
-    own = {"os": system, "arch": processor, "gpu": "nvidia" if seen.gpus else "none"}
+    vendor = seen.gpus[0].vendor if seen.gpus else "none"
+    own = {"os": system, "arch": processor, "gpu": vendor or "unknown"}
     return {label: text for label, text in own.items() if text}
 
 
