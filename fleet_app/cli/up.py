@@ -12,7 +12,7 @@ import click
 
 from fleet_app.cli.frame import Doors, warn
 from fleet_app.cli.logs import configure_logging
-from fleet_app.config import load, watched
+from fleet_app.config import load, reloading
 from fleet_app.errors import ConfigError
 from propagul._system import read_private
 
@@ -68,7 +68,7 @@ def up(
     file = None if config_file is None else Path(config_file)
     settings = load(flags, environ=os.environ, config_file=file)
     configure_logging(settings, verbose=verbose)
-    settings = watched(settings, flags, environ=os.environ, config_file=file)
+    settings = reloading(settings, flags, environ=os.environ, config_file=file)
     assert settings.reload is not None
     settings.reload.subscribe("log_format", apply=partial(configure_logging, verbose=verbose))
     return doors.serve(settings, doors.console)

@@ -27,8 +27,8 @@ __all__ = [
     "default_data_dir",
     "load",
     "load_data_dir",
+    "reloading",
     "shown",
-    "watched",
 ]
 
 HIDDEN = "***"
@@ -108,7 +108,7 @@ def load(flags: Mapping[str, Text | None], *, environ: Mapping[str, str], config
     return Settings.model_validate({**values, **given, "secret": secret, "origins": origins})
 
 
-def watched(
+def reloading(
     settings: Settings, flags: Mapping[str, Text | None], *, environ: Mapping[str, str], config_file: Path | None = None
 ) -> Settings:
     """Return settings that are read again when their file changes; the arguments are those of `load`."""

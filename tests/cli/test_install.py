@@ -83,3 +83,25 @@ def test_where_systemd_does_not_run_for_users_that_is_said(shell: Shell) -> None
     said = shell.complaint("fleet", "install", "--data-dir", "data", code=1)
     assert "this system does not run systemd for users" in said
     assert not (shell.home / ".config").exists()
+
+
+def test_the_tools_that_are_found_are_run_and_what_was_done_is_told(shell: Shell) -> None:
+    """With programs that only note how they were called, in place of systemd's."""
+    tools, calls = shell.home / "bin", shell.home / "calls"
+    tools.mkdir()
+    for name in ("systemctl", "loginctl"):
+        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{calls}"\n')
+        (tools / name).chmod(0o755)
+    path = {"PATH": f"{tools}:/usr/bin:/bin"}
+    done = shell("fleet", "install", "--data-dir", "data", **path)
+    assert done.returncode == 0, done.stderr
+    unit = shell.home / ".config/systemd/user/propagul.service"
+    assert f"wrote {unit}" in done.stdout
+    assert "this box was in no fleet: it founds one of its own" in done.stdout
+    assert "its log: journalctl --user -u propagul -f" in done.stdout
+    assert f"--data-dir {shell.home}/data" in unit.read_text()
+    assert calls.read_text().splitlines()[-2] == "systemctl --user restart propagul.service"
+    gone = shell("fleet", "uninstall", "--data-dir", "data", **path)
+    assert (gone.returncode, gone.stdout) == (0, f"stopped it\nremoved {unit}\n")
+    assert "systemctl --user disable --now propagul.service" in calls.read_text()
+    assert not unit.exists()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet_app.config import Settings, load, watched
+from fleet_app.config import Settings, load, reloading
 from fleet_app.errors import ConfigError
 from tests.store.world import until
 
@@ -26,7 +26,7 @@ class Watched:
 
     def __init__(self, path: Path, **flags: Text) -> None:
         self.path, self.taken = path, [Settings.model_validate(load(flags, environ={}, config_file=path))]
-        settings = watched(self.taken[0], flags, environ={}, config_file=path)
+        settings = reloading(self.taken[0], flags, environ={}, config_file=path)
         assert settings.reload is not None
         self.reload: Reload = settings.reload
 

@@ -9,8 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from fleet_app.backup import restore
-from fleet_app.cli.status import view_of
-from fleet_app.config import load, watched
+from fleet_app.config import load, reloading
 from fleet_app.membership import obtain
 from fleet_app.node import Node
 from propagul.link import Identity
@@ -56,7 +55,7 @@ def test_a_running_node_takes_its_file_is_backed_up_and_ends_at_sigterm_without_
 async def started(data_dir: Path, file: Path) -> Node:
     """A node in this process, told the rest by a file."""
     flags = {"data_dir": str(data_dir), "listen": "127.0.0.1:0", "gateway": "127.0.0.1:0", "detect": "false"}
-    settings = watched(load(flags, environ={}, config_file=file), flags, environ={}, config_file=file)
+    settings = reloading(load(flags, environ={}, config_file=file), flags, environ={}, config_file=file)
     box = Node(settings, await obtain(settings))
     await box.start()
     return box
@@ -74,7 +73,7 @@ def test_a_node_takes_another_name_and_says_what_needs_a_restart(tmp_path: Path)
             assert box.settings.reload is not None
             await box.settings.reload.look()
             status = box.status()
-            assert [node.name for node in view_of(status).nodes] == ["cellar"]
+            assert [node.name for node in box.view().nodes] == ["cellar"]
             assert status["notices"] == [f"{file}: what it says of secret needs a restart of this node"]
             assert json.loads((tmp_path / "data" / "node.json").read_text())["name"] == "cellar"
             row = box.store.get(f"nodes/{box.store.node}")
