@@ -222,9 +222,9 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "llamacpp_key": ("llamacpp/key_noauth_v1_models", "llamacpp/key_noauth_props", "llamacpp/key_noauth_health"),
     "llamacpp_sleeping": ("llamacpp_server/sleep_models", "llamacpp_server/sleep_props"),
     "llamacpp_router": ("llamacpp_router/v1_models_loaded", "llamacpp_router/props"),
-    "vllm": ("vllm/get_v1_models", "vllm/get_version", "vllm/get_metrics", "vllm/get_health", "vllm/get_root"),
+    "vllm": ("vllm/get_v1_models", "vllm/get_version", "vllm/get_metrics", "vllm/get_openapi_json", "vllm/get_root"),
     "ollama": ("ollama/version", "ollama/root", "ollama/tags", "ollama/ps", "ollama/v1_models"),
-    "tgi": ("tgi/info", "tgi/health", "tgi/v1_models"),
+    "tgi": ("tgi/info", "tgi/health", "tgi/metrics", "tgi/v1_models"),
     "lmstudio": ("lmstudio/v1_models_native", "lmstudio/v0_models", "lmstudio/openai_models"),
     "lmstudio_old": ("lmstudio/v0_models", "lmstudio/openai_models"),
 }
