@@ -29,7 +29,7 @@ from aiohttp import web
 from demo.tiny_model import CHAT_TEMPLATE, SLOW, TOOL_TEMPLATE, Shape, write_tiny_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -167,6 +167,38 @@ def llama_server(
             yield engine
         finally:
             process.kill()
+
+
+@contextmanager
+def llama_router(executable: str, models: Mapping[str, str], *, port: int = 0) -> Iterator[LlamaServer]:
+    """Run the real `llama-server` at `executable` in router mode, over models that say these words."""
+    port = port or free_port()
+    with tempfile.TemporaryDirectory(prefix="propagul-router-") as folder:
+        for name, words in models.items():
+            shutil.copy(model_file(name, words), Path(folder) / f"{name}.gguf")
+        command = [executable, "--models-dir", folder, "--offline", "--port", str(port), "-c", "512", "-np", "1"]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                _wait_for_port(port, process)
+                yield LlamaServer(f"http://127.0.0.1:{port}", process)
+            finally:
+                process.terminate()  # it ends the servers of its models, too
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                process.kill()
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode} before it listened")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listened within {START_TIMEOUT_S} s")
 
 
 # --- replays of recorded exchanges ------------------------------------------------------------------------------

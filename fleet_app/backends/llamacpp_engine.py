@@ -63,8 +63,9 @@ class LlamaCppEngine(Adapter):
             raise self._wire.refusal(reply)
 
     async def cancel(self, model: str) -> None:
-        """See `Engine`."""
-        self._must("cancel", model)
+        """See `Engine`. A single server downloads nothing."""
+        if "cancel" not in self.seen.can:
+            return
         if (entry := await self._entry(model)) is not None and _value(entry) == "downloading":
             await self._wire.tell("POST", "/models/unload", {"model": model})
 

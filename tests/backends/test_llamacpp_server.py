@@ -12,13 +12,14 @@ import pytest
 
 from demo.tiny_model import write_tiny_model
 from fleet_app.backends import Scanner, identify
-from fleet_app.presence import BackendPresence
 from tests.backends.looks import identify_now, running, scan, until
 from tests.engines import free_port, llama_server
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
+
+    from fleet_app.presence import BackendPresence
 
 pytestmark = pytest.mark.engine
 
