@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PORTS = (11434, 8000, 8080, 80, 3000, 1234)
-"""Ollama, vLLM, llama.cpp, TGI (80 and 3000), LM Studio; whatever answers there is recognised by what it says."""
+DEFAULT_PORTS = (11434, 8000, 8080, 80, 3000, 1234, 30000, 5001, 5000, 1337, 13305, 12434)
+"""Ollama, vLLM, llama.cpp, TGI (80 and 3000), LM Studio, SGLang, KoboldCpp, TabbyAPI, Jan, Lemonade, Docker Model
+Runner; whatever answers there is recognised by what it says."""
 
 NAMED_MAX = 48
 """Addresses a person may name; a heartbeat carries 64 engines."""
@@ -117,7 +118,7 @@ class Scanner:
     async def _look(self, session: aiohttp.ClientSession, watch: Watch) -> None:
         talk = Conversation(session, watch.url, api_key=watch.api_key)
         try:
-            watch.saw(await look(talk, known=watch.signature))
+            watch.saw(await look(talk, known=watch.known(), named=watch.named))
         except Unanswered as error:
             watch.missed(error)
         # supervisor: a fault of ours in reading one engine must not end the watch over all others

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.conversation import Silence, Unanswered
+from fleet_app.backends.openai import Plain
 from fleet_app.backends.signature import seen
 from fleet_app.backends.wire import Wire
 
@@ -44,6 +45,7 @@ class Watch:
     signature: Signature | None = None
     engine: Adapter | None = None
     _misses: int = 0
+    _plain_looks: int = 0
     _rest_rounds: int = 0
     _wait_rounds: int = 0
 
@@ -53,6 +55,13 @@ class Watch:
             return True
         self._wait_rounds -= 1
         return False
+
+    def known(self) -> Signature | None:
+        """The signature to ask first: the last one, but for a plain list now and then everybody is asked again."""
+        if isinstance(self.signature, Plain):
+            self._plain_looks = (self._plain_looks + 1) % REST_ROUNDS_MAX
+            return self.signature if self._plain_looks else None
+        return self.signature
 
     def shown_at(self, url: str) -> bool:
         """Whether `url` is where its engine is shown."""

@@ -159,7 +159,7 @@ def test_mistakes_in_the_settings_are_said_at_once() -> None:
 
 
 def test_the_usual_ports_are_scanned() -> None:
-    assert set(DEFAULT_PORTS) == {11434, 8000, 8080, 80, 3000, 1234}
+    assert set(DEFAULT_PORTS) == {11434, 8000, 8080, 80, 3000, 1234, 30000, 5001, 5000, 1337, 13305, 12434}
 
 
 def test_detect_looks_once() -> None:

@@ -35,7 +35,7 @@ FOREIGN = frozenset(
     (
         *("/", "/v1/models", "/models", "/props", "/health", "/version", "/info", "/metrics", "/system"),
         *("/api/v1/models", "/api/v0/models", "/api/v1/health", "/api/extra/version", "/.well-known/serviceinfo"),
-        *("/api/version", "/api/tags", "/api/ps", "/engines/v1/models"),
+        *("/api/version", "/api/tags", "/api/ps", "/engines/v1/models", "/openapi.json"),
     )
 )
 """What a stranger is asked to learn which engine it is. An engine that knows such a path has a route for it."""
