@@ -55,8 +55,9 @@ class Node:
                 urls=settings.backends,
                 detect=settings.detect,
                 ignore_ports={settings.gateway.port, settings.listen.port},
+                api_keys={url: key.get_secret_value() for url, key in settings.backend_keys.items()},
             )
-            serving = ServingSide(node=self.store.node, backends=self.scanner.current)
+            serving = ServingSide(node=self.store.node, backends=self.scanner.current, key_of=self.scanner.key_of)
         except BaseException:
             self.store.close()
             raise

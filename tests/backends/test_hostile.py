@@ -6,7 +6,6 @@ import asyncio
 import copy
 import json
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -20,11 +19,11 @@ from fleet_app.backends.engine_url import normalise_url
 from fleet_app.backends.openai import PLAIN, PLAIN_NAMED
 from fleet_app.backends.shape import parse
 from fleet_app.presence import BackendPresence
-from tests.backends.looks import identify_now, scan
+from tests.backends.looks import identify_now, raw_server, scan
 from tests.engines import ENGINES, Answer, Exchange, ReplayServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from fleet_app.backends.signature import Signature
 
@@ -183,29 +182,6 @@ def test_ten_megabytes_are_not_read_and_it_is_said() -> None:
         assert identify_now(server.url) is None
         [shown] = scan(Scanner(urls=[server.url], detect=False))
         assert "over 4 MB" in shown.reason
-
-
-@asynccontextmanager
-async def raw_server(
-    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[str]:
-    """A server that speaks raw bytes; yields its address."""
-    serving: set[asyncio.Task[None] | None] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
-        try:
-            await talk(reader, writer)
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        _, stuck = await asyncio.wait([task for task in serving if task], timeout=10)
-        assert not stuck
 
 
 def look_at_raw(
