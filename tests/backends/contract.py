@@ -100,6 +100,12 @@ def verb_calls(engine: Engine, model: str) -> dict[str, Callable[[], Coroutine[o
     }
 
 
+async def engine_at(url: str) -> Engine:
+    """The engine there, as one look sees it."""
+    async with sight(url) as seen:
+        return seen.engine
+
+
 async def refusal_of(call: Coroutine[object, object, object]) -> BackendError:
     """The error that `call` ends with, checked for its form."""
     with pytest.raises(BackendError) as caught:
