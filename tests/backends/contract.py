@@ -87,7 +87,12 @@ async def sight(url: str) -> AsyncIterator[Sight]:
 
 async def pulled(engine: Engine, model: str) -> list[Progress]:
     """A pull to its end."""
-    return [progress async for progress in engine.pull(model)]
+    return await rest_of(engine.pull(model))
+
+
+async def rest_of(pull: AsyncIterator[Progress]) -> list[Progress]:
+    """What is still to come of a pull."""
+    return [progress async for progress in pull]
 
 
 def verb_calls(engine: Engine, model: str) -> dict[str, Callable[[], Coroutine[object, object, object]]]:

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from tests.backends.contract import engine_at, pulled, refusal_of, sight
+from tests.backends.contract import engine_at, pulled, refusal_of, rest_of, sight
 from tests.backends.replays.lmstudio import lmstudio_replay
 from tests.backends.replays.replay import Weights
 
@@ -47,7 +47,7 @@ def test_a_download_that_does_not_go_on_is_an_error(status: str, words: str) -> 
                 await anext(pull)
                 [job] = replay.jobs.values()
                 job["status"] = status
-                error = await refusal_of(anext(pull))
+                error = await refusal_of(rest_of(pull))
             assert words in str(error)
             assert error.retryable
 
@@ -65,7 +65,7 @@ def test_a_download_survives_a_restart_of_lm_studio_as_a_new_job() -> None:
                     if step.completed_bytes:
                         break
                 replay.restart()
-                error = await refusal_of(anext(pull))
+                error = await refusal_of(rest_of(pull))
             assert error.retryable
             replay.pulls.open()
             await pulled(engine, "me/m")
@@ -117,7 +117,7 @@ def test_a_model_kept_under_another_name_is_said() -> None:
                 replay.models["me/m"] = Weights()
                 [job] = replay.jobs.values()
                 job["status"] = "completed"
-                error = await refusal_of(anext(pull))
+                error = await refusal_of(rest_of(pull))
             assert "lms ls" in str(error)
             assert not error.retryable
 

@@ -9,7 +9,7 @@ import pytest
 
 from fleet_app.backends.ollama import tagged
 from fleet_app.errors import BackendError
-from tests.backends.contract import engine_at, pulled, refusal_of, sight
+from tests.backends.contract import engine_at, pulled, refusal_of, rest_of, sight
 from tests.backends.replays.ollama import OllamaReplay, ollama_replay
 from tests.backends.replays.replay import Weights
 
@@ -74,7 +74,7 @@ def test_a_pull_that_ends_without_success_failed() -> None:
                 while not (await anext(pull)).completed_bytes:
                     pass
                 replay.stop()
-                error = await refusal_of(anext(pull))
+                error = await refusal_of(rest_of(pull))
             assert error.retryable
 
     asyncio.run(run())
