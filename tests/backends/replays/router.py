@@ -40,7 +40,13 @@ class RouterReplay(Replay):
     async def props(self, _: Request) -> Response:
         return shape("llamacpp_router/props").response()
 
-    @answers("GET", "/v1/models", "llamacpp_router/v1_models_loaded", "llamacpp_router/downloading")
+    @answers(
+        "GET",
+        "/v1/models",
+        "llamacpp_router/v1_models_loaded",
+        "llamacpp_router/downloading",
+        "llamacpp_router/downloading_counted",
+    )
     async def list(self, _: Request) -> Response:
         coming = [name for name, value in self.values.items() if value == "downloading"]
         entries = [*map(self._entry, sorted(self.models)), *map(self._coming, coming)]
@@ -58,13 +64,11 @@ class RouterReplay(Replay):
         return {**entry, "id": name, "can_remove": True, **source}
 
     def _coming(self, name: str) -> dict[str, Any]:
-        [entry] = shape("llamacpp_router/downloading").json()["data"]
-        progress = {
-            "https://hub.example/model.gguf": {"done": self.parts.get(name, 0), "total": self.library[name].size}
-        }
-        entry["status"] |= {"progress": progress}
-        if not self.counts:
-            del entry["status"]["progress"]
+        _, entry = shape("llamacpp_router/downloading").json()["data"]
+        if self.counts:
+            [url] = shape("llamacpp_router/downloading_counted").json()["progress"]
+            file = {"done": self.parts.get(name, 0), "total": self.library[name].size}
+            entry["status"] |= {"progress": {url: file}}
         return {**entry, "id": name}
 
     @answers(
@@ -132,11 +136,19 @@ class RouterReplay(Replay):
         self.values.pop(name)
         self.save()
 
-    @answers("DELETE", "/models", "llamacpp_router/delete", "llamacpp_router/load_unknown")
+    @answers(
+        "DELETE",
+        "/models",
+        "llamacpp_router/delete",
+        "llamacpp_router/delete_unknown",
+        "llamacpp_router/delete_refused",
+    )
     async def delete(self, asked: Request) -> Response:
         name = asked.query.get("model", "")
+        if name in self._in_folder:
+            return shape("llamacpp_router/delete_refused").response()
         if self.models.pop(name, None) is None:
-            return shape("llamacpp_router/load_unknown").response()
+            return shape("llamacpp_router/delete_unknown", "llamacpp_router/delete_refused").response()
         self.save()
         return shape("llamacpp_router/delete").response()
 
