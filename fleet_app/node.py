@@ -74,7 +74,7 @@ class Node:
         self.store = _open_store(settings, membership)
         try:
             self.scanner = _scanner(settings)
-            serving = ServingSide(node=self.store.node, backends=self._seen)
+            serving = ServingSide(node=self.store.node, backends=self._seen, key_of=self._key_of)
         except BaseException:
             self.store.close()
             raise
@@ -242,6 +242,9 @@ class Node:
     def _seen(self) -> tuple[BackendPresence, ...]:
         return self.scanner.current()
 
+    def _key_of(self, url: str) -> str | None:
+        return self.scanner.key_of(url)
+
     def _keyed(self) -> tuple[str, ...]:
         return tuple(engine.url for engine in self.scanner.current() if self.scanner.key_of(engine.url))
 
@@ -262,7 +265,9 @@ class Node:
             reload.subscribe("mdns", apply=self._take_mdns)
 
     async def _take_engines(self, fresh: Settings) -> None:
-        settings = self.settings.model_copy(update={"backends": fresh.backends, "detect": fresh.detect})
+        settings = self.settings.model_copy(
+            update={name: getattr(fresh, name) for name in ("backends", "backend_keys", "detect")}
+        )
         scanner = _scanner(settings)
         await scanner.scan_once()  # before the former one goes: no engine is gone for a moment
         self.settings, self.scanner = settings, scanner
@@ -383,7 +388,8 @@ def _desired_file(settings: Settings, store: AgentStateStore, reconciler: Reconc
 
 def _scanner(settings: Settings) -> Scanner:
     own_ports = {settings.gateway.port, settings.listen.port}
-    return Scanner(urls=settings.backends, detect=settings.detect, ignore_ports=own_ports)
+    keys = {url: key.get_secret_value() for url, key in settings.backend_keys.items()}
+    return Scanner(urls=settings.backends, detect=settings.detect, ignore_ports=own_ports, api_keys=keys)
 
 
 def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:

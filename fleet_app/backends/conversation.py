@@ -7,7 +7,9 @@ and closes each connection, because llama.cpp gives a worker thread to every ope
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import socket
 from dataclasses import dataclass
 
 import aiohttp
@@ -128,6 +130,21 @@ class Conversation:
                 return await read_reply(response)
         except LOST as error:
             raise unanswered(error, f"no answer within {ANSWER_TIMEOUT_S:g} s") from error
+
+
+async def knock(port: int) -> None:
+    """Return when something listens on this machine's `port`; much cheaper than a request where nothing does.
+
+    Raises:
+        Unanswered: Nothing does, or it cannot be told.
+    """
+    with socket.socket() as door:
+        door.setblocking(False)
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await asyncio.get_running_loop().sock_connect(door, ("127.0.0.1", port))
+        except OSError:
+            raise Unanswered(Silence.REFUSED, "nothing listens there") from None
 
 
 def request_headers(api_key: str | None) -> dict[str, str]:

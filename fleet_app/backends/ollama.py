@@ -9,15 +9,12 @@ What a model can do stands in the list since 0.12 or so; before, `/api/show` tel
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from fleet_app.backends.adapter import Adapter
-from fleet_app.backends.conversation import Silence, Unanswered
+from fleet_app.backends.adapter import LOAD_TIMEOUT_S, UNLOAD_TIMEOUT_S, Adapter
 from fleet_app.backends.engine_url import loopback_port
 from fleet_app.backends.shape import JsonObject, as_bytes, as_count, as_name, as_object, as_objects, owners
 from fleet_app.backends.signature import seen
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
     from fleet_app.backends.conversation import Conversation
     from fleet_app.backends.wire import Wire
 
-LOAD_TIMEOUT_S = 900.0
-SPEAK_TIMEOUT_S = 30.0
-UNLOAD_TIMEOUT_S = 30.0
 SHOWS_A_LOOK = 4
 """How many models one look asks about; the others wait for the next."""
 
@@ -150,37 +144,35 @@ class OllamaEngine(Adapter):
         if reply.status not in {200, 404}:
             raise self._wire.refusal(reply)
         self._options.pop(name, None)
-        await self._until_unloaded(name)
+
+        async def gone() -> bool:
+            return await self._running(name) is None
+
+        await self._until(gone, UNLOAD_TIMEOUT_S, f"{name} is still in memory")
 
     async def speaks(self, model: str) -> bool:
         """See `Engine`. It asks with the options the model is loaded with: others would load it anew."""
         name = self.named(model)
-        held = next((held for held in self.seen.models if held.name == name), None)
-        context = {"num_ctx": held.context} if held and held.loaded and held.context else {}
-        options = self._options.get(name, context)
+        held = await self._running(name)
+        if held is None:
+            raise BackendError(f"{name} is not in memory; load it first", retryable=True)
+        options = self._options.get(name) or {"num_ctx": held["context_length"]} if "context_length" in held else {}
         route, body = "/api/generate", {"prompt": "hi", "stream": False, "options": {**options, "num_predict": 1}}
         if self._embeds(name):
             route, body = "/api/embed", {"input": "hi", "options": options}
-        try:
-            answer = await self._wire.tell("POST", route, {"model": name, **body}, timeout_s=SPEAK_TIMEOUT_S)
-        except Unanswered as error:
-            if error.silence is Silence.HUNG:
-                return False
-            raise
+        reply = await self._answer(route, {"model": name, **body})
+        if reply is None:
+            return False
+        answer = self._wire.agreed(reply)
         return bool(answer.get("embeddings") or as_count(answer.get("eval_count")))
 
-    async def _until_unloaded(self, name: str) -> None:
-        deadline = time.monotonic() + UNLOAD_TIMEOUT_S
-        while time.monotonic() < deadline:
-            running = as_objects((await self._wire.tell("GET", "/api/ps")).get("models"))
-            if name not in {tagged(str(entry.get("name"))) for entry in running}:
-                return
-            await asyncio.sleep(0.2)
-        raise BackendError(f"{name} is still in memory {UNLOAD_TIMEOUT_S:g} s after it was unloaded", retryable=True)
+    async def _running(self, name: str) -> JsonObject | None:
+        running = as_objects((await self._wire.tell("GET", "/api/ps")).get("models"))
+        return next((entry for entry in running if tagged(str(entry.get("name"))) == name), None)
 
     def _embeds(self, name: str) -> bool:
         """Whether it embeds and does nothing else; a model of which nothing is known is taken to chat."""
-        abilities = next((held.capabilities for held in self.seen.models if held.name == name), ())
+        abilities = self._abilities(name)
         return "embeddings" in abilities and "chat" not in abilities
 
     def _pull_error(self, line: JsonObject) -> BackendError:

@@ -7,7 +7,7 @@ engine costs only its own endpoints.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fleet_app.backends.shape import as_name
 from fleet_app.presence import BackendCondition, BackendKind, BackendPresence, Model, Verb
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 MODELS_MAX = 5000
 REASON_CHARS_MAX = 256
+NO_KEY = "it wants an API key, and ours is missing or wrong; name its address with a key: --backend URL=KEY_FILE"
+
+
+class Load(NamedTuple):
+    """How busy an engine is by its own count; None where it does not tell."""
+
+    slots: int | None = None
+    running: int | None = None
+    queued: int | None = None
+
+
+UNTOLD = Load()
 
 
 class Signature(Protocol):
@@ -46,6 +58,7 @@ def seen(
     condition: BackendCondition = "ready",
     reason: str = "",
     can: tuple[Verb, ...] = (),
+    load: Load = UNTOLD,
 ) -> BackendPresence:
     """A presence within the limits of `fleet_app.presence`; the first of two models with one name counts.
 
@@ -64,4 +77,7 @@ def seen(
         version=as_name(version),
         models=listed[:MODELS_MAX],
         can=can if condition == "ready" else (),
+        slots=load.slots,
+        running=load.running,
+        queued=load.queued,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.conversation import Silence, Unanswered
+from fleet_app.backends.openai import Plain
 from fleet_app.backends.signature import seen
 from fleet_app.backends.wire import Wire
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from fleet_app.presence import BackendCondition, BackendPresence
 
 HUNG_LOOKS_MAX = 3
-REST_ROUNDS_MAX = 12
+REST_ROUNDS_MAX = 24
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Watch:
     signature: Signature | None = None
     engine: Adapter | None = None
     _misses: int = 0
+    _plain_looks: int = 0
     _rest_rounds: int = 0
     _wait_rounds: int = 0
 
@@ -53,6 +55,18 @@ class Watch:
             return True
         self._wait_rounds -= 1
         return False
+
+    @property
+    def settled(self) -> bool:
+        """Whether its engine was ready, or stands for a key: it can wait for the next whole round."""
+        return self.presence is not None and self.presence.condition in {"ready", "needs_key"}
+
+    def known(self) -> Signature | None:
+        """The signature to ask first: the last one, but for a plain list now and then everybody is asked again."""
+        if isinstance(self.signature, Plain):
+            self._plain_looks = (self._plain_looks + 1) % REST_ROUNDS_MAX
+            return self.signature if self._plain_looks else None
+        return self.signature
 
     def shown_at(self, url: str) -> bool:
         """Whether `url` is where its engine is shown."""
@@ -102,7 +116,7 @@ class Watch:
         self.engine.seen = presence
 
     def _rest(self, error: Unanswered) -> None:
-        """After a stranger, skip 1, 2, 4, 8, then 12 rounds."""
+        """After a stranger, skip 1, 2, 4, 8, 16, then 24 rounds."""
         stranger = error.silence in {Silence.STRANGER, Silence.GATEWAY} and not error.retryable
         self._rest_rounds = min(REST_ROUNDS_MAX, max(1, 2 * self._rest_rounds)) if stranger else 0
         self._wait_rounds = self._rest_rounds

@@ -57,10 +57,7 @@ class Wire:
         Raises:
             BackendError: There was no answer, or it was a refusal.
         """
-        reply = await self.ask(method, path, body, timeout_s=timeout_s)
-        if reply.status // 100 != 2 or "error" in as_object(reply.json):
-            raise self.refusal(reply)
-        return as_object(reply.json)
+        return self.agreed(await self.ask(method, path, body, timeout_s=timeout_s))
 
     async def lines(self, path: str, body: JsonObject) -> AsyncGenerator[JsonObject]:
         """The JSON objects that a POST is answered with, one a line, until the engine ends the stream.
@@ -75,6 +72,16 @@ class Wire:
                 raise self.refusal(await read_reply(response))
             async for line in _lines(response):
                 yield line
+
+    def agreed(self, reply: Reply) -> JsonObject:
+        """The JSON object in an answer; empty when it has none.
+
+        Raises:
+            BackendError: The answer is a refusal.
+        """
+        if reply.status // 100 != 2 or "error" in as_object(reply.json):
+            raise self.refusal(reply)
+        return as_object(reply.json)
 
     def refusal(self, reply: Reply) -> BackendError:
         """What a refusal says, as an error."""

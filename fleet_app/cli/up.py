@@ -30,7 +30,7 @@ _TOKEN_CHARACTERS_MAX = 16 * 1024
 @click.option("--join", metavar="TOKEN", multiple=True, help="Join the fleet of this invite; `-` reads it from stdin.")
 @click.option("--join-file", metavar="FILE", multiple=True, help="Read an invite from a file with mode 600.")
 @click.option("--secret-file", metavar="FILE", help="Read the room's secret from a file with mode 600.")
-@click.option("--backend", metavar="URL", multiple=True, help="An engine to serve; may be repeated.")
+@click.option("--backend", metavar="URL[=KEY_FILE]", multiple=True, help="An engine to serve; may be repeated.")
 @click.option("--no-detect", is_flag=True, help="Do not look for engines on this machine.")
 @click.option("--no-mdns", is_flag=True, help="Do not look for nodes on the LAN.")
 @click.option("--desired", metavar="FILE", help="Declare what this file says should be there.")

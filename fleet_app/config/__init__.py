@@ -47,6 +47,7 @@ class Settings(BaseModel):
         join: Invite tokens to redeem; each is a secret.
         secret: The room's secret, when this node is given it.
         backends: Addresses of engines, in the form that `fleet_app.backends` keeps; no credentials stand in them.
+        backend_keys: API keys of those that want one, by address.
         detect: Whether to look for engines on this machine.
         desired: A file of what should be there that this node declares; absolute.
         watch: Whether it declares that again whenever the file changes.
@@ -68,6 +69,7 @@ class Settings(BaseModel):
     join: tuple[str, ...] = Field(default=(), repr=False)
     secret: SecretStr | None = None
     backends: tuple[str, ...] = ()
+    backend_keys: Mapping[str, SecretStr] = Field(default_factory=dict, repr=False)
     detect: bool = True
     desired: Path | None = None
     watch: bool = False
@@ -101,6 +103,7 @@ def load(flags: Mapping[str, Text | None], *, environ: Mapping[str, str], config
     secret, secret_origin = sources.secret()
     keys = [key for key in KNOBS if key != "secret_file"]
     values = {key: sources.value(key) for key in keys}
+    values["backends"], values["backend_keys"] = sources.backends()
     origins = {key: sources.origin(key) for key in keys} | {"secret": secret_origin}
     if values["watch"] and values["desired"] is None:
         raise ConfigError("--watch: say which file with --desired FILE")
@@ -149,6 +152,6 @@ def _text(settings: Settings, key: str) -> str:
         case tuple() as items if key == "join":
             return " ".join(HIDDEN for _ in items) or "none"
         case tuple() as items if key == "backends":
-            return " ".join(map(str, items)) or "none"
+            return " ".join(f"{url}={HIDDEN}" if url in settings.backend_keys else url for url in items) or "none"
         case value:
             return str(value)

@@ -12,7 +12,7 @@ import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import platformdirs
 
@@ -93,10 +93,18 @@ def _read_list(text: Text, _: Path) -> tuple[str, ...]:
     return items
 
 
-def _read_backends(text: Text, base: Path) -> tuple[str, ...]:
+class Backend(NamedTuple):
+    """An engine as it was named: its address, and the file that holds its API key, if it wants one."""
+
+    url: str
+    key_file: Path | None
+
+
+def _read_backends(text: Text, base: Path) -> tuple[Backend, ...]:
     from fleet_app.backends import normalise_url  # noqa: PLC0415 - brings an HTTP client; only who names engines waits
 
-    return tuple(normalise_url(url) for url in _read_list(text, base))
+    items = (item.partition("=") for item in (_read_list(text, base) if isinstance(text, str) else text))
+    return tuple(Backend(normalise_url(url), _read_path(file, base) if mark else None) for url, mark, file in items)
 
 
 def _read_name(text: Text, _: Path) -> str:

@@ -131,7 +131,15 @@ def test_two_rounds_never_overlap() -> None:
             await asyncio.gather(scanner.scan_once(), scanner.scan_once())
 
         asyncio.run(both())
-        assert server.paths() == ["/v1/models", "/version"] * 2
+        assert server.paths() == [
+            "/v1/models",
+            "/version",
+            "/openapi.json",
+            "/metrics",
+            "/v1/models",
+            "/version",
+            "/metrics",
+        ]
 
 
 def test_a_key_is_sent_to_its_own_address_and_nowhere_else() -> None:
@@ -151,7 +159,7 @@ def test_mistakes_in_the_settings_are_said_at_once() -> None:
 
 
 def test_the_usual_ports_are_scanned() -> None:
-    assert set(DEFAULT_PORTS) == {11434, 8000, 8080, 80, 3000, 1234}
+    assert set(DEFAULT_PORTS) == {11434, 8000, 8080, 80, 3000, 1234, 30000, 5001, 5000, 1337, 13305, 12434}
 
 
 def test_detect_looks_once() -> None:

@@ -126,7 +126,9 @@ class OllamaReplay(Replay):
     @asynccontextmanager
     async def _download(self, digest: str, total: int) -> AsyncIterator[_Download]:
         """The one download of this digest, shared by all who pull it; it stops when the last of them leaves."""
-        download = self._downloads.setdefault(digest, _Download(self, digest, total))
+        if digest not in self._downloads:
+            self._downloads[digest] = _Download(self, digest, total)
+        download = self._downloads[digest]
         download.listeners += 1
         try:
             yield download
@@ -194,6 +196,7 @@ class _Download:
     def __init__(self, replay: Replay, digest: str, total: int) -> None:
         self._replay, self._digest, self._total = replay, digest, total
         self._changed = asyncio.Event()
+        self._completed = replay.parts.get(digest, 0)
         self.listeners = 0
         self.trouble = ""
         self.task = asyncio.create_task(self._run())
@@ -201,7 +204,7 @@ class _Download:
     async def steps(self) -> AsyncIterator[int]:
         """Bytes that are there, again and again until all are, or until there is trouble."""
         while True:
-            changed, completed = self._changed, self._replay.parts.get(self._digest, 0)
+            changed, completed = self._changed, self._completed
             if completed:
                 yield completed
             if completed >= self._total or self.trouble:
@@ -210,14 +213,15 @@ class _Download:
 
     async def _run(self) -> None:
         replay, parts = self._replay, self._replay.parts
-        while parts.get(self._digest, 0) < self._total and not self.trouble:
+        while self._completed < self._total and not self.trouble:
             await replay.pulls.passed()
             await asyncio.sleep(replay.pace_s)
-            step = min(replay.chunk_bytes, self._total - parts.get(self._digest, 0))
+            step = min(replay.chunk_bytes, self._total - self._completed)
             if replay.disk is not None and replay.used() + step > replay.disk:
                 self.trouble = f"write blobs/sha256-{self._digest[:12]}-partial: no space left on device"
             else:
-                parts[self._digest] = parts.get(self._digest, 0) + step
+                self._completed += step
+                parts[self._digest] = self._completed
                 replay.save()
             self._changed.set()
             self._changed = asyncio.Event()

@@ -35,12 +35,12 @@ FOREIGN = frozenset(
     (
         *("/", "/v1/models", "/models", "/props", "/health", "/version", "/info", "/metrics", "/system"),
         *("/api/v1/models", "/api/v0/models", "/api/v1/health", "/api/extra/version", "/.well-known/serviceinfo"),
-        *("/api/version", "/api/tags", "/api/ps", "/engines/v1/models"),
+        *("/api/version", "/api/tags", "/api/ps", "/engines/v1/models", "/openapi.json"),
     )
 )
 """What a stranger is asked to learn which engine it is. An engine that knows such a path has a route for it."""
 
-_HOP_HEADERS = {"connection", "content-length", "content-type", "date", "keep-alive", "server", "transfer-encoding"}
+_HOP_HEADERS = {"connection", "content-length", "content-type", "date", "keep-alive", "transfer-encoding"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +284,7 @@ class Replay:
 
     async def _serve(self, listener: socket.socket, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0, handler_cancellation=True)
+        runner = web.ServerRunner(web.Server(self._handle), shutdown_timeout=0.01, handler_cancellation=True)
         await runner.setup()
         await web.SockSite(runner, listener).start()
         started.set()
