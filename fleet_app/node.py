@@ -24,6 +24,7 @@ from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import Heartbeat
+from fleet_app.history import History
 from fleet_app.home import ROOM
 from fleet_app.presence.demand import Demand
 from fleet_app.presence.voice import Voice
@@ -72,7 +73,9 @@ class Node:
             name=settings.name, data_dir=settings.data_dir, engines=self.scanner.current, serving=serving
         )
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
-        self.roster = Roster(self.store, self._heartbeat.presence)
+        self.history = History(settings.data_dir, self.store.node)
+        self._heartbeat.on_sample = lambda: self.history.own(self._heartbeat.presence())
+        self.roster = Roster(self.store, self._heartbeat.presence, notices=lambda: self.history.notices)
         own = NODES + self.store.node
         self._voice = Voice(self.store.presence, row=own)
         self.demand = Demand(
@@ -167,6 +170,7 @@ class Node:
         await self._gateway.aclose()
         await self._serving.aclose()
         await self.store.stop()
+        await asyncio.to_thread(self.history.close)
         remove_node_file(self.settings.data_dir)
 
     def wake(self) -> None:
@@ -183,12 +187,13 @@ class Node:
                     await self._wake.wait()
 
     async def _look_forever(self) -> None:
-        """Look after keys and after who is lost."""
+        """Look after keys, after who is lost, and keep what is seen."""
         up: set[str] = set()
         while True:
             self.custody.keep()
-            nodes = self.roster.view().nodes
-            now_up = {node.id for node in nodes if node.state != "down"}
+            view = self.roster.view()
+            self.history.saw(view)
+            now_up = {node.id for node in view.nodes if node.state != "down"}
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
             up = now_up

@@ -39,15 +39,24 @@ class _Last:
 
 
 class Roster:
-    """Computes the view at most every 0.1 s, however often it is asked."""
+    """Computes the view at most every 0.1 s, however often it is asked.
+
+    Args:
+        store: The replica.
+        heartbeat: What this node has to say.
+        monotonic: Seconds.
+        notices: What else a person should read.
+    """
 
     def __init__(
         self,
         store: AgentStateStore,
         heartbeat: Callable[[], NodePresence],
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        notices: Callable[[], list[str]] = list,
     ) -> None:
-        self._store = store
+        self._store, self._told = store, notices
         self._heartbeat = heartbeat
         self._monotonic = monotonic
         self._last: dict[NodeId, _Last] = {}
@@ -123,7 +132,8 @@ class Roster:
             for refusal in self._store.refusals()
         ]
         unread = [sentence for node in others if (sentence := self._trouble(node, now))]
-        return (unread + refused + [f"cannot link: {trouble}" for trouble in self._store.troubles()])[-_NOTICES_MAX:]
+        unlinked = [f"cannot link: {trouble}" for trouble in self._store.troubles()]
+        return (self._told() + unread + refused + unlinked)[-_NOTICES_MAX:]
 
     def _trouble(self, node: NodeView, now: float) -> str:
         """What is wrong with what a living node says, in words; empty if nothing is."""
