@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -30,6 +28,7 @@ from fleet_app.errors import ConfigError
 from fleet_app.exposure import ExposureWatch
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import Heartbeat
+from fleet_app.history import History
 from fleet_app.home import ROOM
 from fleet_app.ledger import edits_in, rows_of
 from fleet_app.presence.demand import Demand
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from fleet_app.membership import Membership
     from fleet_app.presence import BackendPresence
     from fleet_app.view import FleetView
-
-_log = logging.getLogger(__name__)
 
 DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
@@ -90,9 +87,16 @@ class Node:
             exposures=self.exposure.exposures,
         )
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
-        self.reconciler = Reconciler(self.store, self)
-        self.roster = Roster(self.store, self._heartbeat.presence, lambda node: self.reconciler.desired().node(node))
+        self.history = History(settings.data_dir, self.store.node)
+        self._heartbeat.on_sample = lambda: self.history.own(self._heartbeat.presence())
+        self.reconciler = Reconciler(self.store, self, disrupted_s_ago=_disrupted_s_ago(self.history))
         self._file = _desired_file(settings, self.store, self.reconciler)
+        self.roster = Roster(
+            self.store,
+            self._heartbeat.presence,
+            spec=lambda node: self.reconciler.desired().node(node),
+            notices=self._notices,
+        )
         own = NODES + self.store.node
         self._voice = Voice(self.store.presence, row=own)
         self.demand = Demand(
@@ -106,7 +110,7 @@ class Node:
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
-        self._dashboard = Dashboard(self.view, declared=lambda: declared_json(self.reconciler.desired()))
+        self._dashboard = Dashboard(self.roster.view, declared=lambda: declared_json(self.reconciler.desired()))
         self.store.on_tunnel(serving.accept_tunnel)
         self._runner: web.AppRunner | None = None
         self._lan: LanDiscovery | None = None
@@ -119,7 +123,7 @@ class Node:
     def status(self) -> dict[str, object]:
         """The fleet as this node sees it, for somebody who may look again."""
         self.demand.touch()
-        return self.view().to_json()
+        return self.roster.view().to_json()
 
     def rows(self, prefix: str) -> dict[str, list[object]]:
         """Rows of the replica, each with all its values."""
@@ -154,12 +158,8 @@ class Node:
     # --- Surroundings of the reconciler --------------------------------------------------------------------------
 
     def view(self) -> FleetView:
-        """The fleet as this node sees it now, and what of its own files is not in force."""
-        view, reload = self.roster.view(), self.settings.reload
-        troubles = [] if reload is None else [*reload.notices()]
-        if self._file is not None and self._file.trouble:
-            troubles.append(self._file.trouble)
-        return replace(view, notices=(*view.notices, *troubles)) if troubles else view
+        """The fleet as this node sees it now."""
+        return self.roster.view()
 
     def engines(self) -> Sequence[Engine]:
         """The engines beside this node."""
@@ -171,11 +171,11 @@ class Node:
 
     def absent_s(self) -> Mapping[str, float]:
         """For how long each node has been away while this one watched."""
-        return {}
+        return {node.id: self.history.absence_s(node.id) for node in self.roster.view().nodes if node.state == "down"}
 
     def note(self, kind: str, model: str, words: str) -> None:
         """Keep what happened for people."""
-        _log.info("fleet.%s %s: %s", kind, model, words)
+        self.history.events.add(kind, model, words)
 
     def changed(self) -> None:
         """Conditions or pulls are others now."""
@@ -237,10 +237,17 @@ class Node:
         await self._gateway.aclose()
         await self._serving.aclose()
         await self.store.stop()
+        await asyncio.to_thread(self.history.close)
         remove_node_file(self.settings.data_dir)
 
     def _seen(self) -> tuple[BackendPresence, ...]:
         return self.scanner.current()
+
+    def _notices(self) -> list[str]:
+        """What a person should read of this node's own files."""
+        reload = [] if self.settings.reload is None else self.settings.reload.notices()
+        trouble = [] if self._file is None or not self._file.trouble else [self._file.trouble]
+        return [*self.history.notices, *reload, *trouble]
 
     def _key_of(self, url: str) -> str | None:
         return self.scanner.key_of(url)
@@ -302,12 +309,13 @@ class Node:
                     await self._wake.wait()
 
     async def _look_forever(self) -> None:
-        """Look after keys and after who is lost."""
+        """Look after keys, after who is lost, and keep what is seen."""
         up: set[str] = set()
         while True:
             self.custody.keep()
-            nodes = self.roster.view().nodes
-            now_up = {node.id for node in nodes if node.state != "down"}
+            view = self.roster.view()
+            self.history.saw(view)
+            now_up = {node.id for node in view.nodes if node.state != "down"}
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
             up = now_up
@@ -378,6 +386,13 @@ class Node:
             listen=str(self.store.addresses[0]),
             started=time.time(),
         )
+
+
+def _disrupted_s_ago(history: History) -> list[float]:
+    """When this node last took something from people, so that a restart gives it no fresh budget."""
+    now_s = time.time()
+    done = history.events.latest(kinds=("delete", "unload"), since_s=now_s - 3600, limit=1000)
+    return [max(0.0, now_s - event.at_s) for event in done]
 
 
 def _desired_file(settings: Settings, store: AgentStateStore, reconciler: Reconciler) -> DesiredFile | None:

@@ -44,9 +44,10 @@ class Roster:
 
     Args:
         store: The replica.
-        heartbeat: What this node says now.
+        heartbeat: What this node has to say.
         spec: What is declared of a node.
         monotonic: Seconds.
+        notices: What else a person should read.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Roster:
         heartbeat: Callable[[], NodePresence],
         spec: Callable[[str], NodeSpec] = NodeSpec,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        notices: Callable[[], list[str]] = list,
     ) -> None:
-        self._store = store
+        self._store, self._told = store, notices
         self._heartbeat = heartbeat
         self._spec = spec
         self._monotonic = monotonic
@@ -145,7 +148,8 @@ class Roster:
             for refusal in self._store.refusals()
         ]
         unread = [sentence for node in others if (sentence := self._trouble(node, now))]
-        return (unread + refused + [f"cannot link: {trouble}" for trouble in self._store.troubles()])[-_NOTICES_MAX:]
+        unlinked = [f"cannot link: {trouble}" for trouble in self._store.troubles()]
+        return (self._told() + unread + refused + unlinked)[-_NOTICES_MAX:]
 
     def _trouble(self, node: NodeView, now: float) -> str:
         """What is wrong with what a living node says, in words; empty if nothing is."""
