@@ -31,6 +31,7 @@ from fleet_app.heartbeat import Heartbeat
 from fleet_app.history import History
 from fleet_app.home import ROOM
 from fleet_app.ledger import edits_in, rows_of
+from fleet_app.logbook import LOGBOOK
 from fleet_app.presence.demand import Demand
 from fleet_app.presence.voice import Voice
 from fleet_app.reconcile import Reconciler
@@ -128,6 +129,17 @@ class Node:
     def rows(self, prefix: str) -> dict[str, list[object]]:
         """Rows of the replica, each with all its values."""
         return rows_of(self.store, prefix)
+
+    def events(self, limit: int) -> list[dict[str, object]]:
+        """The newest events, the newest first. Blocks: reads the disk."""
+        names = {node.id: node.name for node in self.roster.view().nodes}
+        return [
+            event.to_json() | {"node": names.get(event.node, event.node)} for event in self.history.events.latest(limit)
+        ]
+
+    def logs(self, after: int, limit: int) -> list[dict[str, object]]:
+        """What this process logged lately."""
+        return LOGBOOK.lines(after=after, limit=limit)
 
     def change(self, order: ChangeOrder) -> str | None:
         """Change what is declared; see `fleet_app.desired.commit`."""
@@ -391,7 +403,9 @@ class Node:
 def _disrupted_s_ago(history: History) -> list[float]:
     """When this node last took something from people, so that a restart gives it no fresh budget."""
     now_s = time.time()
-    done = history.events.latest(kinds=("delete", "unload"), since_s=now_s - 3600, limit=1000)
+    done = history.events.latest(
+        kinds=("delete_done", "delete_failed", "unload_done", "unload_failed"), since_s=now_s - 3600, limit=1000
+    )
     return [max(0.0, now_s - event.at_s) for event in done]
 
 

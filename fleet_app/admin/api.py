@@ -6,6 +6,7 @@ checked field by field; a refusal never repeats what was sent.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -18,6 +19,7 @@ from fleet_app.admin.messages import (
     ChangeReply,
     InviteOrder,
     InviteReply,
+    ListReply,
     RevokeOrder,
     RotateOrder,
     RotationReply,
@@ -46,6 +48,12 @@ class AdminActions(Protocol):
 
     def rows(self, prefix: str) -> dict[str, list[object]]:
         """Return the rows of the replica under a prefix, each with all its values, the one that holds first."""
+
+    def events(self, limit: int) -> list[dict[str, object]]:
+        """Return the newest events, the newest first. Called in a thread."""
+
+    def logs(self, after: int, limit: int) -> list[dict[str, object]]:
+        """Return lines of the node's log with a number beyond `after`, the oldest first."""
 
     def change(self, order: ChangeOrder) -> str | None:
         """Change what is declared; return the change's id, None where nothing would change.
@@ -99,6 +107,8 @@ class AdminApi:
         return [
             web.get("/admin/status", self._guarded(self._status)),
             *(web.get(f"/admin/rows/{prefix}", self._guarded(self._rows)) for prefix in READABLE),
+            web.get("/admin/events", self._guarded(self._events)),
+            web.get("/admin/logs", self._guarded(self._logs)),
             web.post("/admin/changes", self._guarded(self._change)),
             web.post("/admin/invite", self._guarded(self._invite)),
             web.post("/admin/revoke", self._guarded(self._revoke)),
@@ -139,6 +149,14 @@ class AdminApi:
         rows = self._actions.rows(request.path.removeprefix("/admin/rows/"))
         return _json(200, RowsReply(rows=rows).model_dump())
 
+    async def _events(self, request: web.Request) -> web.Response:
+        limit = _number(request, "limit", 100, 1000)
+        return _json(200, ListReply(items=await asyncio.to_thread(self._actions.events, limit)).model_dump())
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        lines = self._actions.logs(_number(request, "after", 0, 2**53), _number(request, "limit", 100, 2000))
+        return _json(200, ListReply(items=lines).model_dump())
+
     async def _change(self, request: web.Request) -> web.Response:
         order = await _order(request, ChangeOrder, bytes_max=_CHANGE_BYTES_MAX)
         return _json(200, ChangeReply(id=self._actions.change(order)).model_dump())
@@ -174,6 +192,18 @@ class _BadOrderError(Exception):
     def __init__(self, status: int, message: str) -> None:
         self.status = status
         super().__init__(message)
+
+
+def _number(request: web.Request, name: str, default: int, most: int) -> int:
+    """A number in the query.
+
+    Raises:
+        _BadOrderError: It is none.
+    """
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise _BadOrderError(400, f"{name}: is no number")
+    return min(int(text), most)
 
 
 async def _order(request: web.Request, model: type[_Order], *, bytes_max: int = _REQUEST_BYTES_MAX) -> _Order:

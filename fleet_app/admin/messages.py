@@ -84,6 +84,12 @@ class RowsReply(_Strict):
     rows: dict[str, list[object]]
 
 
+class ListReply(_Strict):
+    """A list of JSON objects: events, or lines of the log."""
+
+    items: list[dict[str, object]]
+
+
 class InviteReply(_Strict):
     """A new invite, and the line to type on the other box."""
 

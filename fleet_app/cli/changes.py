@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from fleet_app.cli.frame import Doors, printable
 from fleet_app.cli.options import data_dir_option, json_option, open_fleet
+from fleet_app.cli.words import clock
 from fleet_app.desired.edits import Nothing
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def history(doors: Doors, *, limit: int, as_json: bool, data_dir: str | None) ->
         table.add_column(head, no_wrap=head in {"change", "when"})
     for change in changes:
         what = change.note or ", ".join(str(edited.place) for edited in change.edits[:4])
-        cells = (change.id, _when(change.by.at_s), change.by.author, change.by.via, what)
+        cells = (change.id, clock(change.by.at_s), change.by.author, change.by.via, what)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     doors.console.print(table if changes else "Nothing was changed yet.")
 
@@ -111,14 +111,7 @@ def _conditions(view: FleetView, model: str) -> list[tuple[str, Condition]]:
 
 def _shown(value: Value) -> str:
     text = value.value if isinstance(value.value, str) else json.dumps(value.value)
-    return f"{text}  ({value.by.author}, {_when(value.by.at_s)}, {value.by.via})"
-
-
-def _when(at_s: float) -> str:
-    try:
-        return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, OSError, ValueError):
-        return "at no time"
+    return f"{text}  ({value.by.author}, {clock(value.by.at_s)}, {value.by.via})"
 
 
 def _change_json(change: Change) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from fleet_app.cli.documents import apply, diff, edit, export, plan
 from fleet_app.cli.install import install_service, uninstall_service
 from fleet_app.cli.invite import invite
 from fleet_app.cli.look import models, nodes, top
+from fleet_app.cli.record import events, logs
 from fleet_app.cli.revoke import revoke
 from fleet_app.cli.rotate import rotate_secret
 from fleet_app.cli.show import show
@@ -92,7 +93,7 @@ _EVERY_DAY = (
     *(pull, delete, drop, load, unload),
     *(label, drain, cordon, rename, forget),
     *(history, undo),
-    *(nodes, models, top),
+    *(nodes, models, top, events, logs),
 )
 _KEEPING = (install_service, uninstall_service, backup, restore)
 for _command in (up, invite, status, *_EVERY_DAY, revoke, rotate_secret, *_KEEPING, start):

@@ -150,7 +150,7 @@ class Reconciler:
         running = self._tasks.get(model)
         if running is not None and not running.done():
             running.cancel()
-            self._around.note("pull", model, f"the pull of {model} was ended: it is not wanted here any more")
+            self._around.note("pull_ended", model, f"the pull of {model} was ended: it is not wanted here any more")
             self._tasks[model] = group.create_task(self._cancelled(model, running))
 
     async def _cancelled(self, model: str, running: asyncio.Task[None]) -> None:
@@ -188,6 +188,8 @@ class Reconciler:
         if engine is None:
             raise BackendError(f"the engine at {action.url} is gone", retryable=True)
         _log.info("reconcile.act verb=%s model=%s engine=%s", action.verb, action.model, action.url)
+        if action.verb == "pull":
+            self._around.note("pull_begun", model, f"{model} is being pulled")
         match action.verb:
             case "pull":
                 async with aclosing(engine.pull(action.model)) as steps:
