@@ -50,7 +50,7 @@ class Action:
     """Something to tell an engine.
 
     Attributes:
-        verb: What.
+        verb: What; `ask` is for one token, to see whether any comes out.
         url: Which engine.
         model: The model: as it was declared, or as the engine that has it calls it.
         settings: How to load it.
@@ -58,7 +58,7 @@ class Action:
         size_bytes: What a pull takes of the disk, if that is known.
     """
 
-    verb: Verb
+    verb: Verb | Literal["ask"]
     url: str
     model: str
     settings: Mapping[str, object] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fleet_app.desired.decision import Decision, Scene, decide
 from fleet_app.desired.facts import Holds, size_of
@@ -31,7 +31,7 @@ class Step:
     """
 
     node: str
-    verb: Verb
+    verb: Verb | Literal["ask"]
     model: str
     engine: str
     size_bytes: int | None = None

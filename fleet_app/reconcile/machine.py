@@ -17,7 +17,7 @@ from fleet_app.desired import Action, Holds, Scene, amount, decide
 from fleet_app.desired.placement import RESERVE_BYTES
 from fleet_app.presence import Condition, Pull
 from fleet_app.reconcile.limits import Backoff, Budget, Starts
-from fleet_app.reconcile.words import DOING
+from fleet_app.reconcile.words import DOING, MUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from fleet_app.presence import ConditionKind
 
 RESYNC_S: Final = 60.0
+ASK_EVERY_S: Final = 300.0
+"""How often a model that is kept loaded is asked for a token, while its engine has nothing else to do."""
+
+ASK_AGAIN_S: Final = 60.0
+"""The same where none came out."""
+
 LISTEN_S: Final = 10.0
 """A machine that has just started takes no replica before it can have heard who has them."""
 _REASON_CHARACTERS_MAX: Final = 256
@@ -70,6 +76,8 @@ class _Model:
         short_since: Since when a replica is missing that we could take.
         claims: Whether we take one.
         condition: How it stands.
+        asked_at: When it was last asked for a token.
+        is_mute: Whether none came out then.
         swept: Engines that were told to end a pull of it that nobody wants.
     """
 
@@ -81,6 +89,8 @@ class _Model:
     short_since: float | None = None
     claims: bool = False
     condition: Condition | None = None
+    asked_at: float | None = None
+    is_mute: bool = False
     swept: set[str] = field(default_factory=set)
 
     def stands(self, kind: ConditionKind | None, reason: str = "") -> None:
@@ -176,6 +186,13 @@ class Machine:
             model.backoff.reset()
         self._wake_at = now
 
+    def answered(self, name: str, now: float, *, speaks: bool) -> None:
+        """Take whether a token came out."""
+        model = self._models.get(name)
+        if model is not None:
+            model.action, model.asked_at, model.is_mute = None, now, not speaks
+            self._wake_at = now
+
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _remembered(self, name: str, spec: ModelSpec, now: float) -> _Model:
@@ -208,7 +225,7 @@ class Machine:
         if model.action is not None:
             yield from self._while_it_runs(model, decision)
             return
-        decision = self._swept(model, decision, here)
+        decision = self._asking(model, self._swept(model, decision, here), here, now)
         model.stands(decision.kind, decision.reason)
         if decision.action is not None and self._may_start(model, decision.action, settings, now):
             model.action = decision.action
@@ -224,7 +241,8 @@ class Machine:
             self._wake_by(float("-inf"))
             yield Stop(model.spec.name)
             return
-        model.stands("Progressing", DOING[model.action.verb])
+        if model.action.verb != "ask":
+            model.stands("Progressing", DOING[model.action.verb])
 
     def _swept(self, model: _Model, decision: Decision, here: NodeFacts) -> Decision:
         """Once for each engine, end a pull that a former run of this node may have left in it."""
@@ -237,6 +255,21 @@ class Machine:
                 return replace(decision, action=Action(verb="cancel", url=engine.url, model=model.spec.name))
         return decision
 
+    def _asking(self, model: _Model, decision: Decision, here: NodeFacts, now: float) -> Decision:
+        """A model that is kept loaded is asked now and then: health in the sense that tokens come out."""
+        there = next((found for found in here.found(model.spec) if found.model.loaded), None)
+        if decision.kind != "Ready" or not model.spec.loaded or there is None:
+            model.is_mute, model.asked_at = False, None
+            return decision
+        if model.asked_at is None:
+            model.asked_at = now
+        due_at = model.asked_at + (ASK_AGAIN_S if model.is_mute else ASK_EVERY_S)
+        self._wake_by(max(due_at, now + ASK_AGAIN_S / 2))
+        decision = replace(decision, kind="Degraded", reason=MUTE) if model.is_mute else decision
+        if now < due_at or there.engine.in_flight or there.engine.running:
+            return decision
+        return replace(decision, action=Action(verb="ask", url=there.engine.url, model=there.model.name))
+
     def _may_start(self, model: _Model, action: Action, settings: Settings, now: float) -> bool:
         """Whether to begin now; if not, the condition says why, and `wake_at` when."""
         if (wait_s := model.backoff.wait_s(now)) > 0:
@@ -244,7 +277,7 @@ class Machine:
         elif action.verb == "pull" and self._pulling() >= settings.pulls_per_node:
             model.stands("Progressing", "waits for another pull on this node")
             return False
-        elif (wait_s := model.starts.wait_s(now)) > 0:
+        elif action.verb != "ask" and (wait_s := model.starts.wait_s(now)) > 0:
             model.stands("Progressing", "was changed often; waits a moment")
         elif action.is_disruptive and (wait_s := self._budget.wait_s(settings.disruptions_per_hour, now)) > 0:
             limit, minutes = settings.disruptions_per_hour, max(1, round(wait_s / 60))
@@ -252,10 +285,12 @@ class Machine:
         if wait_s > 0:
             self._wake_by(now + wait_s)
             return False
-        model.starts.take()
+        if action.verb != "ask":
+            model.starts.take()
         if action.is_disruptive:
             self._budget.take(now)
-        model.stands("Progressing", DOING[action.verb])
+        if action.verb != "ask":
+            model.stands("Progressing", DOING[action.verb])
         return True
 
     def _pulling(self) -> int:

@@ -168,7 +168,8 @@ class Reconciler:
             await asyncio.wait([before])
         try:
             await self._told(model, action, group)
-            await self._around.look_at(action.url)
+            if action.verb != "ask":
+                await self._around.look_at(action.url)
         except BackendError as error:
             self._ended(model, action, str(error), retryable=error.retryable)
         # supervisor: a fault of ours with one engine must not end the reconciler over all others
@@ -184,10 +185,9 @@ class Reconciler:
         Raises:
             BackendError: It failed, or is gone.
         """
-        engine = next((one for one in self._around.engines() if one.url == action.url), None)
-        if engine is None:
-            raise BackendError(f"the engine at {action.url} is gone", retryable=True)
-        _log.info("reconcile.act verb=%s model=%s engine=%s", action.verb, action.model, action.url)
+        engine = self._engine(action)
+        if action.verb != "ask":
+            _log.info("reconcile.act verb=%s model=%s engine=%s", action.verb, action.model, action.url)
         if action.verb == "pull":
             self._around.note("pull_begun", model, f"{model} is being pulled")
         match action.verb:
@@ -204,12 +204,26 @@ class Reconciler:
                 await engine.load(action.model, action.settings)
             case "unload":
                 await engine.unload(action.model)
+            case "ask":
+                speaks = await engine.speaks(action.model)
+                self._machine.answered(model, time.monotonic(), speaks=speaks)
             case _:
                 assert_never(action.verb)
 
+    def _engine(self, action: Action) -> Engine:
+        """The engine that an action is for.
+
+        Raises:
+            BackendError: It is gone.
+        """
+        engine = next((one for one in self._around.engines() if one.url == action.url), None)
+        if engine is None:
+            raise BackendError(f"the engine at {action.url} is gone", retryable=True)
+        return engine
+
     def _ended(self, model: str, action: Action, error: str = "", *, retryable: bool = True) -> None:
         self._machine.ended(model, time.monotonic(), error, retryable=retryable)
-        if action.verb != "cancel":
+        if action.verb not in {"cancel", "ask"}:
             words = (
                 FAILED[action.verb].format(model=model, error=error) if error else DONE[action.verb].format(model=model)
             )

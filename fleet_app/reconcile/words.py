@@ -13,7 +13,11 @@ DOING: Final[Mapping[str, str]] = {
     "load": "being loaded",
     "unload": "being unloaded",
     "cancel": "gone",
+    "ask": "loaded",
 }
+
+MUTE: Final = "it is loaded, and brings out no token"
+
 
 DONE: Final[Mapping[str, str]] = {
     "pull": "{model} was pulled",

@@ -151,8 +151,10 @@ class Run:
             assert node.engine.models.get(MINE) is self.mine[name], "an undeclared model was touched"
             assert node.machine is not None
             assert {c.kind for c in node.machine.conditions()} == {"Ready"}, node.machine.conditions()
-        late = [(at, box, action) for at, box, action in self.world.actions() if at > self.world.now - 3 * 3600]
-        assert late == [], late
+        told = [
+            action for at, _, action in self.world.actions() if at > self.world.now - 3 * 3600 and action.verb != "ask"
+        ]
+        assert told == [], f"{len(told)} actions at the end, such as {told[0]}"
 
 
 def main(first: int, seeds: int) -> int:
@@ -161,7 +163,7 @@ def main(first: int, seeds: int) -> int:
         try:
             Run(seed).go()
         except AssertionError as error:
-            print(f"seed {seed}: {error}\n  again: python -m tests.reconcile.simulator {seed} 1")
+            print(f"seed {seed}: {str(error)[:500]}\n  again: python -m tests.reconcile.simulator {seed} 1")
             return 1
     print(f"{seeds} runs of the fleet's simulator from seed {first}: one end state, no wrong delete")
     return 0

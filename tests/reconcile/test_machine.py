@@ -242,3 +242,34 @@ def test_a_model_is_loaded_kept_loaded_and_unloaded_as_declared() -> None:
     world.declare("a", "m", loaded=False)
     world.run(70)
     assert world.nodes["a"].engine.models == {"m:latest": False}
+
+
+def test_a_loaded_model_that_brings_out_no_token_is_shown_and_nothing_is_restarted() -> None:
+    world = World(["a"])
+    world.nodes["a"].engine.models["m:latest"] = True
+    world.nodes["a"].engine.is_mute = True
+    world.declare("a", "m", where="all", loaded=True)
+    world.gossip_s = 30.0
+    world.run(400)
+    condition = world.condition("a", "m")
+    assert condition is not None
+    assert (condition.kind, condition.reason) == ("Degraded", "it is loaded, and brings out no token")
+    assert {action.verb for _, _, action in world.actions()} == {"ask"}
+    world.nodes["a"].engine.is_mute = False
+    world.run(200)
+    condition = world.condition("a", "m")
+    assert condition is not None
+    assert condition.kind == "Ready"
+    asked = world.actions("ask")
+    world.run(HOUR)
+    assert len(world.actions("ask")) - len(asked) <= HOUR / 300 + 1
+
+
+def test_of_two_engines_the_one_that_can_pull_is_told_to() -> None:
+    world = World(["a"])
+    world.nodes["a"].engine.kind, world.nodes["a"].engine.can = "vllm", ()
+    world.declare("a", "m", where="all")
+    world.run(60)
+    condition = world.condition("a", "m")
+    assert condition is not None
+    assert condition.reason == "vLLM on a does not have it and cannot pull; start it with this model"

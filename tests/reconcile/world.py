@@ -38,6 +38,7 @@ class SimEngine:
     Attributes:
         fails: How many of the next pulls fail.
         pull_s: How long one takes.
+        is_mute: Whether loaded models bring out no token.
     """
 
     kind: str = "ollama"
@@ -47,6 +48,7 @@ class SimEngine:
     fails: int = 0
     pull_s: float = 30.0
     size_bytes: int = 4 * GB
+    is_mute: bool = False
 
     def seen(self, url: str) -> BackendPresence:
         models = [Model(name=name, loaded=loaded, size_bytes=self.size_bytes) for name, loaded in self.models.items()]
@@ -318,6 +320,8 @@ class World:
                     self.deleted.append((self.now, node.id, action.model))
                 case "load" | "unload":
                     engine.models[action.model] = action.verb == "load"
+                case "ask":
+                    node.machine.answered(model, self.now, speaks=not engine.is_mute)
             node.machine.ended(model, self.now)
         self._soon(node)
 
