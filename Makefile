@@ -56,6 +56,7 @@ sim: setup ## the simulators over SEEDS schedules from FROM on; a failure prints
 	@$(RUN) -m tests.state.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.audit $(FROM) $(SEEDS)
+	@$(RUN) -m tests.reconcile.simulator $(FROM) $$(( $(SEEDS) / 5 ))
 
 fuzz: setup ## hostile bytes for every decoder, for SECONDS by seeds from FROM on, then for SECONDS where coverage leads
 	@$(RUN) -m tests.fuzz $(FROM) $(SECONDS)

@@ -20,24 +20,43 @@ from fleet_app.admin.api import AdminApi
 from fleet_app.backends import Scanner
 from fleet_app.custody import Custody, rotation_reply
 from fleet_app.dashboard import Dashboard
+from fleet_app.desired import By, commit
+from fleet_app.desired.shown import declared_json
+from fleet_app.desired_file import DesiredFile
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
+from fleet_app.exposure import ExposureWatch
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
-from fleet_app.heartbeat import INTERVAL_S, Heartbeat
+from fleet_app.heartbeat import Heartbeat
+from fleet_app.history import History
 from fleet_app.home import ROOM
+from fleet_app.ledger import edits_in, rows_of
+from fleet_app.presence.demand import Demand
+from fleet_app.presence.voice import Voice
+from fleet_app.reconcile import Reconciler
 from fleet_app.roster import NODES, Roster
 from propagul import AgentStateStore, GossipConfig, IdentityError, LinkError, StoreLocked, __version__
 from propagul.link import Address, NodeId
 
 if TYPE_CHECKING:
-    from fleet_app.admin import RotationReply
+    from collections.abc import Mapping, Sequence
+
+    from fleet_app.admin import ChangeOrder, RotationReply
     from fleet_app.config import Settings
+    from fleet_app.engine import Engine
     from fleet_app.membership import Membership
+    from fleet_app.presence import BackendPresence
+    from fleet_app.view import FleetView
 
 DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
 
 _SYNC_S_MAX = 3.0
+_TICK_S = 0.5
+"""How often this node looks whether it has something to say, or is watched."""
+
+_LOOK_S = 2.0
+
 _GOSSIP = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0)
 """A box that hangs is seen to within seconds: people look at the page to learn that."""
 
@@ -51,35 +70,70 @@ class Node:
         self._membership = membership
         self.store = _open_store(settings, membership)
         try:
-            self.scanner = Scanner(
-                urls=settings.backends,
-                detect=settings.detect,
-                ignore_ports={settings.gateway.port, settings.listen.port},
-                api_keys={url: key.get_secret_value() for url, key in settings.backend_keys.items()},
-            )
-            serving = ServingSide(node=self.store.node, backends=self.scanner.current, key_of=self.scanner.key_of)
+            self.scanner = _scanner(settings)
+            serving = ServingSide(node=self.store.node, backends=self._seen, key_of=self._key_of)
         except BaseException:
             self.store.close()
             raise
         self._serving = serving
+        self.exposure = ExposureWatch(self._seen, keyed=self._keyed)
         self._heartbeat = Heartbeat(
-            name=settings.name, data_dir=settings.data_dir, engines=self.scanner.current, serving=serving
+            name=settings.name,
+            data_dir=settings.data_dir,
+            engines=self._seen,
+            serving=serving,
+            pulls=lambda: self.reconciler.pulls(),  # noqa: PLW0108 - it is made below
+            conditions=lambda: self.reconciler.conditions(),  # noqa: PLW0108 - as above
+            exposures=self.exposure.exposures,
         )
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
-        self.roster = Roster(self.store, self._heartbeat.row)
+        self.history = History(settings.data_dir, self.store.node)
+        self._heartbeat.on_sample = lambda: self.history.own(self._heartbeat.presence())
+        self.reconciler = Reconciler(self.store, self, disrupted_s_ago=_disrupted_s_ago(self.history))
+        self._file = _desired_file(settings, self.store, self.reconciler)
+        self.roster = Roster(
+            self.store,
+            self._heartbeat.presence,
+            spec=lambda node: self.reconciler.desired().node(node),
+            notices=self._notices,
+        )
+        own = NODES + self.store.node
+        self._voice = Voice(self.store.presence, row=own)
+        self.demand = Demand(
+            self.store.presence,
+            row=f"{own}/",
+            others=lambda: [f"{NODES}{node}/" for node in self._others],
+            monotonic=time.monotonic,
+        )
+        self._others: frozenset[str] = frozenset()
+        self._wake = asyncio.Event()
         self._gateway = Gateway(
             node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
         )
-        self._dashboard = Dashboard(self.roster.view)
+        self._dashboard = Dashboard(self.roster.view, declared=lambda: declared_json(self.reconciler.desired()))
         self.store.on_tunnel(serving.accept_tunnel)
         self._runner: web.AppRunner | None = None
         self._lan: LanDiscovery | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._subscribe()
 
     # --- AdminActions --------------------------------------------------------------------------------------------
 
     def status(self) -> dict[str, object]:
-        """The fleet as this node sees it."""
+        """The fleet as this node sees it, for somebody who may look again."""
+        self.demand.touch()
         return self.roster.view().to_json()
+
+    def rows(self, prefix: str) -> dict[str, list[object]]:
+        """Rows of the replica, each with all its values."""
+        return rows_of(self.store, prefix)
+
+    def change(self, order: ChangeOrder) -> str | None:
+        """Change what is declared; see `fleet_app.desired.commit`."""
+        by = By(order.author, time.time(), order.via)
+        change = commit(self.store, edits_in(order), by, note=order.note, undoes=order.undoes)
+        return None if change is None else change.id
 
     def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> str:
         """A token for the next box; see `AgentStateStore.invite`."""
@@ -100,6 +154,32 @@ class Node:
     def finish_rotation(self) -> None:
         """End the former secret now."""
         self.custody.finish()
+
+    # --- Surroundings of the reconciler --------------------------------------------------------------------------
+
+    def view(self) -> FleetView:
+        """The fleet as this node sees it now."""
+        return self.roster.view()
+
+    def engines(self) -> Sequence[Engine]:
+        """The engines beside this node."""
+        return self.scanner.engines()
+
+    async def look_at(self, url: str) -> None:
+        """Look at an engine again."""
+        await self.scanner.look_at(url)
+
+    def absent_s(self) -> Mapping[str, float]:
+        """For how long each node has been away while this one watched."""
+        return {node.id: self.history.absence_s(node.id) for node in self.roster.view().nodes if node.state == "down"}
+
+    def note(self, kind: str, model: str, words: str) -> None:
+        """Keep what happened for people."""
+        self.history.events.add(kind, model, words)
+
+    def changed(self) -> None:
+        """Conditions or pulls are others now."""
+        self.wake()
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -123,17 +203,25 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep everything going until `stop` is set."""
-        self.scanner.add_listener(lambda _: self._beat())
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
+            self._watch_engines()
             tasks = [
-                group.create_task(self.scanner.run()),
-                group.create_task(self._dashboard.run()),
-                group.create_task(self._beat_forever()),
-                group.create_task(self._heartbeat.run()),
+                self._group.create_task(self._dashboard.run()),
+                self._group.create_task(self._beat_forever()),
+                self._group.create_task(self._look_forever()),
+                self._group.create_task(self._heartbeat.run()),
+                self._group.create_task(self.reconciler.run()),
+                self._group.create_task(self.exposure.run()),
             ]
+            if self._file is not None:
+                tasks.append(self._group.create_task(self._file.run()))
+            if self.settings.reload is not None:
+                tasks.append(self._group.create_task(self.settings.reload.run()))
             await stop.wait()
-            for task in tasks:
-                task.cancel()
+            for task in (*tasks, self._looking):
+                if task is not None:
+                    task.cancel()
+        self._group = None
 
     async def stop(self) -> None:
         """Drain, say goodbye and close, in this order: nobody is sent to a box that is leaving. Idempotent."""
@@ -149,21 +237,103 @@ class Node:
         await self._gateway.aclose()
         await self._serving.aclose()
         await self.store.stop()
+        await asyncio.to_thread(self.history.close)
         remove_node_file(self.settings.data_dir)
 
+    def _seen(self) -> tuple[BackendPresence, ...]:
+        return self.scanner.current()
+
+    def _notices(self) -> list[str]:
+        """What a person should read of this node's own files."""
+        reload = [] if self.settings.reload is None else self.settings.reload.notices()
+        trouble = [] if self._file is None or not self._file.trouble else [self._file.trouble]
+        return [*self.history.notices, *reload, *trouble]
+
+    def _key_of(self, url: str) -> str | None:
+        return self.scanner.key_of(url)
+
+    def _keyed(self) -> tuple[str, ...]:
+        return tuple(engine.url for engine in self.scanner.current() if self.scanner.key_of(engine.url))
+
+    def _watch_engines(self) -> None:
+        """Have the present scanner look from now on, and no former one."""
+        self.scanner.add_listener(lambda _: self._engines_changed())
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._group is not None:
+            self._looking = self._group.create_task(self.scanner.run())
+
+    # --- settings that change while it runs ----------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        if (reload := self.settings.reload) is not None:
+            reload.subscribe("backends", "detect", apply=self._take_engines)
+            reload.subscribe("name", apply=self._take_name)
+            reload.subscribe("mdns", apply=self._take_mdns)
+
+    async def _take_engines(self, fresh: Settings) -> None:
+        settings = self.settings.model_copy(
+            update={name: getattr(fresh, name) for name in ("backends", "backend_keys", "detect")}
+        )
+        scanner = _scanner(settings)
+        await scanner.scan_once()  # before the former one goes: no engine is gone for a moment
+        self.settings, self.scanner = settings, scanner
+        self._watch_engines()
+        self._engines_changed()
+
+    def _take_name(self, fresh: Settings) -> None:
+        self.settings = self.settings.model_copy(update={"name": fresh.name})
+        self._heartbeat.name = fresh.name
+        self._introduce()
+        self._beat()
+        write_node_file(self.settings.data_dir, self._node_file())
+
+    async def _take_mdns(self, fresh: Settings) -> None:
+        self.settings = self.settings.model_copy(update={"mdns": fresh.mdns})
+        lan, self._lan = self._lan, None
+        if lan is not None:
+            await lan.aclose()
+        await self._open_lan()
+
+    def wake(self) -> None:
+        """Something has changed that people wait for: say it now. In the node's loop."""
+        self._wake.set()
+
     async def _beat_forever(self) -> None:
-        up: set[str] = set()
+        """Say what there is to say, when it is due."""
         while True:
             self._beat()
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._wake.wait()
+
+    async def _look_forever(self) -> None:
+        """Look after keys, after who is lost, and keep what is seen."""
+        up: set[str] = set()
+        while True:
             self.custody.keep()
-            now_up = {node.id for node in self.roster.view().nodes if node.state != "down"}
+            view = self.roster.view()
+            self.history.saw(view)
+            now_up = {node.id for node in view.nodes if node.state != "down"}
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
             up = now_up
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(_LOOK_S)
 
-    def _beat(self) -> None:
-        self.store.presence.set(NODES + self.store.node, self._heartbeat.row().model_dump(mode="json"))
+    def _beat(self, *, at_once: bool = False) -> None:
+        self._serving.is_drained = self.reconciler.desired().node(self.store.node).is_drained
+        if self._dashboard.watchers:
+            self.demand.touch()
+        others = frozenset(self.store.linked()) | frozenset(member.node for member in self.store.members())
+        at_once = at_once or bool(others - self._others)  # who is new here has no beat of ours yet, or an old one
+        self._others = others
+        watched = self.demand.is_anywhere()
+        self._voice.say(self._heartbeat.presence(), time.monotonic(), watched=watched, at_once=at_once)
+
+    def _engines_changed(self) -> None:
+        self.wake()
+        self.reconciler.wake()
 
     async def _open_front(self) -> None:
         token = create_admin_token(self.settings.data_dir)
@@ -216,6 +386,25 @@ class Node:
             listen=str(self.store.addresses[0]),
             started=time.time(),
         )
+
+
+def _disrupted_s_ago(history: History) -> list[float]:
+    """When this node last took something from people, so that a restart gives it no fresh budget."""
+    now_s = time.time()
+    done = history.events.latest(kinds=("delete", "unload"), since_s=now_s - 3600, limit=1000)
+    return [max(0.0, now_s - event.at_s) for event in done]
+
+
+def _desired_file(settings: Settings, store: AgentStateStore, reconciler: Reconciler) -> DesiredFile | None:
+    if settings.desired is None:
+        return None
+    return DesiredFile(store, settings.desired, settings.name, reconciler.nodes, watched=settings.watch)
+
+
+def _scanner(settings: Settings) -> Scanner:
+    own_ports = {settings.gateway.port, settings.listen.port}
+    keys = {url: key.get_secret_value() for url, key in settings.backend_keys.items()}
+    return Scanner(urls=settings.backends, detect=settings.detect, ignore_ports=own_ports, api_keys=keys)
 
 
 def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:

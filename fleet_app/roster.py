@@ -1,26 +1,26 @@
 """Who is in the fleet and how they are: the store's rows folded into a `FleetView`.
 
 Durable rows say who belongs to the fleet (`nodes/<id>`: name, addresses, version), presence says how each is. A node
-is up while its heartbeat is fresh: within the presence limit on a link of our own, within `RELAYED_S_MAX` when we hear
-of it only through others, so that a box whose link broke is shown down soon.
+is up while it is known to live: within the presence limit on a link of our own, within `RELAYED_S_MAX` when we hear
+of it only through others, so that a box whose link broke is shown down soon. How often it beats has no part in that.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from fleet_app.presence import NodePresence
+from fleet_app.desired import NodeSpec
+from fleet_app.presence.account import Account
 from fleet_app.view import FleetView, NodeView
 from propagul.link import NodeId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fleet_app.view import Reach
+    from fleet_app.presence import NodePresence
+    from fleet_app.view import NodeState, Reach
     from propagul import AgentStateStore, Heard
 
 NODES = "nodes/"
@@ -30,28 +30,38 @@ _NAME_CHARS_MAX = 64
 _ADDRESSES_MAX = 16
 _NOTICES_MAX = 8
 
-_Row = TypeVar("_Row")
-
 
 @dataclass(slots=True)
 class _Last:
-    """The newest heartbeat of a node, kept after it fell silent."""
+    """What a node has said, kept after it fell silent."""
 
-    presence: NodePresence
+    account: Account
     heard_at: float
 
 
 class Roster:
-    """Computes the view at most every 0.1 s, however often it is asked."""
+    """Computes the view at most every 0.1 s, however often it is asked.
+
+    Args:
+        store: The replica.
+        heartbeat: What this node has to say.
+        spec: What is declared of a node.
+        monotonic: Seconds.
+        notices: What else a person should read.
+    """
 
     def __init__(
         self,
         store: AgentStateStore,
         heartbeat: Callable[[], NodePresence],
+        spec: Callable[[str], NodeSpec] = NodeSpec,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
+        notices: Callable[[], list[str]] = list,
     ) -> None:
-        self._store = store
+        self._store, self._told = store, notices
         self._heartbeat = heartbeat
+        self._spec = spec
         self._monotonic = monotonic
         self._last: dict[NodeId, _Last] = {}
         self._view: FleetView | None = None
@@ -66,25 +76,35 @@ class Roster:
 
     def _compute(self, now: float) -> FleetView:
         heard = _by_node(self._store.presence.get_all(NODES))
-        known = _by_node(self._store.get_all(NODES))
+        known = {
+            NodeId(node): row
+            for key, row in self._store.get_all(NODES).items()
+            if "/" not in (node := key.removeprefix(NODES))
+        }
         linked = self._store.linked()
-        for node, row in heard.items():
-            self._note(node, row, now)
+        for node, rows in heard.items():
+            last = self._last.setdefault(node, _Last(Account(now), now))
+            last.heard_at = now - min(row.age_s for row in rows.values())
+            last.account.take(rows, now)
         others = [
             self._node(node, known.get(node), node in heard, node in linked, now)
             for node in sorted({*known, *self._last} - {self._store.node})
         ]
-        here = self._here(known.get(self._store.node))
+        here = self._as_declared(self._here(known.get(self._store.node)))
+        others = [self._as_declared(node) for node in others if node.state != "down" or not self._is_forgotten(node)]
         others.sort(key=lambda node: (node.name.casefold(), node.id))
-        return FleetView(nodes=(here, *others), notices=tuple(self._notices(now)))
+        return FleetView(nodes=(here, *others), notices=tuple(self._notices(now, others)))
 
-    def _note(self, node: NodeId, row: Heard, now: float) -> None:
-        """Take in a heartbeat. It comes from another machine: what does not fit is left out."""
-        try:
-            presence = NodePresence.model_validate(row.value)
-        except ValidationError:
-            return
-        self._last[node] = _Last(presence, now - row.age_s)
+    def _is_forgotten(self, node: NodeView) -> bool:
+        return self._spec(node.id).is_forgotten
+
+    def _as_declared(self, node: NodeView) -> NodeView:
+        """The node by the name that it was given, and drained if that was said of it."""
+        spec = self._spec(node.id)
+        state: NodeState = "draining" if spec.is_drained and node.state == "up" else node.state
+        if (spec.name or node.name, state) == (node.name, node.state):
+            return node
+        return replace(node, name=spec.name or node.name, state=state)
 
     def _here(self, row: object) -> NodeView:
         presence = self._heartbeat()
@@ -95,6 +115,7 @@ class Roster:
             state=presence.state,
             reach="here",
             heard_s=0.0,
+            figures_s=0.0,
             presence=presence,
             addresses=addresses,
         )
@@ -108,29 +129,51 @@ class Roster:
             reach = "linked"
         elif speaking and heard_s is not None and heard_s <= RELAYED_S_MAX:
             reach = "relayed"
+        said = None if last is None else last.account.presence(now, last.heard_at)
         return NodeView(
             id=node,
-            name=name if last is None else last.presence.name,
-            state="down" if reach == "none" or last is None else last.presence.state,
+            name=name if said is None else said.name,
+            state="down" if reach == "none" or said is None else said.state,
             reach=reach,
             heard_s=heard_s,
-            presence=None if last is None else last.presence,
+            figures_s=None if last is None else last.account.figures_s(now),
+            presence=said,
             addresses=addresses,
         )
 
-    def _notices(self, now: float) -> list[str]:
+    def _notices(self, now: float, others: list[NodeView]) -> list[str]:
         refused = [
             f"turned away {refusal.count} {'caller' if refusal.count == 1 else 'callers'} from {refusal.host}: "
             f"{refusal.reason} (last {max(0, now - refusal.last_s):.0f} s ago)"
             for refusal in self._store.refusals()
         ]
-        return (refused + [f"cannot link: {trouble}" for trouble in self._store.troubles()])[-_NOTICES_MAX:]
+        unread = [sentence for node in others if (sentence := self._trouble(node, now))]
+        unlinked = [f"cannot link: {trouble}" for trouble in self._store.troubles()]
+        return (self._told() + unread + refused + unlinked)[-_NOTICES_MAX:]
+
+    def _trouble(self, node: NodeView, now: float) -> str:
+        """What is wrong with what a living node says, in words; empty if nothing is."""
+        last = self._last.get(NodeId(node.id))
+        if last is None or node.reach == "none":
+            return ""
+        if last.account.is_flooded:
+            return f"{node.name} sends far more than a node has to say; most of it is passed over"
+        if last.account.refused:
+            return (
+                f"{node.name} sends rows this version cannot read ({last.account.refused}): update the older of the two"
+            )
+        if last.account.is_late(now):
+            return f"{node.name} is there, but its figures are {node.figures_s or 0:.0f} s old"
+        return ""
 
 
-def _by_node(rows: Mapping[str, _Row]) -> dict[NodeId, _Row]:
-    """Rows of nodes by their ids. What a node says below its own row makes it no second one."""
-    named = ((key.removeprefix(NODES), row) for key, row in rows.items())
-    return {NodeId(node): row for node, row in named if "/" not in node}
+def _by_node(rows: Mapping[str, Heard]) -> dict[NodeId, dict[str, Heard]]:
+    """The rows of each node, by what follows its own key."""
+    found: dict[NodeId, dict[str, Heard]] = {}
+    for key, row in rows.items():
+        node, _, name = key.removeprefix(NODES).partition("/")
+        found.setdefault(NodeId(node), {})[name] = row
+    return found
 
 
 def _identity(row: object, node: NodeId) -> tuple[str, tuple[str, ...]]:

@@ -14,18 +14,19 @@ from pydantic import ValidationError
 
 from fleet_app.addresses import parse_address
 from fleet_app.admin.files import TOKEN_FILE, read_node_file
-from fleet_app.admin.messages import InviteReply, RotationReply
+from fleet_app.admin.messages import ChangeReply, InviteReply, RotationReply, RowsReply
 from fleet_app.errors import FleetError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fleet_app.admin.messages import ChangeOrder
     from propagul.link.base import Address
 
 _REPLY_BYTES_MAX = 16 * 1024 * 1024
 _REPLY_TIMEOUT_S = 10.0
 
-_Reply = TypeVar("_Reply", InviteReply, RotationReply)
+_Reply = TypeVar("_Reply", ChangeReply, InviteReply, RotationReply, RowsReply)
 
 
 class AdminClient:
@@ -63,6 +64,22 @@ class AdminClient:
             FleetError: The node does not answer, or refuses.
         """
         return self._call("GET", "/admin/status", None)
+
+    def rows(self, prefix: str) -> dict[str, list[object]]:
+        """Return the rows under `desired/`, `changes/` or `nodes/`, each with all its values.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(RowsReply, self._call("GET", f"/admin/rows/{prefix}", None)).rows
+
+    def change(self, order: ChangeOrder) -> str | None:
+        """Change what is declared; return the change's id, None where nothing would change.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(ChangeReply, self._call("POST", "/admin/changes", order.model_dump(mode="json"))).id
 
     def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> InviteReply:
         """Make an invite.

@@ -6,7 +6,6 @@ functions here turn it into what the program uses and complain without saying wh
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import os
 import platform
@@ -22,7 +21,7 @@ from fleet_app.errors import ConfigError
 from propagul.link.base import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 Text = str | tuple[str, ...]
 
@@ -66,12 +65,6 @@ class Knob:
     def variable(self) -> str:
         """The environment variable that sets it."""
         return f"PROPAGUL_{self.key.upper()}"
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of a complaint about `word`: the nearest known one, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def default_data_dir() -> Path:
@@ -181,6 +174,8 @@ KNOBS: Mapping[str, Knob] = {
         Knob(key="secret_file", flag="--secret-file", read=_read_path, default=lambda: None),
         Knob(key="backends", flag="--backend", read=_read_backends, default=tuple),
         Knob(key="detect", flag="--no-detect", read=_read_bool, default=lambda: True),
+        Knob(key="desired", flag="--desired", read=_read_path, default=lambda: None),
+        Knob(key="watch", flag="--watch", read=_read_bool, default=lambda: False),
         Knob(key="mdns", flag="--no-mdns", read=_read_bool, default=lambda: True),
         Knob(key="allow_plaintext", flag="", read=_read_bool, default=lambda: False),
         Knob(key="log_format", flag="--log-format", read=_read_log_format, default=lambda: "text"),

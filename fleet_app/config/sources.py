@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text, did_you_mean
-from fleet_app.errors import ConfigError
+from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text
+from fleet_app.errors import ConfigError, did_you_mean
 from propagul._system import read_private
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Sources:
             if variable.startswith("PROPAGUL_") and variable not in VARIABLES:
                 raise ConfigError(f"{variable} is no variable of Propagul{did_you_mean(variable, VARIABLES)}")
         self._flags, self._environ = flags, environ
-        named = config_file or _path_or_none(environ.get(CONFIG_VARIABLE, ""))
-        self._file = _read_file(named or default_config_file(), must_exist=named is not None)
+        path, is_named = config_file_of(config_file, environ)
+        self._file = _read_file(path, must_exist=is_named)
 
     def find(self, key: str) -> Given | None:
         """Return the text that counts for `key`, or None when nobody wrote one."""
@@ -123,6 +123,12 @@ class Sources:
 def default_config_file() -> Path:
     """Where the file is looked for when nobody names one; it need not exist."""
     return Path(platformdirs.user_config_dir("propagul", appauthor=False)) / "config.yaml"
+
+
+def config_file_of(flag: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """Return which file is read, and whether somebody named it: such a one must exist."""
+    named = flag or _path_or_none(environ.get(CONFIG_VARIABLE, ""))
+    return named or default_config_file(), named is not None
 
 
 def _path_or_none(text: str) -> Path | None:

@@ -50,7 +50,7 @@ class Frames:
     def update(self, fleet: dict[str, object]) -> bool:
         """Make `fleet` (`FleetView.to_json()`) and the samples taken so far the newest state; False if that is no news.
 
-        A heartbeat's age alone is no news: it grows by itself, on the page too.
+        An age alone is no news: it grows by itself, on the page too.
         """
         shape = json.dumps(_ageless(fleet))
         if shape == self._shape and (self._slot == self._history.taken or not fleet["nodes"]):
@@ -76,7 +76,7 @@ class Frames:
 
 
 def _ageless(fleet: dict[str, object]) -> dict[str, object]:
-    """The same view without the ages of heartbeats."""
+    """The same view without the ages of what is in it."""
     nodes = fleet["nodes"]
     assert isinstance(nodes, list)
-    return {**fleet, "nodes": [{**node, "heard_s": None} for node in nodes]}
+    return {**fleet, "nodes": [{**node, "heard_s": None, "figures_s": None} for node in nodes]}

@@ -39,6 +39,9 @@ class Telemetry:
         self._nvidia = Nvidia()
         reading("cpu", host.prime_cpu)
 
+    def close(self) -> None:
+        """End what reading needs, such as a tool that was started for it. Idempotent."""
+
     def sample(self) -> Sample:
         """Measure now. Never raises; the processor's load is that since the last sample."""
         return Sample(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from fleet_app.admin import ChangeOrder
+
 TOKEN = "the-token-of-this-run"
 
 
@@ -45,6 +47,12 @@ class Node:
 
     def status(self) -> dict[str, object]:
         return {"nodes": [], "models": {}, "notices": ["a notice"]}
+
+    def rows(self, prefix: str) -> dict[str, list[object]]:
+        return {prefix + "row": [1]}
+
+    def change(self, order: ChangeOrder) -> str | None:
+        return order.note or None
 
     def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
         self.orders.append((expires_s, uses, "admin") if admin else (expires_s, uses))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fleet_app.admin import ChangeOrder
     from tests.cli.conftest import Shell
 
 GIB = 1024**3
@@ -64,6 +65,12 @@ def named(letter: str) -> Model:
 class Node:
     def status(self) -> dict[str, object]:
         return fleet().to_json()
+
+    def rows(self, prefix: str) -> dict[str, list[object]]:
+        return {prefix + "row": [1]}
+
+    def change(self, order: ChangeOrder) -> str | None:
+        return order.note or None
 
     def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
         return f"invite-{expires_s}-{uses}{'-admin' if admin else ''}"

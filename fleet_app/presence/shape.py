@@ -1,9 +1,7 @@
-"""What a node says of itself, every two seconds: one packed row, written here and checked here.
+"""What a node says of itself, as everybody reads it.
 
-The row travels through the ephemeral presence namespace under `nodes/<node id>`. What arrives comes from another
-machine and is treated as hostile: `NodePresence.model_validate` is the only way in, every field is bounded, unknown
-fields are ignored so that a newer node can still be read. Units stand in the field names; `None` means "this box
-cannot tell", never zero.
+Every field is bounded, and unknown fields are ignored so that a newer node can still be read. Units stand in the field
+names; `None` means "this box cannot tell", never zero. How it travels stands in `fleet_app.presence.rows`.
 """
 
 from __future__ import annotations
@@ -11,6 +9,8 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from fleet_app.exposure.kind import EXPOSURES_MAX, Exposure
 
 _Kind = Literal[
     "llamacpp",
@@ -44,10 +44,28 @@ Verb = Literal["pull", "cancel", "delete", "load", "unload"]
 
 ConditionKind = Literal["Ready", "Progressing", "Blocked", "Degraded"]
 
+_Vendor = Literal["nvidia", "amd", "apple", "intel", ""]
+GpuVendor = Annotated[_Vendor, BeforeValidator(lambda vendor: vendor if vendor in get_args(_Vendor) else "")]
+
+Throttle = Literal["power limit", "temperature", "power supply", "hardware slowdown", "sync with another card"]
+"""Why a GPU runs slower than it could."""
+
+THROTTLES: tuple[Throttle, ...] = get_args(Throttle)
+
 Bytes = Annotated[int, Field(ge=0, le=2**60)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Text = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Watts = Annotated[float, Field(ge=0, le=5000)]
+Mhz = Annotated[int, Field(ge=0, le=100_000)]
+
+
+def _known(words: object) -> BeforeValidator:
+    """Of a list of words those that this version knows, each once."""
+    known = get_args(words)
+    return BeforeValidator(
+        lambda said: [word for word in known if word in said] if isinstance(said, list | tuple) else said
+    )
 
 
 class _Row(BaseModel):
@@ -70,15 +88,41 @@ class Cpu(_Row):
     cores: Annotated[float, Field(ge=0, le=4096)]
 
 
+class GpuProcess(_Row):
+    """A process that uses a GPU. In a container the number may be the host's."""
+
+    pid: Annotated[int, Field(ge=0, le=2**32)]
+    name: Text = ""
+    vram_bytes: Bytes | None = None
+
+
 class Gpu(_Row):
-    """One accelerator. Every field fails on its own: a card without a power sensor still shows its memory."""
+    """One accelerator. Every field fails on its own: a card without a power sensor still shows its memory.
+
+    Attributes:
+        vendor: Empty where a newer node knows one more.
+        throttled: Why it runs slower than it could, in words; idling and chosen clocks are no trouble.
+        ecc_errors: Uncorrected ones since the driver was loaded.
+        unified: `vram` is the machine's memory, which GPU and processor share.
+        processes: Who uses it, largest first.
+    """
 
     index: Annotated[int, Field(ge=0, le=255)]
     name: Text
+    vendor: GpuVendor = ""
+    uuid: Annotated[str, Field(max_length=64)] = ""
     percent: Percent | None = None
     vram: Usage | None = None
     temperature_c: Annotated[float, Field(ge=-50, le=250)] | None = None
-    power_w: Annotated[float, Field(ge=0, le=5000)] | None = None
+    power_w: Watts | None = None
+    power_limit_w: Watts | None = None
+    clock_mhz: Mhz | None = None
+    clock_max_mhz: Mhz | None = None
+    memory_clock_mhz: Mhz | None = None
+    throttled: Annotated[tuple[Throttle, ...], _known(Throttle)] = ()
+    ecc_errors: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    unified: bool = False
+    processes: Annotated[tuple[GpuProcess, ...], Field(max_length=32)] = ()
 
 
 class Model(_Row):
@@ -98,7 +142,7 @@ class Model(_Row):
     size_bytes: Bytes | None = None
     vram_bytes: Bytes | None = None
     context: Annotated[int, Field(ge=0, le=2**40)] | None = None
-    capabilities: Annotated[tuple[Capability, ...], Field(max_length=8)] = ()
+    capabilities: Annotated[tuple[Capability, ...], _known(Capability)] = ()
 
 
 class BackendPresence(_Row):
@@ -120,7 +164,7 @@ class BackendPresence(_Row):
     reason: Text = ""
     version: Text | None = None
     models: Annotated[tuple[Model, ...], Field(max_length=5000)] = ()
-    can: Annotated[tuple[Verb, ...], Field(max_length=8)] = ()
+    can: Annotated[tuple[Verb, ...], _known(Verb)] = ()
     slots: Count | None = None
     running: Count | None = None
     queued: Count | None = None
@@ -155,9 +199,9 @@ class Condition(_Row):
 class NodePresence(_Row):
     """All that a node says of itself.
 
-    `at_s` and `started_s` are seconds since the epoch by the node's own clock: for display only, never compared with
-    ours. `platform` is the system and its processor, such as `linux/x86_64`. `state` is what the node intends; whether
-    it is alive is the receiver's judgement.
+    `at_s` (when it was last heard) and `started_s` are seconds since the epoch by the node's own clock: for display
+    only, never compared with ours. `platform` is the system and its processor, such as `linux/x86_64`. `state` is what
+    the node intends; whether it is alive is the receiver's judgement.
     """
 
     schema_version: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -175,3 +219,4 @@ class NodePresence(_Row):
     in_flight: Count = 0
     pulls: Annotated[tuple[Pull, ...], Field(max_length=64)] = ()
     conditions: Annotated[tuple[Condition, ...], Field(max_length=2000)] = ()
+    exposures: Annotated[tuple[Exposure, ...], Field(max_length=EXPOSURES_MAX)] = ()
