@@ -12,7 +12,9 @@ import asyncio
 import atexit
 import functools
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -188,6 +190,29 @@ def llama_router(executable: str, models: Mapping[str, str], *, port: int = 0) -
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(10)
                 process.kill()
+
+
+@contextmanager
+def ollama_server(executable: str) -> Iterator[LlamaServer]:
+    """Run the real Ollama at `executable`, with a folder and a port of its own and no model."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="propagul-ollama-") as home:
+        own = {"HOME": home, "OLLAMA_MODELS": f"{home}/models", "OLLAMA_HOST": f"127.0.0.1:{port}"}
+        with subprocess.Popen(
+            [executable, "serve"],
+            env=os.environ | own,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                _wait_for_port(port, process)
+                yield LlamaServer(f"http://127.0.0.1:{port}", process)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # the servers of its models, too
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[str]) -> None:

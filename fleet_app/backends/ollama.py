@@ -4,7 +4,8 @@ A version, the exact text at `/`, 64 hexadecimal digits for each local model's d
 the OpenAI list. A fresh Ollama has no model to show a digest of; then the list of running models must exist too.
 Names always carry a tag. Cloud stubs are left out: their prompts would leave the machine.
 
-What a model can do stands in the list since 0.12 or so; before, `/api/show` tells, which is asked once a digest.
+What a model can do is told by `/api/show`, which is asked once a digest, a few models a look; until then the list is
+believed, which takes a model that embeds for one that chats.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from fleet_app.backends.conversation import Conversation
     from fleet_app.backends.wire import Wire
 
-SHOWS_A_LOOK = 4
+SHOWS_A_LOOK = 8
 """How many models one look asks about; the others wait for the next."""
 
 SHOWN_MAX = 10_000
 SETTINGS = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
 """The options that decide how a model is loaded; a request with other ones loads it anew."""
 
+_TALK, _EMBED = "/api/generate", "/api/embed"
 _VERBS: tuple[Verb, ...] = ("pull", "delete", "load", "unload")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FINAL = re.compile(
@@ -62,7 +64,7 @@ class Ollama:
     """Ollama's native API."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, Shown | None] = {}
 
     async def recognise(self, talk: Conversation) -> BackendPresence | None:
         """See `Signature`."""
@@ -81,13 +83,14 @@ class Ollama:
         return OllamaEngine(wire, presence)
 
     async def _ask_about(self, talk: Conversation, entries: Iterable[JsonObject]) -> None:
-        """Learn what the list does not tell, a few models a look."""
-        unknown = [entry for entry in entries if "capabilities" not in entry and entry.get("digest") not in self._shown]
-        for entry in unknown[:SHOWS_A_LOOK]:
-            name, digest = as_name(entry.get("name")), as_name(entry.get("digest"))
-            if name and digest and len(self._shown) < SHOWN_MAX:
-                reply = await talk.try_post("/api/show", {"model": name})
-                self._shown[digest] = _shown(reply.content)
+        """Learn of models that were not asked about yet."""
+        named = {
+            digest: name for entry in entries if (digest := _digest(entry)) and (name := as_name(entry.get("name")))
+        }
+        for digest in [digest for digest in named if digest not in self._shown][:SHOWS_A_LOOK]:
+            if len(self._shown) < SHOWN_MAX:
+                reply = await talk.try_post("/api/show", {"model": named[digest]})
+                self._shown[digest] = _shown(as_object(reply.content)) if reply.status == 200 else None
 
 
 class OllamaEngine(Adapter):
@@ -131,16 +134,18 @@ class OllamaEngine(Adapter):
         """See `Engine`. A model that embeds is loaded by the route that embeds: the other one refuses it."""
         self._known(settings, SETTINGS)
         name, options = self.named(model), dict(settings)
-        route, field = ("/api/embed", "input") if self._embeds(name) else ("/api/generate", "prompt")
-        body: JsonObject = {"model": name, field: "", "keep_alive": -1, "stream": False, "options": options}
-        await self._wire.tell("POST", route, body, timeout_s=LOAD_TIMEOUT_S)
+        body = {"model": name, "prompt": "", "input": "", "keep_alive": -1, "stream": False, "options": options}
+        reply = None if self._embeds(name) else await self._wire.ask("POST", _TALK, body, timeout_s=LOAD_TIMEOUT_S)
+        if reply is None or reply.status == 400:
+            reply = await self._wire.ask("POST", _EMBED, body, timeout_s=LOAD_TIMEOUT_S)
+        self._wire.agreed(reply)
         self._options[name] = options
 
     async def unload(self, model: str) -> None:
         """See `Engine`."""
         name = self.named(model)
         body = {"model": name, "prompt": "", "keep_alive": 0, "stream": False}
-        reply = await self._wire.ask("POST", "/api/generate", body, timeout_s=LOAD_TIMEOUT_S)
+        reply = await self._wire.ask("POST", _TALK, body, timeout_s=LOAD_TIMEOUT_S)
         if reply.status not in {200, 404}:
             raise self._wire.refusal(reply)
         self._options.pop(name, None)
@@ -157,10 +162,10 @@ class OllamaEngine(Adapter):
         if held is None:
             raise BackendError(f"{name} is not in memory; load it first", retryable=True)
         options = self._options.get(name) or {"num_ctx": held["context_length"]} if "context_length" in held else {}
-        route, body = "/api/generate", {"prompt": "hi", "stream": False, "options": {**options, "num_predict": 1}}
-        if self._embeds(name):
-            route, body = "/api/embed", {"input": "hi", "options": options}
-        reply = await self._answer(route, {"model": name, **body})
+        question = {"model": name, "prompt": "hi", "stream": False, "options": {**options, "num_predict": 1}}
+        reply = None if self._embeds(name) else await self._answer(_TALK, question)
+        if self._embeds(name) or (reply is not None and reply.status == 400):
+            reply = await self._answer(_EMBED, {"model": name, "input": "hi", "options": options})
         if reply is None:
             return False
         answer = self._wire.agreed(reply)
@@ -204,7 +209,7 @@ def _local(tags: object) -> list[JsonObject]:
     return [entry for entry in entries if not entry.get("remote_model") and not entry.get("remote_host")]
 
 
-def models(tags: object, running: object, shown: Mapping[str, Shown]) -> tuple[Model, ...]:
+def models(tags: object, running: object, shown: Mapping[str, Shown | None]) -> tuple[Model, ...]:
     """The local models in `/api/tags`; what is in memory by `/api/ps`, unknown when that is not at hand."""
     told = "models" in as_object(running)
     memory = {tagged(name).casefold(): entry for entry in _local(running) if (name := as_name(entry.get("name")))}
@@ -227,18 +232,21 @@ def models(tags: object, running: object, shown: Mapping[str, Shown]) -> tuple[M
     return tuple(found)
 
 
-def _facts(entry: JsonObject, shown: Mapping[str, Shown]) -> Shown:
-    """By the list itself, else by what was shown of this digest."""
-    if "capabilities" not in entry:
-        return shown.get(str(entry.get("digest")), Shown())
+def _facts(entry: JsonObject, shown: Mapping[str, Shown | None]) -> Shown:
+    """By what was shown of this digest, else by the list itself."""
     context = as_count(as_object(entry.get("details")).get("context_length"))
-    return Shown(_abilities(entry), context)
+    return shown.get(_digest(entry) or "") or Shown(_abilities(entry), context)
 
 
-def _shown(answer: object) -> Shown:
-    facts = as_object(as_object(answer).get("model_info"))
+def _shown(answer: JsonObject) -> Shown:
+    facts = as_object(answer.get("model_info"))
     context = next((as_count(value) for key, value in facts.items() if key.endswith(".context_length")), None)
-    return Shown(_abilities(as_object(answer)), context)
+    return Shown(_abilities(answer), context)
+
+
+def _digest(entry: JsonObject) -> str | None:
+    digest = as_name(entry.get("digest"))
+    return digest if digest and _DIGEST.fullmatch(digest) else None
 
 
 def _abilities(entry: JsonObject) -> tuple[Capability, ...]:

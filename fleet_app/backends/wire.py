@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -70,8 +70,9 @@ class Wire:
         async with self._request("POST", path, body, limits, late) as response:
             if response.status != 200:
                 raise self.refusal(await read_reply(response))
-            async for line in _lines(response):
-                yield line
+            async with aclosing(_lines(response)) as lines:
+                async for line in lines:
+                    yield line
 
     def agreed(self, reply: Reply) -> JsonObject:
         """The JSON object in an answer; empty when it has none.
@@ -113,7 +114,7 @@ def _plain(body: Mapping[str, object] | None) -> dict[str, object] | None:
     return None if body is None else dict(body)
 
 
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[JsonObject]:
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[JsonObject]:
     """The lines of a body that hold JSON objects."""
     rest = bytearray()
     async for chunk in response.content.iter_any():

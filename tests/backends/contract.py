@@ -150,7 +150,8 @@ class EngineContract(ABC):
             if bench.embedder:
                 embedder = await sight.model(bench.embedder)
                 assert embedder is not None
-                assert embedder.capabilities == ("embeddings",)
+                assert "embeddings" in embedder.capabilities
+                assert "chat" not in embedder.capabilities
 
         self.check(test)
 

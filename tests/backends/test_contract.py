@@ -6,14 +6,13 @@ replay stands in.
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.backends.contract import AlwaysLoaded, Bench, Deletes, Embeds, Loads, LoadsAsTold, Pulls
+from tests.backends.real import LLAMA_SERVER
 from tests.backends.replays.lmstudio import lmstudio_replay
 from tests.backends.replays.ollama import ollama_replay
 from tests.backends.replays.replay import Replay, Weights
@@ -24,7 +23,6 @@ from tests.engines import llama_router, llama_server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LLAMA_SERVER = os.environ.get("LLAMA_SERVER") or shutil.which("llama-server")
 TALKS, EMBEDS = Weights(), Weights(abilities=("embeddings",))
 
 

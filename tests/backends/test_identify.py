@@ -120,7 +120,7 @@ def test_looking_changes_nothing_and_loads_nothing(engine: str) -> None:
         scan(Scanner(urls=[server.url], detect=False), rounds=3)
         assert {method for method, _ in server.seen} - {"GET"} <= {"POST"}
         asked = [path for method, path in server.seen if method == "POST"]
-        assert asked in ([], ["/v1/rerank", "/v1/embeddings"])  # empty questions, once; see `llamacpp`
+        assert asked in ([], ["/api/show"], ["/v1/rerank", "/v1/embeddings"])  # once; see `ollama` and `llamacpp`
         assert not [path for path in server.paths() if "?" in path or "chat" in path or "load" in path]
 
 

@@ -150,34 +150,47 @@ class OllamaReplay(Replay):
         self.save()
         return shape("ollama/delete").response()
 
-    @answers("POST", "/api/generate", "ollama/generate_load", "ollama/generate_unload", "ollama/load_500")
+    @answers(
+        "POST",
+        "/api/generate",
+        *(f"ollama/{name}" for name in ("generate", "generate_load", "generate_unload", "generate_400", "load_500")),
+    )
     async def generate(self, asked: Request) -> Response:
         name, keep = _named(asked.body), asked.body.get("keep_alive")
         if name not in self.models:
             return _missing(name)
         if not asked.body.get("prompt") and keep == 0:
             self.loaded.pop(name, None)
-            return shape("ollama/generate_unload").response(shape("ollama/generate_unload").json() | {"model": name})
+            return _about(name, "ollama/generate_unload")
         if "chat" not in self.models[name].abilities:
-            words = f'"{name}" does not support generate'
-            return shape("ollama/show_404").response({"error": words}, status=400)
+            return shape("ollama/generate_400").response({"error": f'"{name}" does not support generate'})
         if refused := await self._in_memory(name, asked.body.get("options") or {}):
             return refused
-        answer = shape("ollama/generate_load").json() | {"model": name}
         if asked.body.get("prompt"):
-            answer |= {"response": self.models[name].words, "done_reason": "length", "eval_count": 1}
-        return shape("ollama/generate_load").response(answer)
+            return _about(name, "ollama/generate", response=self.models[name].words)
+        return _about(name, "ollama/generate_load")
 
-    @answers("POST", "/api/embed", "ollama/embed", "ollama/load_500")
+    @answers("POST", "/api/embed", "ollama/embed", "ollama/embed_load", "ollama/load_500")
     async def embed(self, asked: Request) -> Response:
         name = _named(asked.body)
         if name not in self.models:
             return _missing(name)
         if refused := await self._in_memory(name, asked.body.get("options") or {}):
             return refused
-        recorded = shape("ollama/embed").json()
-        vectors = recorded["embeddings"] if asked.body.get("input") else []
-        return shape("ollama/embed").response(recorded | {"model": name, "embeddings": vectors})
+        return _about(name, "ollama/embed" if asked.body.get("input") else "ollama/embed_load")
+
+    @answers("POST", "/v1/chat/completions", "ollama/v1_chat", "ollama/v1_chat_stream", "ollama/v1_404")
+    async def v1_chat(self, asked: Request) -> Response:
+        name = _named(asked.body)
+        if name not in self.models:
+            return shape("ollama/v1_404").response()
+        if refused := await self._in_memory(name, {}):
+            return refused
+        if asked.body.get("stream"):
+            return shape("ollama/v1_chat_stream").response()
+        recorded = shape("ollama/v1_chat").json()
+        recorded["choices"][0]["message"]["content"] = self.models[name].words
+        return _about(name, "ollama/v1_chat", choices=recorded["choices"])
 
     async def _in_memory(self, name: str, options: dict[str, Any]) -> Response | None:
         """Load it, anew if the options are other ones, as Ollama does before every answer."""
@@ -238,6 +251,12 @@ def _digest(name: str) -> str:
 def _named(body: Mapping[str, Any]) -> str:
     name = str(body.get("model") or body.get("name") or "")
     return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+
+
+def _about(name: str, fixture: str, **changes: Any) -> Response:
+    """A recorded answer about this model."""
+    recorded: dict[str, Any] = shape(fixture).json()
+    return shape(fixture).response(recorded | {"model": name} | changes)
 
 
 def _missing(name: str) -> Response:
