@@ -25,6 +25,7 @@ from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import Heartbeat
 from fleet_app.history import History
+from fleet_app.history.questions import answers
 from fleet_app.home import ROOM
 from fleet_app.presence.demand import Demand
 from fleet_app.presence.voice import Voice
@@ -91,6 +92,8 @@ class Node:
         )
         self._dashboard = Dashboard(self.roster.view)
         self.store.on_tunnel(serving.accept_tunnel)
+        for route, answer in answers(self.history, self.store.node).items():
+            self.store.on_query(route, answer)
         self._runner: web.AppRunner | None = None
         self._lan: LanDiscovery | None = None
 
