@@ -29,6 +29,7 @@ from fleet_app.exposure import ExposureWatch
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import Heartbeat
 from fleet_app.history import History
+from fleet_app.history.questions import answers
 from fleet_app.home import ROOM
 from fleet_app.ledger import edits_in, rows_of
 from fleet_app.logbook import LOGBOOK
@@ -113,6 +114,8 @@ class Node:
         )
         self._dashboard = Dashboard(self.roster.view, declared=lambda: declared_json(self.reconciler.desired()))
         self.store.on_tunnel(serving.accept_tunnel)
+        for route, answer in answers(self.history, self.store.node).items():
+            self.store.on_query(route, answer)
         self._runner: web.AppRunner | None = None
         self._lan: LanDiscovery | None = None
         self._group: asyncio.TaskGroup | None = None

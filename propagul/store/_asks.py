@@ -1,6 +1,7 @@
 """What members ask of each other on a gossip link, beside gossip: one msgpack list in one frame.
 
-    dial      [16, `dial`, [nonce]]            bring a tunnel to where I listen, and show this nonce there
+    dial      [16, `dial`, [nonce, query?]]    bring a tunnel to where I listen, and show this nonce there; if `query`
+                                               is true I have a question to ask on it
     undialed  [16, `undialed`, [nonce, why]]   I could not; `why` is a code
 
 A node that does not know the kind 16, or a word, ignores the frame. Longer lists are a newer version's: known elements
@@ -36,9 +37,10 @@ class Why(enum.StrEnum):
 
 
 class Dial(NamedTuple):
-    """Bring me a tunnel."""
+    """Bring me a tunnel, if `query` to ask a question on it."""
 
     nonce: bytes
+    query: bool = False
 
 
 class Undialed(NamedTuple):
@@ -56,8 +58,8 @@ def is_ask(frame: bytes) -> bool:
 def pack_ask(ask: Dial | Undialed) -> bytes:
     """Encode one."""
     match ask:
-        case Dial(nonce):
-            return pack([_KIND, _DIAL, [nonce]])
+        case Dial(nonce, query):
+            return pack([_KIND, _DIAL, [nonce, *([True] if query else [])]])
         case Undialed(nonce, why):
             return pack([_KIND, _UNDIALED, [nonce, str(why)]])
 
@@ -71,8 +73,8 @@ def unpack_ask(frame: bytes) -> Dial | Undialed | None:
     if len(frame) > _ASK_BYTES_MAX:
         raise PeerProtocolError(f"an ask of {len(frame)} bytes, the limit is {_ASK_BYTES_MAX}")
     match unpack(frame, int, str):
-        case [_, word, [bytes(nonce), *_], *_] if word == _DIAL and len(nonce) == NONCE_BYTES:
-            return Dial(nonce)
+        case [_, word, [bytes(nonce), *more], *_] if word == _DIAL and len(nonce) == NONCE_BYTES:
+            return Dial(nonce, query=more[:1] == [True])
         case [_, word, [bytes(nonce), str(why), *_], *_] if word == _UNDIALED and len(nonce) == NONCE_BYTES:
             return Undialed(nonce, why)
         case [_, word, *_] if word not in (_DIAL, _UNDIALED):

@@ -71,7 +71,7 @@ class Network:
         )
         self.mesh = Mesh(self._node, parts.transport, parts.config, parts.clock, parts.pressure)
         self.roll, self._company = (_leaf.company if parts.leaf else company)(parts, self.mesh)
-        self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler)
+        self._tunnels = Tunnels(parts.transport, self.mesh, self, parts.tunnel_handler, parts.questions.serve)
         at_home = self.loop.call_soon_threadsafe
         self._twins = TwinWatch(MEMBERS + self._me, parts.clock, parts.config, at_home, self._answer_twin)
         self._unwatch: Callable[[], None] = lambda: None
@@ -226,6 +226,10 @@ class Network:
         """
         return await self._tunnels.open(node)
 
+    async def query(self, node: NodeId, route: str, arguments: object) -> object:
+        """What a member answers; see `Tunnels.query`."""
+        return await self._tunnels.query(node, route, arguments)
+
     def announced(self, node: NodeId) -> tuple[Address, ...]:
         """Where a member says that it listens."""
         said = self.roll.find(node)
@@ -243,7 +247,7 @@ class Network:
     def _handlers(self) -> dict[Purpose, Callable[[Link], Awaitable[None]]]:
         handlers: dict[Purpose, Callable[[Link], Awaitable[None]]] = {
             Purpose.GOSSIP: self.mesh.carry,
-            Purpose.QUERY: _answer_nothing,
+            Purpose.QUERY: self._parts.questions.serve,
         }
         if self._parts.tunnel_handler is not None:
             serve = self._parts.tunnel_handler
@@ -389,7 +393,3 @@ class Network:
 
     def _goodbye_heard(self) -> bool:
         return self._node.logged_by(PRESENCE, self._parts.spaces[PRESENCE].own_dots()) >= self._node.given(PRESENCE)
-
-
-async def _answer_nothing(_: Link) -> None:
-    """Take no question. That the link opened told the member who dialled that room, secret and version fit."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from propagul.store._pressure import Pressure
     from propagul.store._processes import Processes
     from propagul.store._proofs import Proofs
+    from propagul.store._questions import Questions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +37,4 @@ class Parts:
     processes: Processes | None
     pressure: Pressure
     tunnel_handler: Callable[[ByteLink], Awaitable[None]] | None
+    questions: Questions

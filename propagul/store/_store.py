@@ -30,6 +30,7 @@ from propagul.store._presence import Presence
 from propagul.store._pressure import NoPressure
 from propagul.store._processes import Processes
 from propagul.store._proofs import Proofs
+from propagul.store._questions import Questions
 from propagul.store._ring import Ring
 from propagul.store._room import open_room
 from propagul.store._spaces import OWN, PRESENCE, ROOM, STATE, open_spaces
@@ -145,6 +146,7 @@ class AgentStateStore(RoomKeys, DurableMap):
         if self._disk is not None:
             self._disk.journal.sync_each = self._durability.level == "each"
             self._past = Past(self._disk.archive, STATE, self._clock.time_ns, reading_in(self._disk.directory.path))
+        self._routes: dict[str, Callable[[NodeId, object], Awaitable[object]]] = {}
         self._waits, self._durability_timeout_s = level.level != "os", SYNC_TIMEOUT_S
         ttl_s, now = self._config.presence_ttl_s, self._clock.monotonic
         self.presence = Presence(self._spaces[PRESENCE], ttl_s=ttl_s, monotonic=now, limits=limits)
@@ -272,6 +274,23 @@ class AgentStateStore(RoomKeys, DurableMap):
         """Serve tunnels that members open to this store. Call before `start`; without it they are refused."""
         self._tunnel_handler = handler
 
+    async def query(self, node: NodeId, route: str, arguments: object = None) -> object:
+        """Ask a member what it answers by `on_query`: its unchecked word, of at most 1 MiB. In the store's loop.
+
+        Raises:
+            LinkError: It cannot be reached, does not know the route or the arguments, or took longer than 2 s.
+            PeerProtocolError, LimitExceeded: It answered nonsense; the arguments are over 4 KiB.
+        """
+        return await self._started().query(node, route, arguments)
+
+    def on_query(self, route: str, answer: Callable[[NodeId, object], Awaitable[object]]) -> None:
+        """Answer what members ask for under a route; it reads and changes nothing. Call before `start`.
+
+        `answer` is told who asks and the arguments, unchecked; ValueError or TypeError says that they are wrong. It has
+        2 s and 1 MiB, and runs for one member four times at once at most.
+        """
+        self._routes[route] = answer
+
     # --- about itself --------------------------------------------------------------------------------------------
 
     @property
@@ -340,6 +359,7 @@ class AgentStateStore(RoomKeys, DurableMap):
             processes=self._processes(),
             pressure=self._disk or NoPressure(),
             tunnel_handler=self._tunnel_handler,
+            questions=Questions(self._routes),
         )
 
     def _processes(self) -> Processes | None:

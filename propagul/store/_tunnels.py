@@ -1,4 +1,4 @@
-"""Tunnels to members, in whichever direction a connection can be made.
+"""Tunnels to members and questions to them, in whichever direction a connection can be made.
 
 A member that answers at none of its addresses, or listens nowhere, is asked over its gossip link to dial us, with a
 nonce (`propagul.link.awaited`). Where dialling is slow to fail, as behind a firewall that says nothing, both are tried
@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from propagul.errors import IdentityError, LinkError, PropagulError
 from propagul.link.awaited import WAIT_S
-from propagul.link.base import ByteLink, Purpose, ReverseTransport
+from propagul.link.base import ByteLink, Link, Purpose, ReverseTransport
 from propagul.link.local import is_local
 from propagul.store._asks import Dial, Undialed, Why, pack_ask, unpack_ask
+from propagul.store._questions import ask, packed_question
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from propagul.link.base import Address, Link, NodeId, Transport
+    from propagul.link.base import Address, NodeId, Transport
     from propagul.store._mesh import Mesh
 
 UNDER_WAY_MAX: Final = 8
@@ -44,6 +45,7 @@ _NODES_MAX: Final = 256
 _ASK_AGAIN_S: Final = 0.2
 
 _T = TypeVar("_T")
+_Linked = TypeVar("_Linked", bound=Link)
 
 _log = logging.getLogger("propagul.store")
 
@@ -97,6 +99,7 @@ class Tunnels:
         mesh: Whose links carry the asking.
         where: Where members and we can be dialled.
         handler: What serves a tunnel; None where none are served.
+        questions: What answers a question.
     """
 
     def __init__(
@@ -105,8 +108,10 @@ class Tunnels:
         mesh: Mesh,
         where: Whereabouts,
         handler: Callable[[ByteLink], Awaitable[None]] | None,
+        questions: Callable[[Link], Awaitable[None]],
     ) -> None:
         self._transport, self._mesh, self._where, self._handler = transport, mesh, where, handler
+        self._questions = questions
         self._behind: dict[NodeId, float] = {}
         self._budgets: dict[NodeId, _Budget] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -127,18 +132,41 @@ class Tunnels:
         Raises:
             LinkError: It cannot be dialled and cannot dial back; the message says what was tried.
         """
+        return carrying_bytes(await self.link(node, Purpose.TUNNEL))
+
+    async def query(self, node: NodeId, route: str, arguments: object) -> object:
+        """What a member answers.
+
+        Raises:
+            LinkError: It cannot be reached, or does not answer.
+            PeerProtocolError: It answered nonsense.
+            LimitExceeded: The question is too long.
+        """
+        question = packed_question(route, arguments)
+        link = await self.link(node, Purpose.QUERY)
+        try:
+            return await ask(link, route, question)
+        finally:
+            link.abort()
+
+    async def link(self, node: NodeId, purpose: Purpose) -> Link:
+        """A link to a member, for a tunnel or for a query.
+
+        Raises:
+            LinkError: It cannot be dialled and cannot dial back; the message says what was tried.
+        """
         ways = [self._dial, self._ask]
         if self._loop.time() - self._behind.get(node, float("-inf")) < _BEHIND_S:
             ways.reverse()
-        return await _first_of(*(functools.partial(way, node) for way in ways))
+        return await _first_of(*(functools.partial(way, node, purpose) for way in ways))
 
     # --- our own tunnels -----------------------------------------------------------------------------------------
 
-    async def _dial(self, node: NodeId) -> ByteLink:
+    async def _dial(self, node: NodeId, purpose: Purpose) -> Link:
         troubles = []
         for address in self._where.addresses_of(node):
             try:
-                link = carrying_bytes(await self._transport.dial(address, Purpose.TUNNEL, expect=node))
+                link = await self._transport.dial(address, purpose, expect=node)
             except (LinkError, IdentityError) as error:
                 troubles.append(str(error))
             else:
@@ -146,7 +174,7 @@ class Tunnels:
                 return link
         raise LinkError("; ".join(troubles) or "that node has told no address it can be dialled at")
 
-    async def _ask(self, node: NodeId) -> ByteLink:
+    async def _ask(self, node: NodeId, purpose: Purpose) -> Link:
         """Have a member dial us.
 
         Raises:
@@ -160,7 +188,7 @@ class Tunnels:
             async with asyncio.timeout(WAIT_S):
                 while True:
                     try:
-                        link = await self._ask_once(self._transport, node)
+                        link = await self._ask_once(self._transport, node, query=purpose is Purpose.QUERY)
                     except _BusyError:
                         await asyncio.sleep(_ASK_AGAIN_S)
                     else:
@@ -170,11 +198,11 @@ class Tunnels:
         _remember(self._behind, node, self._loop.time())
         return link
 
-    async def _ask_once(self, transport: ReverseTransport, node: NodeId) -> ByteLink:
+    async def _ask_once(self, transport: ReverseTransport, node: NodeId, *, query: bool) -> Link:
         if node not in self._mesh.node.linked():
             raise LinkError("it cannot be asked to dial back, for no gossip link to it is open")
         with transport.awaited.expect(node) as awaited:
-            if not self._mesh.ask(node, pack_ask(Dial(awaited.nonce))):
+            if not self._mesh.ask(node, pack_ask(Dial(awaited.nonce, query))):
                 raise _BusyError
             return await awaited.arrival()
 
@@ -194,36 +222,42 @@ class Tunnels:
             if awaited is not None:
                 awaited.fail(self._undialed(ask.why))
         elif isinstance(ask, Dial) and self._group is not None:
-            self._consider(self._group, self._transport, link, ask.nonce)
+            self._consider(self._group, self._transport, link, ask)
 
-    def _consider(self, group: asyncio.TaskGroup, transport: ReverseTransport, link: Link, nonce: bytes) -> None:
+    def _consider(self, group: asyncio.TaskGroup, transport: ReverseTransport, link: Link, ask: Dial) -> None:
         """Dial back, or say why not."""
         addresses = list(dict.fromkeys([*([link.remote] if link.dialed else []), *self._where.announced(link.peer)]))
         budget = self._budgets.get(link.peer) or _Budget(self._loop.time())
         _remember(self._budgets, link.peer, budget)
-        if self._handler is None or not addresses:
-            why = Why.UNSERVED if self._handler is None else Why.UNLISTED
+        serve = self._questions if ask.query else self._handler
+        if serve is None or not addresses:
+            why = Why.UNSERVED if serve is None else Why.UNLISTED
         elif budget.may_begin(self._loop.time()):
             budget.under_way += 1
-            group.create_task(self._bring(transport, link.peer, addresses, nonce, budget))
+            dial = functools.partial(self._dial_back, transport, link.peer, addresses, ask.nonce, budget)
+            group.create_task(self._bring(dial, link.peer, ask.nonce, budget, serve))
             return
         else:
             why = Why.BUSY
-        self._mesh.ask(link.peer, pack_ask(Undialed(nonce, why)))
+        self._mesh.ask(link.peer, pack_ask(Undialed(ask.nonce, why)))
 
     async def _bring(
-        self, transport: ReverseTransport, node: NodeId, addresses: Sequence[Address], nonce: bytes, budget: _Budget
+        self,
+        dial: Callable[[], Awaitable[ByteLink | None]],
+        node: NodeId,
+        nonce: bytes,
+        budget: _Budget,
+        serve: Callable[[ByteLink], Awaitable[None]],
     ) -> None:
         try:
-            link = await self._dial_back(transport, node, addresses, nonce, budget)
+            link = await dial()
         finally:
             budget.under_way -= 1
         if link is None:
             self._mesh.ask(node, pack_ask(Undialed(nonce, Why.UNANSWERED)))
             return
-        assert self._handler is not None
         try:
-            await self._handler(link)
+            await serve(link)
         except PropagulError as error:
             _log.debug("tunnel.ended peer=%s error=%s", node, error)
         except Exception as error:  # noqa: BLE001 # supervisor: a handler's defect ends its own tunnel only
@@ -274,8 +308,8 @@ def carrying_bytes(link: Link) -> ByteLink:
 
 
 async def _first_of(
-    first: Callable[[], Coroutine[None, None, ByteLink]], second: Callable[[], Coroutine[None, None, ByteLink]]
-) -> ByteLink:
+    first: Callable[[], Coroutine[None, None, _Linked]], second: Callable[[], Coroutine[None, None, _Linked]]
+) -> _Linked:
     """The link that one of two ways brings; the second begins when the first has failed, or `HEAD_START_S` later.
 
     Raises:
@@ -314,5 +348,5 @@ def _remember(kept: dict[NodeId, _T], node: NodeId, value: _T) -> None:
         del kept[next(iter(kept))]
 
 
-def _brought(task: asyncio.Task[ByteLink]) -> bool:
+def _brought(task: asyncio.Task[_Linked]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
