@@ -44,18 +44,14 @@ class LmStudioEngine(Adapter):
     async def pull(self, model: str) -> AsyncGenerator[Progress]:
         """See `Engine`. A download goes on when nobody listens."""
         job = await self._wire.tell("POST", "/api/v1/models/download", {"model": model}, timeout_s=DOWNLOAD_TIMEOUT_S)
-        try:
-            while (status := as_name(job.get("status"))) == "downloading":
-                yield _progress(job)
-                if (job_id := as_name(job.get("job_id"))) is None:
-                    raise BackendError(
-                        "LM Studio names no job for the download, so it cannot be followed", retryable=True
-                    )
-                self._jobs[model] = job_id
-                await asyncio.sleep(DOWNLOAD_POLL_S)
-                job = await self._status(job_id)
-        finally:
-            self._jobs.pop(model, None)
+        while (status := as_name(job.get("status"))) == "downloading":
+            if (job_id := as_name(job.get("job_id"))) is None:
+                raise BackendError("LM Studio names no job, so the download cannot be followed", retryable=True)
+            self._jobs[model] = job_id  # until it is over, also when nobody follows it any more
+            yield _progress(job)
+            await asyncio.sleep(DOWNLOAD_POLL_S)
+            job = await self._status(job_id)
+        self._jobs.pop(model, None)
         match status:
             case "completed" | "already_downloaded":
                 await self._check_name(model)

@@ -57,12 +57,12 @@ class TestOllama(Pulls, Deletes, Loads, LoadsAsTold, Embeds):
             )
 
 
-class TestOllamaThatTellsNoAbilities(TestOllama):
+class TestOllamaThatTellsNoAbilities(Embeds):
     @contextmanager
     def bench(self) -> Iterator[Bench]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tests.backends.replays.ollama.OllamaReplay.tells_abilities", False)
-            with super().bench() as bench:
+            with TestOllama().bench() as bench:
                 yield bench
 
 
@@ -149,12 +149,12 @@ class TestLlamaCppRouter(Pulls, Deletes, Loads, Embeds):
             )
 
 
-class TestLlamaCppRouterThatDoesNotCount(TestLlamaCppRouter):
+class TestLlamaCppRouterThatDoesNotCount(Pulls):
     @contextmanager
     def bench(self) -> Iterator[Bench]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tests.backends.replays.router.RouterReplay.counts", False)
-            with super().bench() as bench:
+            with TestLlamaCppRouter().bench() as bench:
                 yield bench
 
 

@@ -36,6 +36,9 @@ JSON = st.recursive(
 
 ODD: tuple[object, ...] = (None, True, 5, -1, 0.5, 2**70, 1e300, "", "x", [], [[]], {}, {"value": []})
 
+PLACES_MAX = 40
+"""Of one answer; the names of fifty routes are as good as those of some."""
+
 SIGNATURES: tuple[Signature, ...] = (*probe._OPENAI, *probe._LM_STUDIO, *probe._REST, PLAIN, PLAIN_NAMED)
 RECORDED = {
     engine: {exchange.path: exchange.answer for exchange in map(Exchange.load, ENGINES[engine])} for engine in ENGINES
@@ -105,7 +108,8 @@ def test_a_recorded_answer_with_any_part_replaced_is_survived(draw: st.DataObjec
 def test_every_single_part_of_a_recorded_answer_may_have_any_type(engine: str) -> None:
     replies = {path: reply(answer) for path, answer in RECORDED[engine].items()}
     for path, good in replies.items():
-        for place in _places(good.json):
+        places = _places(good.json)
+        for place in places[:: 1 + len(places) // PLACES_MAX]:
             for new in ODD:
                 bad = Reply(status=good.status, server=good.server, json=_replaced(good.json, place, new))
                 look_with_every_signature(Scripted({**replies, path: bad}, Reply(status=404)))

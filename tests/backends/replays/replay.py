@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from aiohttp import web
 
-from tests.engines import FIXTURES
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     Answerer = Callable[[Any, "Request"], Awaitable["Response"]]
 
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 UNCOVERED = 599
 FOREIGN = frozenset(
     (
