@@ -33,6 +33,9 @@ ASK_EVERY_S: Final = 300.0
 ASK_AGAIN_S: Final = 60.0
 """The same where none came out."""
 
+BUSY_S: Final = 20.0
+"""How long to wait for an engine that is busy."""
+
 LISTEN_S: Final = 10.0
 """A machine that has just started takes no replica before it can have heard who has them."""
 _REASON_CHARACTERS_MAX: Final = 256
@@ -263,7 +266,7 @@ class Machine:
         if model.asked_at is None:
             model.asked_at = now
         due_at = model.asked_at + (ASK_AGAIN_S if model.is_mute else ASK_EVERY_S)
-        self._wake_by(max(due_at, now + ASK_AGAIN_S / 2))
+        self._wake_by(max(due_at, now + BUSY_S))
         decision = replace(decision, kind="Degraded", reason=MUTE) if model.is_mute else decision
         if now < due_at or there.engine.in_flight or there.engine.running:
             return decision
