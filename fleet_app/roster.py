@@ -159,9 +159,7 @@ class Roster:
         if last.account.is_flooded:
             return f"{node.name} sends far more than a node has to say; most of it is passed over"
         if last.account.refused:
-            return (
-                f"{node.name} sends rows this version cannot read ({last.account.refused}): update the older of the two"
-            )
+            return f"{node.name} sends rows this version cannot read: update the older of the two"
         if last.account.is_late(now):
             return f"{node.name} is there, but its figures are {node.figures_s or 0:.0f} s old"
         return ""

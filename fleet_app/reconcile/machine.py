@@ -114,7 +114,6 @@ class Machine:
         self._node, self._random = node, random
         self._models: dict[str, _Model] = {}
         self._budget = Budget(now - ago for ago in spent_s_ago)
-        self._has_held = False
         self._sizes: dict[str, int] = {}
         self._free_bytes: int | None = None
         self._wake_at = now
@@ -303,8 +302,7 @@ class Machine:
             claims=frozenset(name for name, model in self._models.items() if model.claims),
             failed=frozenset(name for name, model in self._models.items() if model.backoff.error),
         )
-        if holds != here.holds or not self._has_held:
-            self._has_held = True
+        if holds != here.holds:
             yield Hold(holds)
 
     def _wake_by(self, at: float) -> None:

@@ -72,7 +72,7 @@ def test_a_node_takes_another_name_and_says_what_needs_a_restart(tmp_path: Path)
             (tmp_path / "secret").chmod(0o600)
             assert box.settings.reload is not None
             await box.settings.reload.look()
-            status = box.status()
+            status = box.owner.status()
             assert [node.name for node in box.view().nodes] == ["cellar"]
             assert status["notices"] == [f"{file}: what it says of secret needs a restart of this node"]
             assert json.loads((tmp_path / "data" / "node.json").read_text())["name"] == "cellar"

@@ -85,13 +85,13 @@ def test_an_honest_node_never_floods_and_a_large_inventory_is_read_at_once() -> 
     board, account = Board(), Account(0.0)
     voice = Voice(board, row=ROW)
     large = engine(models=5000)
-    for second in range(100):
-        listed = large.models[second // 50 :]
+    for second in range(30):
+        listed = large.models[second // 15 :]
         backends = (large.model_copy(update={"models": listed}),)
         voice.say(box(at_s=1_000_000.0 + second, cpu=50.0 * (second % 3), backends=backends), second, watched=True)
         account.take(board.heard(ROW), second)
         assert not account.is_flooded
-    told = account.presence(100.0, 100.0)
+    told = account.presence(30.0, 30.0)
     assert told
     assert told.backends[0].models == listed
 

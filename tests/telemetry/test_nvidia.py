@@ -38,6 +38,7 @@ def play(driver: Path, scene: str, **environment: str) -> list[list[dict[str, An
     """Run `scene`, which calls `show()` after each act, with the fake driver; return the GPUs it showed."""
     prologue = (
         "import json, os, pathlib\n"
+        "from fleet_app.presence import Usage\n"
         "from fleet_app.telemetry.nvidia import RETRY_SAMPLES, Nvidia\n"
         "def show(): print(json.dumps([gpu.model_dump() for gpu in nvidia.gpus()]))\n"
         "nvidia = Nvidia()\n"
@@ -54,26 +55,45 @@ def play(driver: Path, scene: str, **environment: str) -> list[list[dict[str, An
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def shown(gpu: dict[str, Any], *names: str) -> list[Any]:
+    return [gpu[name] for name in names]
+
+
 def test_two_gpus_are_read_field_by_field(driver: Path) -> None:
-    [gpus] = play(driver, "show()")
-    assert gpus == [
-        {
-            "index": 0,
-            "name": "Fake GPU 0",
-            "percent": 40.0,
-            "vram": {"used_bytes": 4 * GIB, "total_bytes": 24 * GIB},
-            "temperature_c": 60.0,
-            "power_w": 150.0,
-        },
-        {
-            "index": 1,
-            "name": "Fake GPU 1",
-            "percent": 41.0,
-            "vram": {"used_bytes": 5 * GIB, "total_bytes": 24 * GIB},
-            "temperature_c": 61.0,
-            "power_w": None,
-        },
-    ]
+    [(first, second)] = play(driver, "show()")
+    assert shown(first, "index", "name", "vendor", "uuid") == [0, "Fake GPU 0", "nvidia", "GPU-fake-0"]
+    assert shown(first, "percent", "temperature_c", "power_w", "power_limit_w") == [40.0, 60.0, 150.0, 450.0]
+    assert shown(first, "clock_mhz", "clock_max_mhz", "memory_clock_mhz") == [2520, 3105, 10501]
+    assert shown(first, "ecc_errors", "unified") == [3, False]
+    assert first["vram"] == {"used_bytes": 4 * GIB, "total_bytes": 24 * GIB}
+    assert shown(second, "index", "name", "percent", "temperature_c") == [1, "Fake GPU 1", 41.0, 61.0]
+    assert shown(second, "power_w", "power_limit_w", "ecc_errors") == [None, None, None]
+    assert second["vram"] == {"used_bytes": 5 * GIB, "total_bytes": 24 * GIB}
+
+
+def test_why_a_gpu_is_held_back_is_told_in_words_and_idling_is_no_trouble(driver: Path) -> None:
+    [(first, second)] = play(driver, "show()")
+    assert first["throttled"] == ["power limit", "temperature"]
+    assert second["throttled"] == []
+
+
+def test_who_uses_a_gpu_is_told_the_largest_first_and_by_name_where_there_is_one(driver: Path) -> None:
+    [(first, second)] = play(driver, "show()")
+    ours, unknown = first["processes"]
+    assert (unknown["pid"], unknown["name"], unknown["vram_bytes"]) == (2**32 - 1, "", GIB)
+    assert ours["vram_bytes"] == 3 * GIB
+    assert ours["name"].startswith("python")
+    assert second["processes"] == []
+
+
+def test_a_gpu_that_shares_the_machines_memory_shows_that_and_says_so(driver: Path, tmp_path: Path) -> None:
+    unified = tmp_path / "unified"
+    unified.touch()
+    scene = "nvidia = Nvidia(lambda: Usage(used_bytes=7, total_bytes=9))\nshow()"
+    [(first, second)] = play(driver, scene, FAKE_NVML_UNIFIED=str(unified))
+    assert not first["unified"]
+    assert second["unified"]
+    assert second["vram"] == {"used_bytes": 7, "total_bytes": 9}
 
 
 @pytest.mark.parametrize("how", ["FAKE_NVML_LOST", "FAKE_NVML_MUTE"])
@@ -85,18 +105,18 @@ def test_a_gpu_that_falls_off_the_bus_keeps_its_name_and_the_other_its_readings(
     before, during, after = play(driver, scene, **{how: str(lost)})
     assert before == after
     assert during[0] == before[0]
-    nothing = {"percent": None, "vram": None, "temperature_c": None, "power_w": None}
-    assert during[1] == {"index": 1, "name": "Fake GPU 1", **nothing}
+    assert shown(during[1], "index", "name", "vendor") == [1, "Fake GPU 1", "nvidia"]
+    assert shown(during[1], "percent", "vram", "temperature_c", "clock_mhz") == [None] * 4
 
 
 def test_a_driver_that_comes_up_later_is_found(driver: Path, tmp_path: Path) -> None:
     unloaded = tmp_path / "unloaded"
     unloaded.touch()
     scene = f"show(); pathlib.Path({str(unloaded)!r}).unlink()\nfor _ in range(RETRY_SAMPLES): show()"
-    shown = play(driver, scene, FAKE_NVML_UNLOADED=str(unloaded))
-    assert shown[0] == []
-    assert len(shown[-1]) == 2
-    assert len(shown) == RETRY_SAMPLES + 1
+    found = play(driver, scene, FAKE_NVML_UNLOADED=str(unloaded))
+    assert found[0] == []
+    assert len(found[-1]) == 2
+    assert len(found) == RETRY_SAMPLES + 1
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has a driver")

@@ -7,9 +7,10 @@ import psutil
 import pynvml
 import pytest
 
-from fleet_app.presence import Usage
+from fleet_app.presence import Gpu, Usage
 from fleet_app.telemetry import Sample, Telemetry, host
 from fleet_app.telemetry.cgroup import Cgroup
+from fleet_app.telemetry.nvidia import Nvidia
 from fleet_app.telemetry.reading import reading
 
 if TYPE_CHECKING:
@@ -106,3 +107,12 @@ def test_leaving_the_program_is_not_swallowed_as_a_failed_reading() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         reading("cpu", leave)
+
+
+def test_cards_of_several_vendors_have_one_row_of_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Nvidia, "gpus", lambda _: (Gpu(index=0, name="n"), Gpu(index=2, name="n")))
+    for card in ("card0", "card1"):
+        (tmp_path / card / "device").mkdir(parents=True)
+        (tmp_path / card / "device" / "vendor").write_text("0x1002\n")
+    found = Telemetry(tmp_path, drm=tmp_path).sample().gpus
+    assert [(gpu.index, gpu.vendor) for gpu in found] == [(0, ""), (2, ""), (3, "amd"), (4, "amd")]
