@@ -129,7 +129,9 @@ class Conversation:
                     )
                 return await read_reply(response)
         except LOST as error:
-            raise unanswered(error, f"no answer within {ANSWER_TIMEOUT_S:g} s") from error
+            raise unanswered(
+                error, f"no answer within {ANSWER_TIMEOUT_S:g} s"
+            ) from None  # its cause would carry our key
 
 
 async def knock(port: int) -> None:

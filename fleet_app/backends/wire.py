@@ -106,8 +106,8 @@ class Wire:
                 session.request(method, self.url + path, json=_plain(body), allow_redirects=False) as response,
             ):
                 yield response
-        except LOST as error:
-            raise unanswered(error, late) from error
+        except LOST as error:  # as a cause it would carry our key
+            raise unanswered(error, late) from None
 
 
 def _plain(body: Mapping[str, object] | None) -> dict[str, object] | None:
