@@ -8,7 +8,7 @@ RUN := .venv/bin/python
 LONG_LIMITS := --timeout=1200 -o faulthandler_timeout=1190
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-check test test-all lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai .setup-agents .test-main .test-crewai
+.PHONY: help setup demo demo-check test test-all test-real lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai .setup-agents .test-main .test-crewai
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -49,10 +49,14 @@ test-all: setup .setup-crewai .setup-agents lint ## every test with its long loo
 	@LONG_TESTS=1 .venv-agents/bin/python -m pytest tests/agents/adk tests/agents/agent_framework tests/agents/llamaindex --durations=5 $(LONG_LIMITS)
 	@PROPAGUL_KERNEL=off $(RUN) -m pytest -n $(WORKERS) --dist loadgroup tests/crdt tests/log tests/state tests/store
 
+test-real: setup ## the contract of engines against a real Ollama, vLLM or llama-server found on this machine
+	@$(RUN) -m tests.backends.real
+
 sim: setup ## the simulators over SEEDS schedules from FROM on; a failure prints the line that replays it
 	@$(RUN) -m tests.state.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.simulator $(FROM) $(SEEDS)
 	@$(RUN) -m tests.gossip.audit $(FROM) $(SEEDS)
+	@$(RUN) -m tests.reconcile.simulator $(FROM) $$(( $(SEEDS) / 5 ))
 
 fuzz: setup ## hostile bytes for every decoder, for SECONDS by seeds from FROM on, then for SECONDS where coverage leads
 	@$(RUN) -m tests.fuzz $(FROM) $(SECONDS)

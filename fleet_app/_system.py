@@ -1,11 +1,13 @@
-"""What differs between operating systems, for the fleet: signals, ending at once, and the system's own tools."""
+"""What differs between operating systems, for the fleet: signals, ending at once, users, and the system's own tools."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SYSTEM_DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 _STOP = (signal.SIGINT, signal.SIGTERM)
@@ -39,6 +41,32 @@ def on_stop_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -
             loop.add_signal_handler(number, receive)
         except NotImplementedError:
             return
+
+
+def on_hangup(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call something at every SIGHUP, which else ends the process. Windows has none."""
+    if sys.platform != "win32":
+        loop.add_signal_handler(signal.SIGHUP, call)
+
+
+def has_terminal() -> bool:
+    """Whether a person started this from a terminal that is still there."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def user_id() -> int | None:
+    """The number of the account that runs this; 0 for root, None on Windows."""
+    return os.getuid() if sys.platform != "win32" else None
+
+
+def windows_command_line(words: Sequence[str]) -> str:
+    """Words as one text, quoted so that a program of Windows gets them back as they were."""
+    return subprocess.list2cmdline(words)
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """Words as a line that a person can paste into a shell of this system."""
+    return windows_command_line(words) if sys.platform == "win32" else shlex.join(words)
 
 
 class Printed(NamedTuple):

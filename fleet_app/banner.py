@@ -40,17 +40,17 @@ class Banner:
         if not has_display():
             self._line("", ssh_line(node.gateway, getpass.getuser(), socket.gethostname()))
         self._line("OpenAI API", f"http://{node.gateway}/v1")
-        for engine in node.scanner.current():
+        for engine in node.beside.seen():
             models = ", ".join(model.name for model in engine.models[:4]) or engine.reason or "no models"
             self._line("Engine", f"{engine.kind} at {engine.url}: {engine.condition.replace('_', ' ')}, {models}")
-        if not node.scanner.current():
+        if not node.beside.seen():
             self._line("Engine", "none found yet; start one, or name it with --backend: it appears by itself")
         self._show_invite(node)
         self._line("", "Ctrl-C stops this node.")
 
     def _show_invite(self, node: Node) -> None:
         try:
-            token = node.invite(expires_s=_INVITE_S, uses=1)
+            token = node.owner.invite(expires_s=_INVITE_S, uses=1)
         except IdentityError:
             self._line("Next box", "run `propagul fleet invite` where the fleet was founded")
             return

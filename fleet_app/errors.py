@@ -5,7 +5,13 @@ A `ConfigError` is one line that says what to change and ends the command with e
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
 from propagul.errors import PropagulError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class FleetError(PropagulError):
@@ -43,3 +49,9 @@ class GatewayError(FleetError):
     ) -> None:
         self.status, self.kind, self.code, self.retry_after_s = status, kind, code, retry_after_s
         super().__init__(message)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of a complaint about `word`: the nearest known one, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""

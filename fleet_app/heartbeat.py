@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from fleet_app.exposure import Exposure
     from fleet_app.gateway import ServingSide
     from fleet_app.presence import BackendPresence, Condition, Pull
 
@@ -40,10 +41,12 @@ class Heartbeat:
         serving: Counts what it works on.
         pulls: Models on their way.
         conditions: How what was declared stands here.
+        exposures: What others can reach here without a key.
         monotonic: Seconds.
 
     Attributes:
         draining: Whether this node takes nothing new.
+        name: What this box is called.
         on_sample: Called in the loop after each measurement.
     """
 
@@ -56,13 +59,14 @@ class Heartbeat:
         serving: ServingSide,
         pulls: Callable[[], Sequence[Pull]] = tuple,
         conditions: Callable[[], Sequence[Condition]] = tuple,
+        exposures: Callable[[], Sequence[Exposure]] = tuple,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.draining = False
         self.on_sample: Callable[[], None] = lambda: None
-        self._name, self._data_dir = name, data_dir
+        self.name, self._data_dir = name, data_dir
         self._engines, self._serving = engines, serving
-        self._pulls, self._conditions = pulls, conditions
+        self._pulls, self._conditions, self._exposures = pulls, conditions, exposures
         self._monotonic = monotonic
         self._started_s = time.time()
         self._platform = f"{platform.system().lower()}/{platform.machine().lower()}"
@@ -89,7 +93,7 @@ class Heartbeat:
         )
         sample = self._sample if self._monotonic() - self._sampled_at <= SAMPLE_S_MAX else _NOTHING
         return NodePresence(
-            name=self._name,
+            name=self.name,
             version=__version__,
             platform=self._platform,
             at_s=time.time(),
@@ -103,6 +107,7 @@ class Heartbeat:
             in_flight=sum(in_flight.values()),
             pulls=tuple(self._pulls()),
             conditions=tuple(self._conditions()),
+            exposures=tuple(self._exposures()),
         )
 
     def _measure(self) -> Sample:

@@ -171,7 +171,7 @@ def _leave(settings: Settings, home: Home, held: Credentials) -> Path:
         raise ConfigError("the secret this node was given and the invite belong to two different fleets")
     if home.state.exists():
         store = AgentStateStore(ROOM, port=None, path=home.state, credentials=held, alone=True)
-        company = len(store.get_all("nodes/")) > 1
+        company = sum(key.count("/") == 1 for key in store.keys("nodes/")) > 1
         store.close()
         if company:
             raise ConfigError(

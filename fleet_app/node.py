@@ -1,54 +1,60 @@
 """A fleet node: the replica, what is beside it, and what it serves, put together and taken down in order.
 
-Everything here only connects rooms: engines and telemetry become a presence row, the store's rows become a view,
-gateway, dashboard and admin read that view. Whoever is asked first answers; there is no coordinator to start.
+Everything here only connects rooms: engines and telemetry become presence rows, the store's rows become a view,
+gateway, dashboard and admin read that view, the reconciler makes what is declared so. There is no coordinator.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
-from fleet_app.addresses import advertised, is_loopback, on_lan, parse_address
+from fleet_app.addresses import is_loopback, on_lan
 from fleet_app.admin import NodeFile, create_admin_token, remove_node_file, write_node_file
 from fleet_app.admin.api import AdminApi
-from fleet_app.backends import Scanner
-from fleet_app.custody import Custody, rotation_reply
+from fleet_app.beside import Beside
+from fleet_app.custody import Custody
 from fleet_app.dashboard import Dashboard
+from fleet_app.desired.shown import declared_json
+from fleet_app.desired_file import DesiredFile
 from fleet_app.discovery import LanDiscovery
 from fleet_app.errors import ConfigError
 from fleet_app.gateway import Gateway, ServingSide, front_application, front_runner
 from fleet_app.heartbeat import Heartbeat
 from fleet_app.history import History
 from fleet_app.history.questions import answers
-from fleet_app.home import ROOM
-from fleet_app.presence.demand import Demand
-from fleet_app.presence.voice import Voice
-from fleet_app.roster import NODES, Roster
-from propagul import AgentStateStore, GossipConfig, IdentityError, LinkError, StoreLocked, __version__
+from fleet_app.owner import Owner
+from fleet_app.reconcile import Reconciler
+from fleet_app.replica import introduce, open_store, remembered_peers
+from fleet_app.roster import Roster
+from fleet_app.speech import Speech
+from propagul import LinkError
 from propagul.link import Address, NodeId
 
 if TYPE_CHECKING:
-    from fleet_app.admin import RotationReply
+    from collections.abc import Mapping, Sequence
+
     from fleet_app.config import Settings
+    from fleet_app.engine import Engine
     from fleet_app.membership import Membership
+    from fleet_app.view import FleetView
+    from propagul import AgentStateStore
 
 DRAIN_S_MAX = 10.0
 """How long running requests may go on after a request to stop."""
 
 _SYNC_S_MAX = 3.0
-_TICK_S = 0.5
-"""How often this node looks whether it has something to say, or is watched."""
-
 _LOOK_S = 2.0
 
-_GOSSIP = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0)
-"""A box that hangs is seen to within seconds: people look at the page to learn that."""
+
+class _Runs(Protocol):
+    """A part that runs until it is cancelled."""
+
+    async def run(self) -> None: ...
 
 
 class Node:
@@ -58,71 +64,51 @@ class Node:
         self.settings = settings
         self.gateway = settings.gateway
         self._membership = membership
-        self.store = _open_store(settings, membership)
+        self.store = open_store(settings, membership)
         try:
-            self.scanner = Scanner(
-                urls=settings.backends,
-                detect=settings.detect,
-                ignore_ports={settings.gateway.port, settings.listen.port},
-            )
-            serving = ServingSide(node=self.store.node, backends=self.scanner.current)
+            self.beside = Beside(settings, self._engines_changed)
         except BaseException:
             self.store.close()
             raise
-        self._serving = serving
-        self._heartbeat = Heartbeat(
-            name=settings.name, data_dir=settings.data_dir, engines=self.scanner.current, serving=serving
-        )
-        self.custody = Custody(settings.data_dir, membership.credentials, self.store)
+        self._serving = ServingSide(node=self.store.node, backends=self.beside.seen, key_of=self.beside.key_of)
         self.history = History(settings.data_dir, self.store.node)
+        self.reconciler = Reconciler(self.store, self, disrupted_s_ago=_disrupted_s_ago(self.history))
+        self._heartbeat = Heartbeat(
+            name=settings.name,
+            data_dir=settings.data_dir,
+            engines=self.beside.seen,
+            serving=self._serving,
+            pulls=self.reconciler.pulls,
+            conditions=self.reconciler.conditions,
+            exposures=self.beside.exposures,
+        )
         self._heartbeat.on_sample = lambda: self.history.own(self._heartbeat.presence())
-        self.roster = Roster(self.store, self._heartbeat.presence, notices=lambda: self.history.notices)
-        own = NODES + self.store.node
-        self._voice = Voice(self.store.presence, row=own)
-        self.demand = Demand(
-            self.store.presence,
-            row=f"{own}/",
-            others=lambda: [f"{NODES}{node}/" for node in self._others],
-            monotonic=time.monotonic,
+        self._file = _desired_file(settings, self.store, self.reconciler)
+        self.roster = Roster(
+            self.store,
+            self._heartbeat.presence,
+            spec=lambda node: self.reconciler.desired().node(node),
+            notices=self._notices,
         )
-        self._others: frozenset[str] = frozenset()
-        self._wake = asyncio.Event()
+        self._dashboard = Dashboard(self.roster.view, declared=lambda: declared_json(self.reconciler.desired()))
+        self._speech = Speech(self.store, self._heartbeat.presence, lambda: self._dashboard.watchers)
+        self.custody = Custody(settings.data_dir, membership.credentials, self.store)
+        self.owner = Owner(
+            store=self.store,
+            roster=self.roster,
+            custody=self.custody,
+            history=self.history,
+            demand=self._speech.demand,
+        )
         self._gateway = Gateway(
-            node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=serving
+            node=self.store.node, view=self.roster.view, open_tunnel=self.store.open_tunnel, serving=self._serving
         )
-        self._dashboard = Dashboard(self.roster.view)
-        self.store.on_tunnel(serving.accept_tunnel)
+        self.store.on_tunnel(self._serving.accept_tunnel)
         for route, answer in answers(self.history, self.store.node).items():
             self.store.on_query(route, answer)
         self._runner: web.AppRunner | None = None
         self._lan: LanDiscovery | None = None
-
-    # --- AdminActions --------------------------------------------------------------------------------------------
-
-    def status(self) -> dict[str, object]:
-        """The fleet as this node sees it, for somebody who may look again."""
-        self.demand.touch()
-        return self.roster.view().to_json()
-
-    def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> str:
-        """A token for the next box; see `AgentStateStore.invite`."""
-        return self.store.invite(expires_s=expires_s, uses=uses, admin=admin)
-
-    def revoke(self, node: str) -> None:
-        """Shut a box out; see `AgentStateStore.revoke`."""
-        self.store.revoke(node)
-
-    def rotation(self) -> RotationReply:
-        """How far a change of the secret has come."""
-        return rotation_reply(self.store.rotation, self.roster.view())
-
-    def rotate(self, *, overlap_s: int) -> None:
-        """Begin to change the fleet's secret."""
-        self.custody.rotate(overlap_s)
-
-    def finish_rotation(self) -> None:
-        """End the former secret now."""
-        self.custody.finish()
+        self._subscribe()
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -134,27 +120,24 @@ class Node:
         """
         await self._open_front()
         self.custody.keep_in(asyncio.get_running_loop())
+        peers = dict.fromkeys([*self._membership.peers, *remembered_peers(self.store)])
         try:
-            await self.store.start(self._first_peers(), sync_timeout_s=_SYNC_S_MAX)
+            await self.store.start(list(peers), sync_timeout_s=_SYNC_S_MAX)
         except LinkError as error:
             raise ConfigError(f"{error} (--listen HOST:PORT)") from error
-        self._introduce()
-        await self.scanner.scan_once()
-        self._beat()
+        introduce(self.store, self.settings.name)
+        await self.beside.look()
+        self._speech.say()
         await self._open_lan()
         write_node_file(self.settings.data_dir, self._node_file())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep everything going until `stop` is set."""
-        self.scanner.add_listener(lambda _: self.wake())
+        rooms: list[_Runs] = [self.beside, self._dashboard, self._heartbeat, self._speech, self.reconciler]
+        rooms += [room for room in (self._file, self.settings.reload) if room is not None]
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self.scanner.run()),
-                group.create_task(self._dashboard.run()),
-                group.create_task(self._beat_forever()),
-                group.create_task(self._look_forever()),
-                group.create_task(self._heartbeat.run()),
-            ]
+            tasks = [group.create_task(room.run()) for room in rooms]
+            tasks.append(group.create_task(self._look_forever()))
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -163,7 +146,7 @@ class Node:
         """Drain, say goodbye and close, in this order: nobody is sent to a box that is leaving. Idempotent."""
         if self.store.is_running:
             self._heartbeat.draining = True
-            self._beat()
+            self._speech.say()
         await self._serving.drain(DRAIN_S_MAX)
         await self._dashboard.aclose()
         if self._lan is not None:
@@ -176,19 +159,6 @@ class Node:
         await asyncio.to_thread(self.history.close)
         remove_node_file(self.settings.data_dir)
 
-    def wake(self) -> None:
-        """Something has changed that people wait for: say it now. In the node's loop."""
-        self._wake.set()
-
-    async def _beat_forever(self) -> None:
-        """Say what there is to say, when it is due."""
-        while True:
-            self._beat()
-            self._wake.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_S):
-                    await self._wake.wait()
-
     async def _look_forever(self) -> None:
         """Look after keys, after who is lost, and keep what is seen."""
         up: set[str] = set()
@@ -196,25 +166,85 @@ class Node:
             self.custody.keep()
             view = self.roster.view()
             self.history.saw(view)
+            self._serving.is_drained = self.reconciler.desired().node(self.store.node).is_drained
             now_up = {node.id for node in view.nodes if node.state != "down"}
             for lost in up - now_up:
                 self._gateway.node_lost(NodeId(lost))
             up = now_up
             await asyncio.sleep(_LOOK_S)
 
-    def _beat(self, *, at_once: bool = False) -> None:
-        if self._dashboard.watchers:
-            self.demand.touch()
-        others = frozenset(self.store.linked()) | frozenset(member.node for member in self.store.members())
-        at_once = at_once or bool(others - self._others)  # who is new here has no beat of ours yet, or an old one
-        self._others = others
-        watched = self.demand.is_anywhere()
-        self._voice.say(self._heartbeat.presence(), time.monotonic(), watched=watched, at_once=at_once)
+    def _notices(self) -> list[str]:
+        """What a person should read of this node's own files."""
+        reload = [] if self.settings.reload is None else self.settings.reload.notices()
+        trouble = [] if self._file is None or not self._file.trouble else [self._file.trouble]
+        return [*self.history.notices, *reload, *trouble]
+
+    # --- Surroundings of the reconciler --------------------------------------------------------------------------
+
+    def view(self) -> FleetView:
+        """The fleet as this node sees it now."""
+        return self.roster.view()
+
+    def engines(self) -> Sequence[Engine]:
+        """The engines beside this node."""
+        return self.beside.engines()
+
+    async def look_at(self, url: str) -> None:
+        """Look at an engine again."""
+        await self.beside.look_at(url)
+
+    def absent_s(self) -> Mapping[str, float]:
+        """For how long each node has been away while this one watched."""
+        return {node.id: self.history.absence_s(node.id) for node in self.roster.view().nodes if node.state == "down"}
+
+    def note(self, kind: str, model: str, words: str) -> None:
+        """Keep what happened for people."""
+        self.history.events.add(kind, model, words)
+
+    def changed(self) -> None:
+        """Conditions or pulls are others now."""
+        self._speech.wake()
+
+    def _engines_changed(self) -> None:
+        self._speech.wake()
+        self.reconciler.wake()
+
+    # --- settings that change while it runs ----------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        if (reload := self.settings.reload) is not None:
+            reload.subscribe("backends", "detect", apply=self._take_engines)
+            reload.subscribe("name", apply=self._take_name)
+            reload.subscribe("mdns", apply=self._take_mdns)
+
+    async def _take_engines(self, fresh: Settings) -> None:
+        settings = self._with(fresh, "backends", "backend_keys", "detect")
+        await self.beside.take(settings)
+        self.settings = settings
+
+    def _take_name(self, fresh: Settings) -> None:
+        self.settings = self._with(fresh, "name")
+        self._heartbeat.name = fresh.name
+        introduce(self.store, fresh.name)
+        self._speech.say()
+        write_node_file(self.settings.data_dir, self._node_file())
+
+    async def _take_mdns(self, fresh: Settings) -> None:
+        self.settings = self._with(fresh, "mdns")
+        lan, self._lan = self._lan, None
+        if lan is not None:
+            await lan.aclose()
+        await self._open_lan()
+
+    def _with(self, fresh: Settings, *keys: str) -> Settings:
+        return self.settings.model_copy(update={key: getattr(fresh, key) for key in keys})
+
+    # --- ports ---------------------------------------------------------------------------------------------------
 
     async def _open_front(self) -> None:
         token = create_admin_token(self.settings.data_dir)
         app = front_application(node=self.store.node, port=self.settings.gateway.port)
-        app.add_routes([*self._gateway.routes(), *self._dashboard.routes(), *AdminApi(self, token).routes()])
+        app.add_routes([*self._gateway.routes(), *self._dashboard.routes(), *AdminApi(self.owner, token).routes()])
         self._runner = front_runner(app, node=self.store.node)
         await self._runner.setup()
         try:
@@ -237,22 +267,6 @@ class Node:
             )
             await self._lan.start()
 
-    def _first_peers(self) -> list[Address]:
-        """Where the invite led, and where the others listened when this node last ran."""
-        rows = [row for key, row in self.store.items(NODES) if key != NODES + self.store.node]
-        remembered = [address for row in rows if isinstance(row, dict) for address in _addresses(row.get("addresses"))]
-        return list(dict.fromkeys([*self._membership.peers, *remembered]))
-
-    def _introduce(self) -> None:
-        """Keep who we are in the fleet's durable rows, written only when it changed."""
-        row = {
-            "name": self.settings.name,
-            "version": __version__,
-            "addresses": [str(address) for address in self.store.addresses],
-        }
-        if self.store.get(NODES + self.store.node) != row:
-            self.store.set(NODES + self.store.node, row)
-
     def _node_file(self) -> NodeFile:
         return NodeFile(
             pid=os.getpid(),
@@ -264,31 +278,16 @@ class Node:
         )
 
 
-def _open_store(settings: Settings, membership: Membership) -> AgentStateStore:
-    listen = settings.listen
-    try:
-        return AgentStateStore(
-            ROOM,
-            node_id=settings.name,
-            port=listen.port,
-            host=listen.host,
-            path=settings.data_dir / "state",
-            config=_GOSSIP,
-            credentials=membership.credentials,
-            advertise=advertised(listen),
-            alone=True,
-            owned=(NODES,),
-        )
-    except StoreLocked as error:
-        raise ConfigError(f"{error}; a second node on this box needs a --data-dir of its own") from error
-    except IdentityError as error:
-        raise ConfigError(f"{error}, or invite this box again and start it with --join") from error
+def _disrupted_s_ago(history: History) -> list[float]:
+    """When this node last took something from people, so that a restart gives it no fresh budget."""
+    now_s = time.time()
+    done = history.events.latest(
+        kinds=("delete_done", "delete_failed", "unload_done", "unload_failed"), since_s=now_s - 3600, limit=1000
+    )
+    return [max(0.0, now_s - event.at_s) for event in done]
 
 
-def _addresses(value: object) -> list[Address]:
-    """Addresses out of a durable row that some member wrote; what is none is left out."""
-    found = []
-    for text in value if isinstance(value, list) else []:
-        with contextlib.suppress(ConfigError):
-            found.append(parse_address(str(text)))
-    return found
+def _desired_file(settings: Settings, store: AgentStateStore, reconciler: Reconciler) -> DesiredFile | None:
+    if settings.desired is None:
+        return None
+    return DesiredFile(store, settings.desired, settings.name, reconciler.nodes, watched=settings.watch)

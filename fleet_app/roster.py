@@ -8,9 +8,10 @@ of it only through others, so that a box whose link broke is shown down soon. Ho
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fleet_app.desired import NodeSpec
 from fleet_app.presence.account import Account
 from fleet_app.view import FleetView, NodeView
 from propagul.link import NodeId
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fleet_app.presence import NodePresence
-    from fleet_app.view import Reach
+    from fleet_app.view import NodeState, Reach
     from propagul import AgentStateStore, Heard
 
 NODES = "nodes/"
@@ -44,6 +45,7 @@ class Roster:
     Args:
         store: The replica.
         heartbeat: What this node has to say.
+        spec: What is declared of a node.
         monotonic: Seconds.
         notices: What else a person should read.
     """
@@ -52,12 +54,14 @@ class Roster:
         self,
         store: AgentStateStore,
         heartbeat: Callable[[], NodePresence],
+        spec: Callable[[str], NodeSpec] = NodeSpec,
         monotonic: Callable[[], float] = time.monotonic,
         *,
         notices: Callable[[], list[str]] = list,
     ) -> None:
         self._store, self._told = store, notices
         self._heartbeat = heartbeat
+        self._spec = spec
         self._monotonic = monotonic
         self._last: dict[NodeId, _Last] = {}
         self._view: FleetView | None = None
@@ -86,9 +90,21 @@ class Roster:
             self._node(node, known.get(node), node in heard, node in linked, now)
             for node in sorted({*known, *self._last} - {self._store.node})
         ]
-        here = self._here(known.get(self._store.node))
+        here = self._as_declared(self._here(known.get(self._store.node)))
+        others = [self._as_declared(node) for node in others if node.state != "down" or not self._is_forgotten(node)]
         others.sort(key=lambda node: (node.name.casefold(), node.id))
         return FleetView(nodes=(here, *others), notices=tuple(self._notices(now, others)))
+
+    def _is_forgotten(self, node: NodeView) -> bool:
+        return self._spec(node.id).is_forgotten
+
+    def _as_declared(self, node: NodeView) -> NodeView:
+        """The node by the name that it was given, and drained if that was said of it."""
+        spec = self._spec(node.id)
+        state: NodeState = "draining" if spec.is_drained and node.state == "up" else node.state
+        if (spec.name or node.name, state) == (node.name, node.state):
+            return node
+        return replace(node, name=spec.name or node.name, state=state)
 
     def _here(self, row: object) -> NodeView:
         presence = self._heartbeat()

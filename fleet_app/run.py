@@ -29,7 +29,10 @@ def serve(settings: Settings, console: Console) -> int:
 
 async def _serve(settings: Settings, console: Console) -> int:
     stop = asyncio.Event()
-    _system.on_stop_signals(asyncio.get_running_loop(), stop.set)
+    loop, reload = asyncio.get_running_loop(), settings.reload
+    _system.on_stop_signals(loop, stop.set)
+    # A service is told so to read its file again; a terminal says so that it is gone.
+    _system.on_hangup(loop, stop.set if reload is None or _system.has_terminal() else reload.ask)
     settings = _with_free_ports(settings)
     membership = await obtain(settings)
     node = Node(settings, membership)

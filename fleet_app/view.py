@@ -7,13 +7,16 @@ they can never disagree. No I/O, no clock.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+from fleet_app.presence import NodePresence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fleet_app.presence import BackendPresence, NodePresence
+    from fleet_app.presence import BackendPresence
 
+NodeState = Literal["up", "draining", "down"]
 Reach = Literal["here", "linked", "relayed", "none"]
 """How this node reaches another: it is this node, a link of its own, only through others, or not at all."""
 
@@ -36,12 +39,32 @@ class NodeView:
 
     id: str
     name: str
-    state: Literal["up", "draining", "down"]
+    state: NodeState
     reach: Reach
     heard_s: float | None
     presence: NodePresence | None
     addresses: tuple[str, ...] = ()
     figures_s: float | None = None
+
+    @classmethod
+    def of_json(cls, said: Mapping[str, Any]) -> Self:
+        """What `to_json` made, of this version or another.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is none.
+        """
+        state, reach, presence = said["state"], said["reach"], said["presence"]
+        if state not in get_args(NodeState) or reach not in get_args(Reach):
+            raise ValueError("of a newer version")
+        return cls(
+            id=str(said["id"]),
+            name=str(said["name"]),
+            state=state,
+            reach=reach,
+            heard_s=said["heard_s"],
+            presence=None if presence is None else NodePresence.model_validate(presence),
+            addresses=tuple(map(str, said["addresses"])),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object for the dashboard and `fleet status --json`."""
@@ -84,6 +107,16 @@ class FleetView:
                     for model in backend.models:
                         found.setdefault(model.name, []).append(Placement(node=node, backend=backend))
         return {name: tuple(places) for name, places in sorted(found.items())}
+
+    @classmethod
+    def of_json(cls, said: Mapping[str, Any]) -> Self:
+        """What `to_json` made, of this version or another.
+
+        Raises:
+            ValueError, KeyError, TypeError: It is none.
+        """
+        notices = tuple(map(str, said.get("notices", ())))
+        return cls(nodes=tuple(NodeView.of_json(node) for node in said["nodes"]), notices=notices)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; `models` maps each model name to the names of the nodes that serve it."""

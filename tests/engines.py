@@ -12,7 +12,9 @@ import asyncio
 import atexit
 import functools
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from aiohttp import web
 from demo.tiny_model import CHAT_TEMPLATE, SLOW, TOOL_TEMPLATE, Shape, write_tiny_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -169,6 +171,61 @@ def llama_server(
             process.kill()
 
 
+@contextmanager
+def llama_router(executable: str, models: Mapping[str, str], *, port: int = 0) -> Iterator[LlamaServer]:
+    """Run the real `llama-server` at `executable` in router mode, over models that say these words."""
+    port = port or free_port()
+    with tempfile.TemporaryDirectory(prefix="propagul-router-") as folder:
+        for name, words in models.items():
+            shutil.copy(model_file(name, words), Path(folder) / f"{name}.gguf")
+        command = [executable, "--models-dir", folder, "--offline", "--port", str(port), "-c", "512", "-np", "1"]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            try:
+                _wait_for_port(port, process)
+                yield LlamaServer(f"http://127.0.0.1:{port}", process)
+            finally:
+                process.terminate()  # it ends the servers of its models, too
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                process.kill()
+
+
+@contextmanager
+def ollama_server(executable: str) -> Iterator[LlamaServer]:
+    """Run the real Ollama at `executable`, with a folder and a port of its own and no model."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="propagul-ollama-") as home:
+        own = {"HOME": home, "OLLAMA_MODELS": f"{home}/models", "OLLAMA_HOST": f"127.0.0.1:{port}"}
+        with subprocess.Popen(
+            [executable, "serve"],
+            env=os.environ | own,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                _wait_for_port(port, process)
+                yield LlamaServer(f"http://127.0.0.1:{port}", process)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # the servers of its models, too
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with {process.returncode} before it listened")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing listened within {START_TIMEOUT_S} s")
+
+
 # --- replays of recorded exchanges ------------------------------------------------------------------------------
 
 
@@ -222,9 +279,9 @@ ENGINES: dict[str, tuple[str, ...]] = {
     "llamacpp_key": ("llamacpp/key_noauth_v1_models", "llamacpp/key_noauth_props", "llamacpp/key_noauth_health"),
     "llamacpp_sleeping": ("llamacpp_server/sleep_models", "llamacpp_server/sleep_props"),
     "llamacpp_router": ("llamacpp_router/v1_models_loaded", "llamacpp_router/props"),
-    "vllm": ("vllm/get_v1_models", "vllm/get_version", "vllm/get_metrics", "vllm/get_health", "vllm/get_root"),
+    "vllm": ("vllm/get_v1_models", "vllm/get_version", "vllm/get_metrics", "vllm/get_openapi_json", "vllm/get_root"),
     "ollama": ("ollama/version", "ollama/root", "ollama/tags", "ollama/ps", "ollama/v1_models"),
-    "tgi": ("tgi/info", "tgi/health", "tgi/v1_models"),
+    "tgi": ("tgi/info", "tgi/health", "tgi/metrics", "tgi/v1_models"),
     "lmstudio": ("lmstudio/v1_models_native", "lmstudio/v0_models", "lmstudio/openai_models"),
     "lmstudio_old": ("lmstudio/v0_models", "lmstudio/openai_models"),
 }

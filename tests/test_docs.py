@@ -14,6 +14,7 @@ import pytest
 
 from fleet_app.cli.up import up
 from fleet_app.config.knobs import KNOBS, NOT_USED_YET, VARIABLES
+from fleet_app.desired.fields import IN_FILES, TABLES
 from tests.workshop.documents import ROOT, blocks, runs_elsewhere
 from tests.workshop.programs import run_as_one_program
 
@@ -28,6 +29,7 @@ LIMITS = re.findall(
     re.MULTILINE,
 )
 PAGES = sorted(path.name for path in (ROOT / "docs").glob("*.md") if not runs_elsewhere(path.read_text("utf-8")))
+PAGES.remove("desired.md")  # needs a fleet: tests/fleet/test_declared.py runs it
 PORTS = (9001, 9002)
 """Which the pages' examples name; each is replaced by a free one."""
 
@@ -60,6 +62,15 @@ def test_every_setting_is_documented() -> None:
     assert set(re.findall(r"PROPAGUL_[A-Z_]+", text)) == set(VARIABLES)
     after = text[text.index("no effect in this version") :]
     assert set(re.findall(r"PROPAGUL_[A-Z_]+", after)) == set(NOT_USED_YET)
+
+
+def test_every_field_that_can_be_declared_is_documented_in_the_words_of_the_code() -> None:
+    text = (ROOT / "docs/desired.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", text[text.index("<!-- fields -->") :], re.MULTILINE)
+    known = [
+        (name, field.about) for table in TABLES for name, field in TABLES[table].items() if name in IN_FILES[table]
+    ]
+    assert rows[: len(known)] == known
 
 
 def test_every_flag_of_the_table_is_one_of_fleet_up() -> None:

@@ -38,6 +38,7 @@ OTHER_PROGRAMS = {
     "env/bin/pip",
     "export",
     "git",
+    "journalctl",
     "pip",
     "pipx",
     "python3",
@@ -76,7 +77,11 @@ def simple_commands(line: str) -> Iterator[list[str]]:
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     words: list[str] = []
+    before = ""
     for word in [*lexer, ";"]:
+        before, last = word, before
+        if word == ">" or last == ">":
+            continue  # where a command's output goes
         if set(word) <= set(";|&"):
             yield words
             words = []

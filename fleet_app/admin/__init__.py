@@ -14,12 +14,22 @@ from fleet_app.admin.files import (
     running_node,
     write_node_file,
 )
-from fleet_app.admin.messages import EXPIRES_S_MAX, USES_MAX, InviteOrder, InviteReply, RotationReply
+from fleet_app.admin.messages import (
+    EXPIRES_S_MAX,
+    USES_MAX,
+    ChangeOrder,
+    EditOrder,
+    InviteOrder,
+    InviteReply,
+    RotationReply,
+)
 
 __all__ = [
     "EXPIRES_S_MAX",
     "USES_MAX",
     "AdminClient",
+    "ChangeOrder",
+    "EditOrder",
     "InviteOrder",
     "InviteReply",
     "NodeFile",

@@ -6,6 +6,7 @@ checked field by field; a refusal never repeats what was sent.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -13,15 +14,30 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from aiohttp import web
 from pydantic import ValidationError
 
-from fleet_app.admin.messages import InviteOrder, InviteReply, RevokeOrder, RotateOrder, RotationReply
-from propagul.errors import IdentityError
+from fleet_app.admin.messages import (
+    ChangeOrder,
+    ChangeReply,
+    InviteOrder,
+    InviteReply,
+    ListReply,
+    RevokeOrder,
+    RotateOrder,
+    RotationReply,
+    RowsReply,
+)
+from fleet_app.errors import ConfigError
+from propagul.errors import IdentityError, LimitExceeded, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _REQUEST_BYTES_MAX = 4 * 1024
+_CHANGE_BYTES_MAX = 4 * 1024 * 1024
 
-_Order = TypeVar("_Order", InviteOrder, RevokeOrder, RotateOrder)
+READABLE = ("desired/", "changes/", "nodes/")
+"""Rows of the replica that commands read."""
+
+_Order = TypeVar("_Order", ChangeOrder, InviteOrder, RevokeOrder, RotateOrder)
 
 
 class AdminActions(Protocol):
@@ -29,6 +45,23 @@ class AdminActions(Protocol):
 
     def status(self) -> dict[str, object]:
         """Return the fleet as a JSON object: `FleetView.to_json`."""
+
+    def rows(self, prefix: str) -> dict[str, list[object]]:
+        """Return the rows of the replica under a prefix, each with all its values, the one that holds first."""
+
+    def events(self, limit: int) -> list[dict[str, object]]:
+        """Return the newest events, the newest first. Called in a thread."""
+
+    def logs(self, after: int, limit: int) -> list[dict[str, object]]:
+        """Return lines of the node's log with a number beyond `after`, the oldest first."""
+
+    def change(self, order: ChangeOrder) -> str | None:
+        """Change what is declared; return the change's id, None where nothing would change.
+
+        Raises:
+            ConfigError: A value is none for its field.
+            LimitExceeded, StoreError: It could not be written.
+        """
 
     def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
         """Make an invite and return its token.
@@ -73,6 +106,10 @@ class AdminApi:
         """Return the routes, each behind the token."""
         return [
             web.get("/admin/status", self._guarded(self._status)),
+            *(web.get(f"/admin/rows/{prefix}", self._guarded(self._rows)) for prefix in READABLE),
+            web.get("/admin/events", self._guarded(self._events)),
+            web.get("/admin/logs", self._guarded(self._logs)),
+            web.post("/admin/changes", self._guarded(self._change)),
             web.post("/admin/invite", self._guarded(self._invite)),
             web.post("/admin/revoke", self._guarded(self._revoke)),
             web.get("/admin/rotation", self._guarded(self._rotation)),
@@ -92,7 +129,9 @@ class AdminApi:
                 return await handler(request)
             except _BadOrderError as problem:
                 return _problem(problem.status, str(problem))
-            except IdentityError as problem:
+            except ConfigError as problem:
+                return _problem(400, str(problem))
+            except (IdentityError, LimitExceeded, StoreError) as problem:
                 return _problem(409, str(problem))
 
         return guarded
@@ -105,6 +144,22 @@ class AdminApi:
 
     async def _status(self, _: web.Request) -> web.Response:
         return _json(200, self._actions.status())
+
+    async def _rows(self, request: web.Request) -> web.Response:
+        rows = self._actions.rows(request.path.removeprefix("/admin/rows/"))
+        return _json(200, RowsReply(rows=rows).model_dump())
+
+    async def _events(self, request: web.Request) -> web.Response:
+        limit = _number(request, "limit", 100, 1000)
+        return _json(200, ListReply(items=await asyncio.to_thread(self._actions.events, limit)).model_dump())
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        lines = self._actions.logs(_number(request, "after", 0, 2**53), _number(request, "limit", 100, 2000))
+        return _json(200, ListReply(items=lines).model_dump())
+
+    async def _change(self, request: web.Request) -> web.Response:
+        order = await _order(request, ChangeOrder, bytes_max=_CHANGE_BYTES_MAX)
+        return _json(200, ChangeReply(id=self._actions.change(order)).model_dump())
 
     async def _invite(self, request: web.Request) -> web.Response:
         order = await _order(request, InviteOrder)
@@ -139,26 +194,38 @@ class _BadOrderError(Exception):
         super().__init__(message)
 
 
-async def _order(request: web.Request, model: type[_Order]) -> _Order:
+def _number(request: web.Request, name: str, default: int, most: int) -> int:
+    """A number in the query.
+
+    Raises:
+        _BadOrderError: It is none.
+    """
+    text = request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise _BadOrderError(400, f"{name}: is no number")
+    return min(int(text), most)
+
+
+async def _order(request: web.Request, model: type[_Order], *, bytes_max: int = _REQUEST_BYTES_MAX) -> _Order:
     """Read an order.
 
     Raises:
         _BadOrderError: It is too long, or is none.
     """
-    body = await _bounded_body(request)
+    body = await _bounded_body(request, bytes_max)
     if body is None:
-        raise _BadOrderError(413, f"the body is over {_REQUEST_BYTES_MAX} bytes")
+        raise _BadOrderError(413, f"the body is over {bytes_max} bytes")
     try:
         return model.model_validate_json(body)
     except ValidationError as problem:
         raise _BadOrderError(400, _first_complaint(problem)) from None
 
 
-async def _bounded_body(request: web.Request) -> bytes | None:
+async def _bounded_body(request: web.Request, bytes_max: int) -> bytes | None:
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
-        if len(body) > _REQUEST_BYTES_MAX:
+        if len(body) > bytes_max:
             return None
     return bytes(body)
 

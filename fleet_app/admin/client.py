@@ -14,18 +14,19 @@ from pydantic import ValidationError
 
 from fleet_app.addresses import parse_address
 from fleet_app.admin.files import TOKEN_FILE, read_node_file
-from fleet_app.admin.messages import InviteReply, RotationReply
+from fleet_app.admin.messages import ChangeReply, InviteReply, ListReply, RotationReply, RowsReply
 from fleet_app.errors import FleetError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fleet_app.admin.messages import ChangeOrder
     from propagul.link.base import Address
 
 _REPLY_BYTES_MAX = 16 * 1024 * 1024
 _REPLY_TIMEOUT_S = 10.0
 
-_Reply = TypeVar("_Reply", InviteReply, RotationReply)
+_Reply = TypeVar("_Reply", ChangeReply, InviteReply, ListReply, RotationReply, RowsReply)
 
 
 class AdminClient:
@@ -63,6 +64,38 @@ class AdminClient:
             FleetError: The node does not answer, or refuses.
         """
         return self._call("GET", "/admin/status", None)
+
+    def rows(self, prefix: str) -> dict[str, list[object]]:
+        """Return the rows under `desired/`, `changes/` or `nodes/`, each with all its values.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(RowsReply, self._call("GET", f"/admin/rows/{prefix}", None)).rows
+
+    def events(self, limit: int) -> list[dict[str, object]]:
+        """Return the newest events that the node knows of, the newest first.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(ListReply, self._call("GET", f"/admin/events?limit={limit}", None)).items
+
+    def logs(self, *, after: int = 0, limit: int = 100) -> list[dict[str, object]]:
+        """Return lines of the node's log beyond the one with a number, the oldest first.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(ListReply, self._call("GET", f"/admin/logs?after={after}&limit={limit}", None)).items
+
+    def change(self, order: ChangeOrder) -> str | None:
+        """Change what is declared; return the change's id, None where nothing would change.
+
+        Raises:
+            FleetError: The node does not answer, or refuses.
+        """
+        return self._read(ChangeReply, self._call("POST", "/admin/changes", order.model_dump(mode="json"))).id
 
     def invite(self, *, expires_s: int, uses: int, admin: bool = False) -> InviteReply:
         """Make an invite.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +50,44 @@ class RotationReply(_Strict):
     left_s: int = 0
     followed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+
+
+class EditOrder(_Strict):
+    """One field of what is declared, in `ChangeOrder`; `value` is empty to take it away."""
+
+    table: Literal["models", "nodes", "settings"]
+    name: Annotated[str, Field(max_length=256)]
+    field: Annotated[str, Field(min_length=1, max_length=64)]
+    key: Annotated[str, Field(max_length=64)] = ""
+    value: Annotated[list[object], Field(max_length=1)]
+
+
+class ChangeOrder(_Strict):
+    """The body of `POST /admin/changes`: edits that are made as one."""
+
+    edits: Annotated[list[EditOrder], Field(max_length=20_000)]
+    author: Annotated[str, Field(min_length=1, max_length=128)]
+    via: Annotated[str, Field(min_length=1, max_length=128)]
+    note: Annotated[str, Field(max_length=256)] = ""
+    undoes: Annotated[str, Field(max_length=64)] = ""
+
+
+class ChangeReply(_Strict):
+    """What came of it; no id where nothing would have changed."""
+
+    id: str | None
+
+
+class RowsReply(_Strict):
+    """Rows of the replica under a prefix: each key with all its values, the one that holds first."""
+
+    rows: dict[str, list[object]]
+
+
+class ListReply(_Strict):
+    """A list of JSON objects: events, or lines of the log."""
+
+    items: list[dict[str, object]]
 
 
 class InviteReply(_Strict):

@@ -2,7 +2,7 @@
 
 `identify` recognises one address, `Scanner` keeps watching all of them, `detect` looks once. An engine is known by the
 shape of what it answers, never by a status or a port. Looking changes nothing: no request made here loads a model,
-follows a redirect or reads more than one megabyte.
+follows a redirect or reads more than four megabytes.
 """
 
 from fleet_app.backends.engine_url import normalise_url

@@ -1,7 +1,8 @@
 """Which engine is at an address: the signatures in the order that is safe for every server.
 
-`/v1/models` comes first, because it names its owner and disturbs nobody; Ollama last, because so many imitate it. LM
-Studio logs every path it does not know, so on its port its own list comes first. The first match ends the look.
+`/v1/models` comes first, because it names its owner and disturbs nobody; then what only one server has; then Ollama,
+because so many imitate it; last a plain list of models, which nearly all of them have. LM Studio logs every path it
+does not know, so on its port its own list comes first. The first match ends the look.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fleet_app.backends.conversation import Conversation, Silence, Unanswered
 from fleet_app.backends.engine_url import normalise_url, port_of
-from fleet_app.backends.impostors import BY_MODEL_LIST, BY_OWN_PATHS, Impostors
 from fleet_app.backends.llamacpp import LlamaCpp
 from fleet_app.backends.lmstudio import LmStudio, LmStudioV0
 from fleet_app.backends.ollama import Ollama
+from fleet_app.backends.openai import BY_LITTLE, BY_MODEL_LIST, BY_OWN_PATHS, PLAIN, PLAIN_NAMED, Plain
 from fleet_app.backends.tgi import Tgi
 from fleet_app.backends.vllm import Vllm
 
@@ -29,9 +30,9 @@ LM_STUDIO_PORT = 1234
 LOOK_TIMEOUT_S = 5.0
 """One look at one address, all its requests together."""
 
-_OPENAI: tuple[Signature, ...] = (LlamaCpp(), Vllm(), Impostors(BY_MODEL_LIST))
+_OPENAI: tuple[Signature, ...] = (LlamaCpp(), Vllm(), *BY_MODEL_LIST)
 _LM_STUDIO: tuple[Signature, ...] = (LmStudio(), LmStudioV0())
-_REST: tuple[Signature, ...] = (Tgi(), Impostors(BY_OWN_PATHS), Ollama())
+_REST: tuple[Signature, ...] = (Tgi(), *BY_OWN_PATHS, Ollama(), *BY_LITTLE)
 
 
 class Finding(NamedTuple):
@@ -41,21 +42,29 @@ class Finding(NamedTuple):
     signature: Signature
 
 
-async def identify(session: aiohttp.ClientSession, url: str, *, api_key: str | None = None) -> BackendPresence | None:
-    """What serves models at `url` now; None when no known engine answers there.
+async def identify(
+    session: aiohttp.ClientSession, url: str, *, api_key: str | None = None, named: bool = False
+) -> BackendPresence | None:
+    """What serves models at `url` now; None when no engine answers there.
 
-    Never raises for what the server does or sends. `api_key` is sent to that address and kept nowhere.
+    Never raises for what the server does or sends.
+
+    Args:
+        session: What the requests are made with.
+        url: Where to look.
+        api_key: Sent to that address and kept nowhere.
+        named: Whether a person said that there is an engine: then a list of models is enough to believe it.
 
     Raises:
         ConfigError: `url` is not the address of an engine.
     """
     try:
-        return (await look(Conversation(session, normalise_url(url), api_key=api_key))).presence
+        return (await look(Conversation(session, normalise_url(url), api_key=api_key), named=named)).presence
     except Unanswered:
         return None
 
 
-async def look(talk: Conversation, *, known: Signature | None = None) -> Finding:
+async def look(talk: Conversation, *, known: Signature | None = None, named: bool = False) -> Finding:
     """Recognise the engine `talk` is with; `known` is the signature that matched last time.
 
     Raises:
@@ -63,22 +72,23 @@ async def look(talk: Conversation, *, known: Signature | None = None) -> Finding
     """
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            return await _first_match(talk, known)
+            return await _first_match(talk, known, PLAIN_NAMED if named else PLAIN)
     except TimeoutError:
         raise Unanswered(Silence.HUNG, f"its answers took longer than {LOOK_TIMEOUT_S:g} s together") from None
 
 
-async def _first_match(talk: Conversation, known: Signature | None) -> Finding:
-    for signature in _order(talk.url, known):
+async def _first_match(talk: Conversation, known: Signature | None, plain: Plain) -> Finding:
+    for signature in _order(talk.url, known, plain):
         presence = await signature.recognise(talk)
         if presence is not None:
             return Finding(presence, signature)
     raise _stranger(await talk.get("/v1/models"))
 
 
-def _order(url: str, known: Signature | None) -> tuple[Signature, ...]:
+def _order(url: str, known: Signature | None, plain: Plain) -> tuple[Signature, ...]:
     usual = (*_LM_STUDIO, *_OPENAI) if port_of(url) == LM_STUDIO_PORT else (*_OPENAI, *_LM_STUDIO)
-    return (*((known,) if known else ()), *usual, *_REST)
+    first = (*_OPENAI, plain) if known is plain else (known,) if known else ()
+    return (*first, *usual, *_REST, plain)
 
 
 def _stranger(reply: Reply) -> Unanswered:

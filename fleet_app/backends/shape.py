@@ -8,11 +8,14 @@ at all: a name that was shortened or cleaned would no longer be the engine's.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 
 NAME_CHARS_MAX = 256
 SIZE_BYTES_MAX = 2**60
+COUNT_MAX = 2**40
+REQUESTS_MAX = 1_000_000
 
 JsonObject = Mapping[str, object]
 
@@ -45,6 +48,21 @@ def as_name(value: object) -> str | None:
 def as_bytes(value: object) -> int | None:
     """`value` when it can be a size in bytes."""
     return value if type(value) is int and 0 <= value <= SIZE_BYTES_MAX else None
+
+
+def as_count(value: object, most: int = COUNT_MAX) -> int | None:
+    """`value` when it can be a number of tokens or, with that as the most, of requests."""
+    return value if type(value) is int and 0 <= value <= most else None
+
+
+def gauge(metrics: str, name: str) -> int | None:
+    """The sum of a Prometheus gauge over its labels, in its text form; None when it is not there."""
+    values = re.findall(rf"^{re.escape(name)}(?:{{.*}})? ([0-9.eE+]+)$", metrics, re.MULTILINE)
+    try:
+        total = sum(map(float, values))
+        return int(total) if values and total <= REQUESTS_MAX else None
+    except ValueError:
+        return None
 
 
 def owners(listing: object) -> list[str | None]:

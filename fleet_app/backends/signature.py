@@ -7,18 +7,32 @@ engine costs only its own endpoints.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fleet_app.backends.shape import as_name
-from fleet_app.presence import BackendCondition, BackendKind, BackendPresence, Model
+from fleet_app.presence import BackendCondition, BackendKind, BackendPresence, Model, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fleet_app.backends.adapter import Adapter
     from fleet_app.backends.conversation import Conversation
+    from fleet_app.backends.wire import Wire
 
-MODELS_MAX = 500
+MODELS_MAX = 5000
 REASON_CHARS_MAX = 256
+NO_KEY = "it wants an API key, and ours is missing or wrong; name its address with a key: --backend URL=KEY_FILE"
+
+
+class Load(NamedTuple):
+    """How busy an engine is by its own count; None where it does not tell."""
+
+    slots: int | None = None
+    running: int | None = None
+    queued: int | None = None
+
+
+UNTOLD = Load()
 
 
 class Signature(Protocol):
@@ -31,6 +45,9 @@ class Signature(Protocol):
             Unanswered: The address does not answer, or is known to be something else.
         """
 
+    def adapter(self, wire: Wire, presence: BackendPresence) -> Adapter:
+        """The engine it recognised, to be told what to do over `wire`."""
+
 
 def seen(
     kind: BackendKind,
@@ -40,6 +57,8 @@ def seen(
     version: object = None,
     condition: BackendCondition = "ready",
     reason: str = "",
+    can: tuple[Verb, ...] = (),
+    load: Load = UNTOLD,
 ) -> BackendPresence:
     """A presence within the limits of `fleet_app.presence`; the first of two models with one name counts.
 
@@ -57,4 +76,8 @@ def seen(
         reason=reason[:REASON_CHARS_MAX],
         version=as_name(version),
         models=listed[:MODELS_MAX],
+        can=can if condition == "ready" else (),
+        slots=load.slots,
+        running=load.running,
+        queued=load.queued,
     )

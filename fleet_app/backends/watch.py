@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fleet_app.backends.adapter import Adapter
 from fleet_app.backends.conversation import Silence, Unanswered
+from fleet_app.backends.openai import Plain
 from fleet_app.backends.signature import seen
+from fleet_app.backends.wire import Wire
 
 if TYPE_CHECKING:
     from fleet_app.backends.probe import Finding
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from fleet_app.presence import BackendCondition, BackendPresence
 
 HUNG_LOOKS_MAX = 3
-REST_ROUNDS_MAX = 12
+REST_ROUNDS_MAX = 24
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +35,7 @@ class Watch:
         api_key: Sent there with each request; never shown.
         presence: What is shown of it; None for nothing.
         signature: What recognised it last; None when nothing has or it is gone.
+        engine: What is shown of it, to be told what to do; None for nothing.
     """
 
     url: str
@@ -39,7 +43,9 @@ class Watch:
     api_key: str | None = field(default=None, repr=False)
     presence: BackendPresence | None = None
     signature: Signature | None = None
+    engine: Adapter | None = None
     _misses: int = 0
+    _plain_looks: int = 0
     _rest_rounds: int = 0
     _wait_rounds: int = 0
 
@@ -50,9 +56,28 @@ class Watch:
         self._wait_rounds -= 1
         return False
 
+    @property
+    def settled(self) -> bool:
+        """Whether its engine was ready, or stands for a key: it can wait for the next whole round."""
+        return self.presence is not None and self.presence.condition in {"ready", "needs_key"}
+
+    def known(self) -> Signature | None:
+        """The signature to ask first: the last one, but for a plain list now and then everybody is asked again."""
+        if isinstance(self.signature, Plain):
+            self._plain_looks = (self._plain_looks + 1) % REST_ROUNDS_MAX
+            return self.signature if self._plain_looks else None
+        return self.signature
+
+    def shown_at(self, url: str) -> bool:
+        """Whether `url` is where its engine is shown."""
+        return self.presence is not None and self.presence.url == url
+
     def saw(self, finding: Finding) -> None:
         """Take what the look recognised."""
-        self.presence, self.signature = finding
+        if self.engine is None or self.signature is not finding.signature:
+            self.signature = finding.signature
+            self.engine = finding.signature.adapter(Wire(finding.presence.url, api_key=self.api_key), finding.presence)
+        self._take(finding.presence)
         self._misses = self._rest_rounds = self._wait_rounds = 0
 
     def missed(self, error: Unanswered) -> None:
@@ -63,7 +88,8 @@ class Watch:
         elif self._may_return(error):
             self._show("unhealthy", error)
         else:
-            self.presence = self.signature = None
+            self._show("unreachable", error)
+            self.presence = self.signature = self.engine = None
             self._rest(error)
 
     def _may_return(self, error: Unanswered) -> bool:
@@ -72,18 +98,25 @@ class Watch:
 
     def _explain(self, error: Unanswered) -> None:
         if error.silence in {Silence.STRANGER, Silence.GATEWAY}:
-            self.presence = self.signature = None
+            self.presence = self.signature = self.engine = None
             self._show("unhealthy", error)
         else:
             self._show("unreachable", error)
 
     def _show(self, condition: BackendCondition, error: Unanswered) -> None:
         last = self.presence
-        kind, version = (last.kind, last.version) if last else ("unknown", None)
-        self.presence = seen(kind, self.url, condition=condition, reason=str(error), version=version)
+        kind, url, version = (last.kind, last.url, last.version) if last else ("unknown", self.url, None)
+        self._take(seen(kind, url, condition=condition, reason=str(error), version=version))
+
+    def _take(self, presence: BackendPresence) -> None:
+        """Show it; whoever holds the engine sees it, too."""
+        self.presence = presence
+        if self.engine is None:
+            self.engine = Adapter(Wire(presence.url, api_key=self.api_key), presence)
+        self.engine.seen = presence
 
     def _rest(self, error: Unanswered) -> None:
-        """After a stranger, skip 1, 2, 4, 8, then 12 rounds."""
+        """After a stranger, skip 1, 2, 4, 8, 16, then 24 rounds."""
         stranger = error.silence in {Silence.STRANGER, Silence.GATEWAY} and not error.retryable
         self._rest_rounds = min(REST_ROUNDS_MAX, max(1, 2 * self._rest_rounds)) if stranger else 0
         self._wait_rounds = self._rest_rounds

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @click.command
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--backend", metavar="URL", multiple=True, help="Also look here; may be repeated.")
+@click.option("--backend", metavar="URL[=KEY_FILE]", multiple=True, help="Also look here; may be repeated.")
 @click.pass_obj
 def detect(doors: Doors, *, as_json: bool, backend: tuple[str, ...]) -> None:
     """Look for engines on this machine and say what they serve."""
     settings = load({"backends": backend}, environ=os.environ)
-    found = doors.find_engines(settings.backends)
+    found = doors.find_engines(settings)
     if as_json:
         click.echo(json.dumps([engine.model_dump(mode="json") for engine in found], indent=2))
     elif found:

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 Serve = Callable[["Settings", "Console"], int]
 """Runs a node until it is told to stop and returns the exit code."""
 
-FindEngines = Callable[[tuple[str, ...]], "tuple[BackendPresence, ...]"]
+FindEngines = Callable[["Settings"], "tuple[BackendPresence, ...]"]
 """Looks for engines on this machine and at the addresses given."""
 
 _WIDTH_OF_A_PIPE = 2000
@@ -107,10 +107,11 @@ def _serve(settings: Settings, console: Console) -> int:
     return serve(settings, console)
 
 
-def _find_engines(urls: tuple[str, ...]) -> tuple[BackendPresence, ...]:
+def _find_engines(settings: Settings) -> tuple[BackendPresence, ...]:
     from fleet_app.backends import detect  # noqa: PLC0415 - brings an HTTP client, and only one command needs it
 
-    return asyncio.run(detect(urls))
+    keys = {url: key.get_secret_value() for url, key in settings.backend_keys.items()}
+    return asyncio.run(detect(settings.backends, api_keys=keys))
 
 
 def _console() -> Console:

@@ -13,6 +13,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fleet_app.logbook import LOGBOOK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -70,13 +72,21 @@ class TextLines(logging.Formatter):
 
 
 def configure_logging(settings: Settings, *, verbose: int) -> None:
-    """Send the records of `LOGGERS` to stderr: warnings, with one `-v` events, with two everything."""
+    """Send the records of `LOGGERS` to stderr: warnings, with one `-v` events, with two everything.
+
+    Events are kept for `propagul fleet logs`, whatever is printed.
+    """
+    printed = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(printed)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     secret = settings.secret.get_secret_value() if settings.secret else ""
-    handler.addFilter(Redaction([secret, *settings.join]))
+    keys = [key.get_secret_value() for key in settings.backend_keys.values()]
+    redaction = Redaction([secret, *settings.join, *keys])
+    for one in (handler, LOGBOOK):
+        one.filters = [redaction]
     for name in LOGGERS:
         logger = logging.getLogger(name)
-        logger.handlers = [handler]
+        logger.handlers = [handler, LOGBOOK]
         logger.propagate = False
-        logger.setLevel({0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG))
+        logger.setLevel(min(printed, logging.INFO))

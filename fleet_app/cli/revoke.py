@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
 from fleet_app.cli.elsewhere import client_of_running_node
 from fleet_app.cli.frame import printable
-from fleet_app.cli.status import FleetRows, NodeRow
+from fleet_app.cli.status import view_of
 from fleet_app.config import load_data_dir
 from fleet_app.errors import ConfigError, FleetError
+
+if TYPE_CHECKING:
+    from fleet_app.view import NodeView
 
 _PREFIX_CHARACTERS_MIN = 6
 
@@ -33,11 +36,7 @@ def revoke(who: str, *, yes: bool, data_dir: str | None) -> None:
     NAME_OR_ID is its name, or its id or the beginning of it, as `propagul fleet status --json` shows them.
     """
     client = client_of_running_node(load_data_dir({"data_dir": data_dir}, environ=os.environ))
-    try:
-        fleet = FleetRows.model_validate(client.status())
-    except ValidationError:
-        raise FleetError("the node's answer has another shape than this version reads") from None
-    box = chosen(fleet.nodes, who)
+    box = chosen(view_of(client.status()).nodes, who)
     click.echo(_WARNING.format(name=printable(box.name), id=box.id), err=True)
     if not yes and not _agreed():
         raise FleetError("nothing was done; --yes goes without asking")
@@ -52,7 +51,7 @@ def _agreed() -> bool:
         return False
 
 
-def chosen(nodes: tuple[NodeRow, ...], who: str) -> NodeRow:
+def chosen(nodes: tuple[NodeView, ...], who: str) -> NodeView:
     """The one box that is meant.
 
     Raises:

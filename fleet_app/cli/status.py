@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.table import Table
 from rich.text import Text
 
@@ -20,35 +19,16 @@ from fleet_app.cli.frame import Doors, printable
 from fleet_app.cli.words import ago, of_total
 from fleet_app.config import load_data_dir
 from fleet_app.errors import FleetError
-from fleet_app.presence import NodePresence  # noqa: TC001 - pydantic resolves the annotations
+from fleet_app.view import FleetView
 
 if TYPE_CHECKING:
-    from fleet_app.presence import BackendPresence, Gpu
+    from collections.abc import Mapping
+
+    from fleet_app.presence import BackendPresence, Gpu, NodePresence
+    from fleet_app.view import NodeView
 
 _REACHES = {"here": "this node", "linked": "directly", "relayed": "relayed", "none": "no"}
 _MODELS_SHOWN = 4
-
-
-class NodeRow(BaseModel):
-    """One node in the admin API's answer; fields as `fleet_app.view.NodeView`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    id: str
-    name: str
-    state: Literal["up", "draining", "down"]
-    reach: Literal["here", "linked", "relayed", "none"]
-    heard_s: float | None = None
-    presence: NodePresence | None = None
-
-
-class FleetRows(BaseModel):
-    """The admin API's answer, as far as the table shows it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-    nodes: tuple[NodeRow, ...]
-    notices: tuple[str, ...] = ()
 
 
 @click.command
@@ -62,20 +42,39 @@ def status(doors: Doors, *, as_json: bool, data_dir: str | None) -> None:
     if as_json:
         click.echo(json.dumps(answer | {"self": _self(read_node_file(path))}, indent=2))
         return
-    try:
-        fleet = FleetRows.model_validate(answer)
-    except ValidationError:
-        raise FleetError("the node's answer has another shape than this version reads; try --json") from None
+    fleet = view_of(answer)
     doors.console.print(table_of(fleet))
-    for notice in fleet.notices:
+    for notice in (*exposures_of(fleet), *fleet.notices):
         doors.console.print(Text(f"! {printable(notice)}"))
+
+
+def view_of(answer: Mapping[str, object]) -> FleetView:
+    """The fleet in the admin API's answer.
+
+    Raises:
+        FleetError: It is none that this version reads.
+    """
+    try:
+        return FleetView.of_json(answer)
+    except (ValueError, KeyError, TypeError):
+        raise FleetError("the node's answer has another shape than this version reads; try --json") from None
+
+
+def exposures_of(fleet: FleetView) -> list[str]:
+    """What others can reach without a key, box by box, each with the one thing to do."""
+    return [
+        f"{node.name}: {exposure.words}; {exposure.remedy}"
+        for node in fleet.nodes
+        if node.presence is not None and node.state != "down"
+        for exposure in node.presence.exposures
+    ]
 
 
 def _self(node: NodeFile | None) -> dict[str, object] | None:
     return None if node is None else node.model_dump()
 
 
-def table_of(fleet: FleetRows) -> Table:
+def table_of(fleet: FleetView) -> Table:
     """Return one row a node."""
     table = Table(box=None, pad_edge=False)
     for head in ("name", "state", "reached", "heard", "engines", "models", "CPU", "RAM", "GPU"):
@@ -85,7 +84,7 @@ def table_of(fleet: FleetRows) -> Table:
     return table
 
 
-def _cells(node: NodeRow) -> tuple[str, ...]:
+def _cells(node: NodeView) -> tuple[str, ...]:
     where = (node.name, node.state, _REACHES[node.reach], ago(node.heard_s))
     seen = node.presence
     if seen is None or node.state == "down":  # what a box measured before it went is not what is

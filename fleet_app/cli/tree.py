@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleet_app.cli.backup import backup, restore
+from fleet_app.cli.boxes import cordon, drain, forget, label, rename
+from fleet_app.cli.changes import get, history, undo
+from fleet_app.cli.declared import delete, drop, load, pull, unload
 from fleet_app.cli.detect import detect
 from fleet_app.cli.doctor import doctor
+from fleet_app.cli.documents import apply, diff, edit, export, plan
+from fleet_app.cli.install import install_service, uninstall_service
 from fleet_app.cli.invite import invite
+from fleet_app.cli.look import models, nodes, top
+from fleet_app.cli.record import events, logs
 from fleet_app.cli.revoke import revoke
 from fleet_app.cli.rotate import rotate_secret
 from fleet_app.cli.show import show
@@ -80,7 +88,15 @@ def _renamed(command: click.Command, name: str) -> click.Command:
 
 start = _renamed(up, "start")
 config.add_command(show)
-for _command in (up, invite, status, revoke, rotate_secret, start):
+_EVERY_DAY = (
+    *(plan, apply, diff, get, edit, export),
+    *(pull, delete, drop, load, unload),
+    *(label, drain, cordon, rename, forget),
+    *(history, undo),
+    *(nodes, models, top, events, logs),
+)
+_KEEPING = (install_service, uninstall_service, backup, restore)
+for _command in (up, invite, status, *_EVERY_DAY, revoke, rotate_secret, *_KEEPING, start):
     fleet.add_command(_command)
     mesh.add_command(_command)
 for _command in (detect, doctor, version, start):

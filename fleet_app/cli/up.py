@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import click
 
 from fleet_app.cli.frame import Doors, warn
 from fleet_app.cli.logs import configure_logging
-from fleet_app.config import load
+from fleet_app.config import load, reloading
 from fleet_app.errors import ConfigError
 from propagul._system import read_private
 
@@ -29,9 +30,11 @@ _TOKEN_CHARACTERS_MAX = 16 * 1024
 @click.option("--join", metavar="TOKEN", multiple=True, help="Join the fleet of this invite; `-` reads it from stdin.")
 @click.option("--join-file", metavar="FILE", multiple=True, help="Read an invite from a file with mode 600.")
 @click.option("--secret-file", metavar="FILE", help="Read the room's secret from a file with mode 600.")
-@click.option("--backend", metavar="URL", multiple=True, help="An engine to serve; may be repeated.")
+@click.option("--backend", metavar="URL[=KEY_FILE]", multiple=True, help="An engine to serve; may be repeated.")
 @click.option("--no-detect", is_flag=True, help="Do not look for engines on this machine.")
 @click.option("--no-mdns", is_flag=True, help="Do not look for nodes on the LAN.")
+@click.option("--desired", metavar="FILE", help="Declare what this file says should be there.")
+@click.option("--watch", is_flag=True, help="Declare it again whenever the file changes.")
 @click.option("--config", "config_file", metavar="FILE", help="The YAML file to read.")
 @click.option("--log-format", metavar="text|json", help="How log lines look on stderr.  [default: text]")
 @click.option("-v", "--verbose", count=True, help="Log events on stderr; -vv logs more.")
@@ -45,6 +48,7 @@ def up(
     backend: tuple[str, ...],
     no_detect: bool,
     no_mdns: bool,
+    watch: bool,
     config_file: str | None,
     verbose: int,
     **texts: str | None,
@@ -59,9 +63,14 @@ def up(
         "backends": backend,
         "detect": "false" if no_detect else None,
         "mdns": "false" if no_mdns else None,
+        "watch": "true" if watch else None,
     }
-    settings = load(flags, environ=os.environ, config_file=None if config_file is None else Path(config_file))
+    file = None if config_file is None else Path(config_file)
+    settings = load(flags, environ=os.environ, config_file=file)
     configure_logging(settings, verbose=verbose)
+    settings = reloading(settings, flags, environ=os.environ, config_file=file)
+    assert settings.reload is not None
+    settings.reload.subscribe("log_format", apply=partial(configure_logging, verbose=verbose))
     return doors.serve(settings, doors.console)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -20,3 +22,11 @@ def of_total(used_bytes: int, total_bytes: int) -> str:
     power = min(max(total_bytes.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
     scale = 1024**power
     return f"{used_bytes / scale:.1f}/{total_bytes / scale:.1f} {_UNITS[power]}"
+
+
+def clock(at_s: float) -> str:
+    """Say a moment of a clock, by this machine's time zone: `2026-11-30 08:51:34`."""
+    try:
+        return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        return "at no time"

@@ -6,14 +6,13 @@ functions here turn it into what the program uses and complain without saying wh
 
 from __future__ import annotations
 
-import difflib
 import getpass
 import os
 import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import platformdirs
 
@@ -22,7 +21,7 @@ from fleet_app.errors import ConfigError
 from propagul.link.base import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 Text = str | tuple[str, ...]
 
@@ -68,12 +67,6 @@ class Knob:
         return f"PROPAGUL_{self.key.upper()}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of a complaint about `word`: the nearest known one, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
 def default_data_dir() -> Path:
     """Where the data of the user who runs this lives when nobody says."""
     return Path(platformdirs.user_data_dir("propagul", appauthor=False))
@@ -100,10 +93,18 @@ def _read_list(text: Text, _: Path) -> tuple[str, ...]:
     return items
 
 
-def _read_backends(text: Text, base: Path) -> tuple[str, ...]:
+class Backend(NamedTuple):
+    """An engine as it was named: its address, and the file that holds its API key, if it wants one."""
+
+    url: str
+    key_file: Path | None
+
+
+def _read_backends(text: Text, base: Path) -> tuple[Backend, ...]:
     from fleet_app.backends import normalise_url  # noqa: PLC0415 - brings an HTTP client; only who names engines waits
 
-    return tuple(normalise_url(url) for url in _read_list(text, base))
+    items = (item.partition("=") for item in (_read_list(text, base) if isinstance(text, str) else text))
+    return tuple(Backend(normalise_url(url), _read_path(file, base) if mark else None) for url, mark, file in items)
 
 
 def _read_name(text: Text, _: Path) -> str:
@@ -173,6 +174,8 @@ KNOBS: Mapping[str, Knob] = {
         Knob(key="secret_file", flag="--secret-file", read=_read_path, default=lambda: None),
         Knob(key="backends", flag="--backend", read=_read_backends, default=tuple),
         Knob(key="detect", flag="--no-detect", read=_read_bool, default=lambda: True),
+        Knob(key="desired", flag="--desired", read=_read_path, default=lambda: None),
+        Knob(key="watch", flag="--watch", read=_read_bool, default=lambda: False),
         Knob(key="mdns", flag="--no-mdns", read=_read_bool, default=lambda: True),
         Knob(key="allow_plaintext", flag="", read=_read_bool, default=lambda: False),
         Knob(key="log_format", flag="--log-format", read=_read_log_format, default=lambda: "text"),

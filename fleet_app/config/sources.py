@@ -9,7 +9,7 @@ why parsers' own messages, which quote what they read, are not passed on.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import platformdirs
 from pydantic import SecretStr
@@ -17,12 +17,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text, did_you_mean
-from fleet_app.errors import ConfigError
+from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text
+from fleet_app.errors import ConfigError, did_you_mean
 from propagul._system import read_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from fleet_app.config.knobs import Backend
 
 SECRET_CHARACTERS_MIN = 12
 _SECRET_BYTES_MAX = 4096
@@ -58,8 +60,8 @@ class Sources:
             if variable.startswith("PROPAGUL_") and variable not in VARIABLES:
                 raise ConfigError(f"{variable} is no variable of Propagul{did_you_mean(variable, VARIABLES)}")
         self._flags, self._environ = flags, environ
-        named = config_file or _path_or_none(environ.get(CONFIG_VARIABLE, ""))
-        self._file = _read_file(named or default_config_file(), must_exist=named is not None)
+        path, is_named = config_file_of(config_file, environ)
+        self._file = _read_file(path, must_exist=is_named)
 
     def find(self, key: str) -> Given | None:
         """Return the text that counts for `key`, or None when nobody wrote one."""
@@ -90,6 +92,16 @@ class Sources:
         given = self.find(key)
         return "default" if given is None else given.origin
 
+    def backends(self) -> tuple[tuple[str, ...], dict[str, SecretStr]]:
+        """Return the addresses of the named engines, and the API keys of those that want one.
+
+        Raises:
+            ConfigError: An address is wrong, or a key's file is not private or holds no key.
+        """
+        named, given = cast("tuple[Backend, ...]", self.value("backends")), self.find("backends")
+        keys = {url: _read_key(file, given.blame) for url, file in named if file is not None and given is not None}
+        return tuple(backend.url for backend in named), keys
+
     def secret(self) -> tuple[SecretStr | None, str]:
         """Return the room's secret and where it came from.
 
@@ -113,6 +125,12 @@ def default_config_file() -> Path:
     return Path(platformdirs.user_config_dir("propagul", appauthor=False)) / "config.yaml"
 
 
+def config_file_of(flag: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """Return which file is read, and whether somebody named it: such a one must exist."""
+    named = flag or _path_or_none(environ.get(CONFIG_VARIABLE, ""))
+    return named or default_config_file(), named is not None
+
+
 def _path_or_none(text: str) -> Path | None:
     return Path(text.strip()).absolute() if text.strip() else None
 
@@ -123,6 +141,13 @@ def _checked_secret(text: str, blame: str) -> SecretStr:
         remedy = "make one with: openssl rand -base64 32"
         raise ConfigError(f"{blame}: a secret needs at least {SECRET_CHARACTERS_MIN} characters; {remedy}")
     return SecretStr(secret)
+
+
+def _read_key(path: Path, blame: str) -> SecretStr:
+    key = _read_secret(path, blame).strip()
+    if not key or not key.isprintable() or not key.isascii():
+        raise ConfigError(f"{blame}: {path} holds no API key; write it there on one line")
+    return SecretStr(key)
 
 
 def _read_secret(path: Path, blame: str) -> str:
@@ -183,14 +208,24 @@ def _keys_of(root: Node | None, path: Path) -> dict[str, Given]:
         if key in found:
             raise ConfigError(f"{place}: {key} stands here a second time; keep one")
         blame = f"{place}: {key}"
-        found[key] = Given(_text_of(value_node, blame), f"file {place}", blame, path.absolute().parent)
+        found[key] = Given(_text_of(value_node, key, blame), f"file {place}", blame, path.absolute().parent)
     return found
 
 
-def _text_of(node: Node, blame: str) -> Text:
+def _text_of(node: Node, key: str, blame: str) -> Text:
     if isinstance(node, SequenceNode):
-        return tuple(_scalar(item, blame) for item in node.value)
+        return tuple(_backend(item, blame) if key == "backends" else _scalar(item, blame) for item in node.value)
     return _scalar(node, blame)
+
+
+def _backend(node: Node, blame: str) -> str:
+    """An engine's address, alone or with the file of its key, in the form of the command line."""
+    if not isinstance(node, MappingNode):
+        return _scalar(node, blame)
+    fields = {_scalar(key, blame): _scalar(value, blame) for key, value in node.value}
+    if fields.keys() != {"url", "key_file"}:
+        raise ConfigError(f"{blame}: write an engine as its address, or as {{url: ADDRESS, key_file: FILE}}")
+    return f"{fields['url']}={fields['key_file']}"
 
 
 def _scalar(node: Node, blame: str) -> str:

@@ -35,11 +35,18 @@ class Dashboard:
 
     Args:
         view: Returns the fleet as this node sees it now; called on the loop, so it must be quick.
+        declared: Returns what is declared, one JSON object a model; as quick.
         interval_s: Seconds between ticks: the most a change waits before it is shown. Less costs CPU on every tick.
     """
 
-    def __init__(self, view: Callable[[], FleetView], *, interval_s: float = 1.0) -> None:
-        self._view, self._interval_s = view, interval_s
+    def __init__(
+        self,
+        view: Callable[[], FleetView],
+        *,
+        declared: Callable[[], list[dict[str, object]]] = list,
+        interval_s: float = 1.0,
+    ) -> None:
+        self._view, self._declared, self._interval_s = view, declared, interval_s
         self._pages = Pages()
         self._history = History()
         self._frames = Frames(epoch=secrets.token_hex(8), history=self._history, step_s=interval_s * TICKS_PER_SAMPLE)
@@ -78,9 +85,12 @@ class Dashboard:
         view = self._view()
         if sampling:
             self._history.sample(view)
-        if self._streams and self._frames.update(view.to_json()):
+        if self._streams and self._frames.update(self._shown(view)):
             self._streams.wake()
 
     def _refresh(self) -> None:
         """Bring the newest frame up to now, for a subscriber that comes after a time without any."""
-        self._frames.update(self._view().to_json())
+        self._frames.update(self._shown(self._view()))
+
+    def _shown(self, view: FleetView) -> dict[str, object]:
+        return {**view.to_json(), "declared": self._declared()}

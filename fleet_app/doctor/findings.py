@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Subject = Literal["node", "data", "address", "port", "firewall", "secret", "version", "identity", "clock"]
+Subject = Literal["node", "data", "address", "port", "firewall", "secret", "version", "identity", "clock", "exposure"]
 """What a finding is about."""
 
 Verdict = Literal["ok", "note", "unknown", "blocked"]

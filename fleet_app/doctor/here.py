@@ -1,4 +1,4 @@
-"""This box alone: its node, its directory, its secret, its port, what it announces, its firewalls and its clock."""
+"""This box alone: its node, directory, secret, port, what it announces, its firewalls, clock and exposed engines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fleet_app.addresses import free_port_near
+from fleet_app.doctor.exposed import exposed
 from fleet_app.doctor.findings import Examination, Finding, blocked, note, ok
 from fleet_app.doctor.tools import clock_is_synchronised
 from fleet_app.errors import ConfigError
@@ -35,6 +36,7 @@ async def examine_here(box: Box, *, elsewhere: str = "") -> Examination:
     findings.extend(_address(box))
     findings.extend(box.firewalls)
     findings.append(judge_clock(time.time(), synchronised=clock_is_synchronised()))
+    findings.extend(await exposed(box))
     return Examination(of="this box", findings=tuple(findings))
 
 

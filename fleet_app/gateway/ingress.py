@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from yarl import URL
@@ -30,7 +30,7 @@ from fleet_app.gateway.relay import BACKEND_HEADER, relay
 from fleet_app.gateway.routing import Engine, engine_of, explain, header_text, rank
 from fleet_app.gateway.tunnels import TunnelConnector
 from fleet_app.gateway.upstream import Answer, exchange, first_answer, session_over
-from fleet_app.presence import BackendKind
+from fleet_app.presence import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -170,4 +170,4 @@ class Gateway:
             if unserved is not None:
                 raise UnservedError(Reason(unserved) if unserved in set(Reason) else Reason.BROKEN, name)
             kind = response.headers.get(BACKEND_HEADER, "")
-            yield Answer(response=response, kind=kind if kind in get_args(BackendKind) else "unknown")
+            yield Answer(response=response, kind=kind if kind in KINDS else "unknown")

@@ -51,6 +51,9 @@ class ServingSide:
         backends: What this node advertises now; asked anew for every request.
         body_bytes_max: Largest request body.
         key_of: The API key of the engine at an address, if it wants one. Added here, and it never leaves this node.
+
+    Attributes:
+        is_drained: Whether this node takes no new requests because somebody declared so.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class ServingSide:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
+        self.is_drained = False
 
     def in_flight(self) -> Mapping[str, int]:
         """Requests running now, by engine address; engines without any are absent."""
@@ -101,7 +105,7 @@ class ServingSide:
             UnservedError: No engine here answered; `reason` says why.
             GatewayError: The engine's answer may not be passed on.
         """
-        if self._draining:
+        if self._draining or self.is_drained:
             raise UnservedError(Reason.DRAINING, "this node")
         engines = [one for one in self._serving(call.model) if url in (None, one.url)]
         if not engines:

@@ -8,6 +8,7 @@
     nodes/<id>/models/<number>/<page>   its models
     nodes/<id>/pulls                    models on their way
     nodes/<id>/conditions/<page>        how what was declared stands here
+    nodes/<id>/exposures                what others can reach there without a key
     nodes/<id>/watching                 somebody watches the fleet there: see `fleet_app.presence.demand`
 
 Rows that stand are written when they change, so that a beat costs what moves and nothing else. What is long is in
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fleet_app.exposure.kind import EXPOSURES_MAX, Exposure
 from fleet_app.presence.beat import MIB, Beat, EngineBeat, GpuBeat
 from fleet_app.presence.shape import (
     BackendPresence,
@@ -88,6 +90,7 @@ class Standing:
     engines: Mapping[int, BackendPresence] = field(default_factory=dict)
     pulls: tuple[Pull, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    exposures: tuple[Exposure, ...] = ()
     refused: int = 0
 
 
@@ -109,6 +112,8 @@ def standing_rows(said: NodePresence, numbers: Mapping[str, int]) -> dict[str, o
         rows |= _paged(f"models/{number}", map(_dump, sorted(engine.models, key=_name)), PAGE_MODELS)
     if said.pulls:
         rows["pulls"] = list(map(_dump, said.pulls))
+    if said.exposures:
+        rows["exposures"] = list(map(_dump, said.exposures))
     return rows | _paged("conditions", map(_dump, said.conditions), PAGE_CONDITIONS)
 
 
@@ -163,6 +168,7 @@ def read_standing(rows: Mapping[str, object]) -> Standing | None:
         engines=engines,
         pulls=tuple(reader.listed(Pull, rows.get("pulls", []), PULLS_MAX)),
         conditions=tuple(reader.pages(Condition, "conditions", CONDITIONS_MAX)),
+        exposures=tuple(reader.listed(Exposure, rows.get("exposures", []), EXPOSURES_MAX)),
         refused=reader.refused,
     )
 
@@ -189,6 +195,7 @@ def presence_of(standing: Standing, beat: Beat | None) -> NodePresence:
         in_flight=in_flight,
         pulls=standing.pulls,
         conditions=standing.conditions,
+        exposures=standing.exposures,
     )
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from fleet_app.exposure.kind import EXPOSURES_MAX, Exposure
+
 _Kind = Literal[
     "llamacpp",
     "ollama",
@@ -217,3 +219,4 @@ class NodePresence(_Row):
     in_flight: Count = 0
     pulls: Annotated[tuple[Pull, ...], Field(max_length=64)] = ()
     conditions: Annotated[tuple[Condition, ...], Field(max_length=2000)] = ()
+    exposures: Annotated[tuple[Exposure, ...], Field(max_length=EXPOSURES_MAX)] = ()

@@ -11,7 +11,7 @@ import aiohttp
 from fleet_app.backends import Scanner, identify
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from fleet_app.presence import BackendPresence
 
@@ -51,3 +51,26 @@ async def until(scanner: Scanner, condition: Callable[[tuple[BackendPresence, ..
         while not condition(scanner.current()):
             changed.clear()
             await changed.wait()
+
+
+@asynccontextmanager
+async def raw_server(
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """A server that speaks raw bytes; yields its address."""
+    serving: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        try:
+            await talk(reader, writer)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        _, stuck = await asyncio.wait([task for task in serving if task], timeout=10)
+        assert not stuck

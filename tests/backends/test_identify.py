@@ -20,37 +20,86 @@ if TYPE_CHECKING:
 
 DIGEST = "a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72"
 
+_ALPHA = Model(name="alpha", loaded=True, size_bytes=483584, context=256, capabilities=("chat", "completions", "tools"))
+_CHILD = Model(name="bravo", loaded=False, capabilities=("chat", "completions"))
+
 EXPECTED: dict[str, tuple[BackendKind, BackendCondition, str | None, tuple[Model, ...]]] = {
-    "llamacpp": ("llamacpp", "ready", None, (Model(name="alpha", loaded=True, size_bytes=483584),)),
+    "llamacpp": ("llamacpp", "ready", None, (_ALPHA,)),
     "llamacpp_loading": ("llamacpp", "loading", None, ()),
     "llamacpp_key": ("llamacpp", "needs_key", None, ()),
     "llamacpp_sleeping": (
         "llamacpp",
         "ready",
         "b1-0c1e570",
-        (Model(name="alpha", loaded=False, size_bytes=483584),),
+        (_ALPHA.model_copy(update={"loaded": False, "context": 512}),),
     ),
     "llamacpp_router": (
         "llamacpp",
         "ready",
         "b1-0c1e570",
         (
-            Model(name="alpha", loaded=True, size_bytes=483584),
-            Model(name="bravo", loaded=False),
-            Model(name="tool", loaded=False),
+            _CHILD.model_copy(update={"name": "alpha", "loaded": True, "size_bytes": 483584, "context": 512}),
+            _CHILD,
+            _CHILD.model_copy(update={"name": "tool"}),
         ),
     ),
-    "vllm": ("vllm", "ready", "0.32.0", (Model(name="tiny-vllm", loaded=True),)),
-    "ollama": ("ollama", "ready", "0.33.0", (Model(name="llama3.2:latest", loaded=True, size_bytes=2019393189),)),
-    "tgi": ("tgi", "ready", "3.3.6-dev0", (Model(name="bigscience/blomm-560m", loaded=True),)),
+    "vllm": (
+        "vllm",
+        "ready",
+        "0.32.0",
+        (Model(name="tiny-vllm", loaded=True, context=512, capabilities=("chat", "completions")),),
+    ),
+    "ollama": (
+        "ollama",
+        "ready",
+        "0.33.0",
+        (
+            Model(
+                name="llama3.2:latest",
+                loaded=True,
+                size_bytes=2019393189,
+                vram_bytes=3200000000,
+                context=4096,
+                capabilities=("chat", "completions", "tools"),
+            ),
+        ),
+    ),
+    "tgi": (
+        "tgi",
+        "ready",
+        "3.3.6-dev0",
+        (Model(name="bigscience/blomm-560m", loaded=True, context=2048, capabilities=("chat", "completions")),),
+    ),
     "lmstudio": (
         "lmstudio",
         "ready",
         None,
-        (Model(name="google/gemma-4-26b-a4b", loaded=True, size_bytes=17990911801),),
+        (
+            Model(
+                name="google/gemma-4-26b-a4b",
+                loaded=True,
+                size_bytes=17990911801,
+                context=4096,
+                capabilities=("chat", "completions", "vision", "tools"),
+            ),
+        ),
     ),
-    "lmstudio_old": ("lmstudio", "ready", None, (Model(name="qwen2-vl-7b-instruct", loaded=False),)),
+    "lmstudio_old": (
+        "lmstudio",
+        "ready",
+        None,
+        (
+            Model(
+                name="qwen2-vl-7b-instruct",
+                loaded=False,
+                context=32768,
+                capabilities=("chat", "completions", "vision"),
+            ),
+        ),
+    ),
 }
+LOADS = {"llamacpp": (2, 0, 0), "vllm": (None, 0, 0), "tgi": (128, 0, 0), "llamacpp_sleeping": (2, None, None)}
+"""Slots, running and queued, of those who tell."""
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
@@ -61,6 +110,7 @@ def test_each_engine_is_recognised_with_its_models(engine: str) -> None:
         assert seen
         assert (seen.kind, seen.url, seen.condition, seen.version) == (kind, server.url, condition, version)
         assert seen.models == models
+        assert (seen.slots, seen.running, seen.queued) == LOADS.get(engine, (None, None, None))
         assert (seen.reason == "") == (condition == "ready")
 
 
@@ -68,16 +118,18 @@ def test_each_engine_is_recognised_with_its_models(engine: str) -> None:
 def test_looking_changes_nothing_and_loads_nothing(engine: str) -> None:
     with ReplayServer.of(engine) as server:
         scan(Scanner(urls=[server.url], detect=False), rounds=3)
-        assert {method for method, _ in server.seen} == {"GET"}
+        assert {method for method, _ in server.seen} - {"GET"} <= {"POST"}
+        asked = [path for method, path in server.seen if method == "POST"]
+        assert asked in ([], ["/api/show"], ["/v1/rerank", "/v1/embeddings"])  # once; see `ollama` and `llamacpp`
         assert not [path for path in server.paths() if "?" in path or "chat" in path or "load" in path]
 
 
 @pytest.mark.parametrize(
     ("engine", "own"),
     [
-        ("llamacpp", {"/v1/models", "/props"}),
-        ("vllm", {"/v1/models", "/version"}),
-        ("tgi", {"/info", "/health"}),
+        ("llamacpp", {"/v1/models", "/props", "/metrics"}),
+        ("vllm", {"/v1/models", "/version", "/metrics"}),
+        ("tgi", {"/info", "/health", "/metrics"}),
         ("lmstudio", {"/api/v1/models"}),
         ("ollama", {"/api/version", "/", "/api/tags", "/api/ps", "/v1/models"}),
     ],
@@ -183,14 +235,14 @@ def test_a_tgi_whose_health_check_fails_is_unhealthy_and_lists_nothing() -> None
 def test_more_models_than_a_heartbeat_carries_are_cut_and_said_so() -> None:
     listing = json.loads(Exchange.load("vllm/get_v1_models").answer.body)
     entry = listing["data"][0]
-    listing["data"] = [{**entry, "id": f"m{number}"} for number in range(612)]
+    listing["data"] = [{**entry, "id": f"m{number}"} for number in range(5112)]
     with ReplayServer.of("vllm") as server:
         server.get("/v1/models", Answer.of(listing))
         seen = identify_now(server.url)
     assert seen
-    assert len(seen.models) == 500
+    assert len(seen.models) == 5000
     assert seen.models[0].name == "m0"
-    assert re.search("500 of 612", seen.reason)
+    assert re.search("5000 of 5112", seen.reason)
     assert BackendPresence.model_validate(seen.model_dump())
 
 

@@ -12,13 +12,14 @@ import pytest
 
 from demo.tiny_model import write_tiny_model
 from fleet_app.backends import Scanner, identify
-from fleet_app.presence import BackendPresence, Model
 from tests.backends.looks import identify_now, running, scan, until
 from tests.engines import free_port, llama_server
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
+
+    from fleet_app.presence import BackendPresence
 
 pytestmark = pytest.mark.engine
 
@@ -115,7 +116,8 @@ def test_an_embedding_server_embeds_and_is_listed() -> None:
         assert len(row["embedding"]) == 64
         seen = identify_now(engine.url)
         assert seen
-        assert seen.models == (Model(name="embed", loaded=True, size_bytes=seen.models[0].size_bytes),)
+        [model] = seen.models
+        assert (model.name, model.loaded, model.capabilities) == ("embed", True, ("embeddings",))
 
 
 def test_a_server_asked_to_stop_ends_with_0() -> None:

@@ -69,6 +69,77 @@ def test_an_engine_that_appears_and_vanishes_is_followed_live() -> None:
     assert [len(shown) for shown in heard] == [1, 0]
 
 
+def test_a_new_engine_is_found_in_half_an_interval_while_ready_ones_wait_for_a_whole_one() -> None:
+    port = free_port()
+
+    async def follow() -> None:
+        with ReplayServer.of("vllm") as ready:
+            scanner = Scanner(urls=[], detect=True, ports=[ready.port, port])
+            await scanner.scan_once()
+            ready.seen.clear()
+            with ReplayServer.of("ollama", port=port):
+                await scanner.scan_once(settled=False)
+                assert {seen.kind for seen in scanner.current()} == {"vllm", "ollama"}
+                assert ready.seen == []
+
+    asyncio.run(follow())
+
+
+def test_an_engine_that_loads_or_is_gone_is_looked_at_twice_as_often() -> None:
+    with ReplayServer.of("llamacpp_loading") as loading, ReplayServer.of("llamacpp") as loaded:
+        scanner = Scanner(urls=[loading.url], detect=False)
+        assert scan(scanner)[0].condition == "loading"
+        loading.answers, loading.unknown = loaded.answers, loaded.unknown
+        asyncio.run(scanner.scan_once(settled=False))
+        assert scanner.current()[0].condition == "ready"
+
+
+def test_an_engine_that_changes_its_port_goes_and_comes() -> None:
+    ports = free_port(), free_port()
+    scanner = Scanner(urls=[], detect=True, ports=ports)
+    for port in ports:
+        with ReplayServer.of("ollama", port=port) as server:
+            assert [seen.url for seen in scan(scanner)] == [server.url]
+            assert [engine.url for engine in scanner.engines()] == [server.url]
+    assert scan(scanner) == ()
+    assert scanner.engines() == ()
+
+
+def test_whoever_holds_an_engine_sees_it_go_and_come_back_at_the_same_address() -> None:
+    with ReplayServer.of("ollama") as server:
+        scanner = Scanner(urls=[server.url], detect=False)
+        scan(scanner)
+        [engine] = scanner.engines()
+    assert scan(scanner) == (engine.seen,)
+    assert engine.seen.condition == "unreachable"
+    with ReplayServer.of("ollama", port=server.port):
+        [seen] = scan(scanner)
+        assert seen.condition == "ready"
+        assert seen == engine.seen
+        assert scanner.engines() == (engine,)
+
+
+def test_an_engine_at_a_scanned_port_that_is_gone_is_unreachable_to_those_who_hold_it() -> None:
+    with ReplayServer.of("ollama") as server:
+        scanner = Scanner(urls=[], detect=True, ports=[server.port])
+        scan(scanner)
+        [engine] = scanner.engines()
+    assert scan(scanner) == ()
+    assert (engine.seen.condition, engine.seen.can) == ("unreachable", ())
+
+
+def test_one_engine_can_be_looked_at_at_once() -> None:
+    with ReplayServer.of("ollama") as server, ReplayServer.of("vllm") as other:
+        scanner = Scanner(urls=[server.url, other.url], detect=False)
+        scan(scanner)
+        other.seen.clear()
+        server.get("/api/ps", Answer.of({"models": []}))
+        asyncio.run(scanner.look_at(server.url))
+        loaded = {engine.url: engine.seen.models[0].loaded for engine in scanner.engines()}
+        assert loaded == {server.url: False, other.url: True}
+        assert other.seen == []
+
+
 def test_an_engine_replaced_by_another_on_its_port_is_recognised_anew() -> None:
     with ReplayServer.of("ollama") as server, ReplayServer.of("vllm") as other:
         scanner = Scanner(urls=[], detect=True, ports=[server.port])
@@ -131,7 +202,15 @@ def test_two_rounds_never_overlap() -> None:
             await asyncio.gather(scanner.scan_once(), scanner.scan_once())
 
         asyncio.run(both())
-        assert server.paths() == ["/v1/models", "/version"] * 2
+        assert server.paths() == [
+            "/v1/models",
+            "/version",
+            "/openapi.json",
+            "/metrics",
+            "/v1/models",
+            "/version",
+            "/metrics",
+        ]
 
 
 def test_a_key_is_sent_to_its_own_address_and_nowhere_else() -> None:
@@ -151,7 +230,7 @@ def test_mistakes_in_the_settings_are_said_at_once() -> None:
 
 
 def test_the_usual_ports_are_scanned() -> None:
-    assert set(DEFAULT_PORTS) == {11434, 8000, 8080, 80, 3000, 1234}
+    assert set(DEFAULT_PORTS) == {11434, 8000, 8080, 80, 3000, 1234, 30000, 5001, 5000, 1337, 13305, 12434}
 
 
 def test_detect_looks_once() -> None:

@@ -79,12 +79,12 @@ def test_a_named_address_taken_over_by_something_else_loses_its_kind() -> None:
 def test_strangers_on_scanned_ports_are_asked_ever_more_rarely_and_never_forgotten() -> None:
     watch = Watch(url=URL)
     asked = []
-    for turn in range(60):
+    for turn in range(120):
         if watch.due():
             asked.append(turn)
             watch.missed(STRANGER)
     gaps = [later - earlier for earlier, later in pairwise(asked)]
-    assert gaps == [2, 3, 5, 9, 13, 13, 13]
+    assert gaps == [2, 3, 5, 9, 17, 25, 25, 25]
 
 
 def test_a_port_that_answers_with_an_error_is_asked_again_at_once() -> None:

@@ -300,3 +300,10 @@ def test_a_closed_pipe_is_no_traceback(shell: Shell) -> None:
         assert child.stderr is not None
         child.stdout.close()
         assert child.stderr.read() == ""
+
+
+def test_a_start_needs_no_name_and_no_key(shell: Shell, stand_in: str) -> None:
+    """The published 0.9.0 refuses its own first line, `start --api-key x`, for want of a name."""
+    done = shell.python(stand_in, "start")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"]

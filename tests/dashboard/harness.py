@@ -16,7 +16,7 @@ from fleet_app.presence import BackendPresence, Cpu, Gpu, Model, NodePresence, U
 from fleet_app.view import FleetView, NodeView
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
     from fleet_app.presence import BackendCondition, BackendKind
@@ -105,6 +105,7 @@ class Served:
 
     Args:
         view: What the dashboard shows: a view, or a function that makes one at each tick.
+        declared: What is declared, as `fleet_app.desired.shown` says it.
         chat: The handler of `POST /v1/chat/completions`.
         interval_s: The dashboard's tick.
         port: The port to listen on; 0 picks one.
@@ -114,10 +115,12 @@ class Served:
         self,
         view: FleetView | Callable[[], FleetView],
         *,
+        declared: Sequence[dict[str, object]] = (),
         chat: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None,
         interval_s: float = 0.05,
         port: int = 0,
     ) -> None:
+        self.declared = declared
         self.view, self._chat, self._interval_s, self.port = view, chat, interval_s, port
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -145,7 +148,9 @@ class Served:
     async def _serve(self) -> None:
         self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self.dashboard = Dashboard(
-            lambda: self.view() if callable(self.view) else self.view, interval_s=self._interval_s
+            lambda: self.view() if callable(self.view) else self.view,
+            declared=lambda: list(self.declared),
+            interval_s=self._interval_s,
         )
         app = web.Application()
         app.add_routes(self.dashboard.routes())

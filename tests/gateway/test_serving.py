@@ -184,6 +184,19 @@ def test_a_draining_node_refuses_new_requests_and_finishes_the_running_ones(plac
     asyncio.run(run())
 
 
+def test_a_node_that_is_declared_drained_takes_nothing_until_it_is_not() -> None:
+    async def run() -> None:
+        async with odd_engine(saying(FINE)) as odd:
+            boxes = [Box(name, [engine(odd.url, "m")]) for name in ("box-a", "box-b")]
+            async with fleet(*boxes) as front:
+                for is_drained, answers in ((True, "box-b"), (False, "box-a")):
+                    boxes[0].serving.is_drained = is_drained
+                    async with front.chat("m") as answer:
+                        assert answer.headers["X-Propagul-Node"] == answers
+
+    asyncio.run(run())
+
+
 def test_a_request_for_a_draining_node_is_answered_by_another() -> None:
     async def run() -> None:
         async with odd_engine(saying(FINE)) as odd:

@@ -6,6 +6,7 @@ import { computed, effect } from '@preact/signals';
 import { announcement } from './announce.js';
 import { Card } from './card.js';
 import { Chat } from './chat.js';
+import { Desired } from './declared.js';
 import { all, heardAt, known, link, models, notices, now, order } from './fleet.js';
 import { useSpan } from './masonry.js';
 import { NoEngines, NoNodes, OneNode } from './guide.js';
@@ -84,7 +85,7 @@ const App = () => html`
   <${Header} />
   <${Banner} />
   <${Notices} />
-  <main><${Fleet} /><div class="side"><${Models} /><${Chat} /></div></main>
+  <main><${Fleet} /><div class="side"><${Desired} /><${Models} /><${Chat} /></div></main>
   <p class="unseen" role="status" aria-live="polite">${announcement}</p>`;
 
 effect(() => {

@@ -31,6 +31,13 @@ function Since({ node }) {
   return html`<span class="since">${age == null ? 'not heard since this node started' : `last seen ${span(age)} ago`}</span>`;
 }
 
+/** What others can reach on this box without a key, and the one thing to do about it. */
+function Exposures({ exposures }) {
+  if (!exposures?.length) return null;
+  return html`<ul class="exposures" aria-label="Exposed">${exposures.map((one, i) => html`<li key=${i} class=${one.severity}>
+    <${Shape} kind="triangle" /><span><bdi>${plain(one.words, 512)}</bdi>${one.remedy && html`<br /><bdi class="remedy">${plain(one.remedy, 512)}</bdi>`}</span></li>`)}</ul>`;
+}
+
 function Facts({ node, how }) {
   const { presence } = node;
   const uptime = presence && how !== 'down' && presence.at_s >= presence.started_s ? span(presence.at_s - presence.started_s) : '';
@@ -58,6 +65,7 @@ export function Card({ id }) {
       ? html`<div class="body">
           ${unheard && html`<p class="then">What it last said, not what is now:</p>`}
           <${Measurements} presence=${node.presence} history=${node.history} />
+          <${Exposures} exposures=${node.presence.exposures} />
           <${Engines} presence=${node.presence} unheard=${unheard} />
         </div>`
       : html`<p class="none">Nothing is known of it yet. It shows here as soon as it is heard.</p>`}

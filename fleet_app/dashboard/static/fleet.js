@@ -14,6 +14,8 @@ export const known = signal(false);
 export const order = signal(/** @type {string[]} */ ([]));
 /** Model name to the names of the nodes that can serve it now. */
 export const models = signal(/** @type {Record<string, string[]>} */ ({}));
+/** What is declared, one object a model. */
+export const declared = signal(/** @type {any[]} */ ([]));
 export const notices = signal(/** @type {string[]} */ ([]));
 /** Seconds a sparkline's slot stands for. */
 export const stepS = signal(2);
@@ -38,6 +40,7 @@ export function receive(/** @type {any} */ frame) {
     for (const id of nodes.keys()) if (!ids.includes(id)) nodes.delete(id);
     if (ids.join() !== order.value.join()) order.value = ids;
     models.value = frame.models;
+    if (JSON.stringify(frame.declared) !== JSON.stringify(declared.value)) declared.value = frame.declared;
     if (frame.notices.join('\n') !== notices.value.join('\n')) notices.value = frame.notices;
     stepS.value = frame.history.step_s;
     heardAt.value = now.value = Date.now();

@@ -59,7 +59,9 @@ export const count = (/** @type {number} */ n, /** @type {string} */ one, many =
 
 /** Engines as their makers write them. */
 export const ENGINES = {
-  llamacpp: 'llama.cpp', ollama: 'Ollama', vllm: 'vLLM', tgi: 'TGI', lmstudio: 'LM Studio', unknown: 'Unknown engine',
+  llamacpp: 'llama.cpp', ollama: 'Ollama', vllm: 'vLLM', tgi: 'TGI', lmstudio: 'LM Studio', sglang: 'SGLang',
+  localai: 'LocalAI', koboldcpp: 'KoboldCpp', tabbyapi: 'TabbyAPI', lemonade: 'Lemonade', docker: 'Docker Model Runner',
+  mlx: 'mlx_lm', jan: 'Jan', openai: 'OpenAI-compatible', unknown: 'Unknown engine',
 };
 
 /** What a condition is called, and the shape and tone it is drawn with. */
