@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 from fleet_app.desired import NodeSpec
 from fleet_app.presence.account import Account
+from fleet_app.presence.ear import Ear
 from fleet_app.view import FleetView, NodeView
 from propagul.link import NodeId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from fleet_app.presence import NodePresence
     from fleet_app.view import NodeState, Reach
-    from propagul import AgentStateStore, Heard
+    from propagul import AgentStateStore
 
 NODES = "nodes/"
 RELAYED_S_MAX = 5.0
@@ -63,7 +64,10 @@ class Roster:
         self._heartbeat = heartbeat
         self._spec = spec
         self._monotonic = monotonic
+        self._ear = Ear(store.presence, NODES)
+        self._unread: set[str] = set()
         self._last: dict[NodeId, _Last] = {}
+        self._rows: tuple[object, dict[NodeId, object]] = (None, {})
         self._view: FleetView | None = None
         self._viewed_at = float("-inf")
 
@@ -75,17 +79,14 @@ class Roster:
         return self._view
 
     def _compute(self, now: float) -> FleetView:
-        heard = _by_node(self._store.presence.get_all(NODES))
-        known = {
-            NodeId(node): row
-            for key, row in self._store.get_all(NODES).items()
-            if "/" not in (node := key.removeprefix(NODES))
-        }
-        linked = self._store.linked()
-        for node, rows in heard.items():
+        self._unread |= self._ear.listen(now)
+        heard = {NodeId(node): age_s for node in self._ear.nodes() if (age_s := self._ear.heard_s(node)) is not None}
+        linked, known = self._store.linked(), self._known()
+        for node, age_s in heard.items():
             last = self._last.setdefault(node, _Last(Account(now), now))
-            last.heard_at = now - min(row.age_s for row in rows.values())
-            last.account.take(rows, now)
+            last.heard_at = now - age_s
+            if node in self._unread and last.account.take(self._ear.rows(node), now):
+                self._unread.discard(node)
         others = [
             self._node(node, known.get(node), node in heard, node in linked, now)
             for node in sorted({*known, *self._last} - {self._store.node})
@@ -105,6 +106,14 @@ class Roster:
         if (spec.name or node.name, state) == (node.name, node.state):
             return node
         return replace(node, name=spec.name or node.name, state=state)
+
+    def _known(self) -> dict[NodeId, object]:
+        """The durable row of each node that belongs to the fleet."""
+        revision = self._store.revision
+        if revision != self._rows[0]:
+            rows = ((key.removeprefix(NODES), row) for key, row in self._store.get_all(NODES).items())
+            self._rows = revision, {NodeId(node): row for node, row in rows if "/" not in node}
+        return self._rows[1]
 
     def _here(self, row: object) -> NodeView:
         presence = self._heartbeat()
@@ -163,15 +172,6 @@ class Roster:
         if last.account.is_late(now):
             return f"{node.name} is there, but its figures are {node.figures_s or 0:.0f} s old"
         return ""
-
-
-def _by_node(rows: Mapping[str, Heard]) -> dict[NodeId, dict[str, Heard]]:
-    """The rows of each node, by what follows its own key."""
-    found: dict[NodeId, dict[str, Heard]] = {}
-    for key, row in rows.items():
-        node, _, name = key.removeprefix(NODES).partition("/")
-        found.setdefault(NodeId(node), {})[name] = row
-    return found
 
 
 def _identity(row: object, node: NodeId) -> tuple[str, tuple[str, ...]]:

@@ -63,14 +63,21 @@ class Account:
         """Whether the beat that it promised has not come."""
         return self._beat is not None and (self.figures_s(now) or 0.0) > self._beat.next_s + LATE_S
 
-    def take(self, heard: Mapping[str, Heard], now: float) -> None:
-        """Read what is new. `heard` are its rows by what follows `nodes/<id>/`; the beat has no name."""
+    def take(self, heard: Mapping[str, Heard], now: float) -> bool:
+        """Read what is new; return whether it was read, for a node that floods has to wait.
+
+        Args:
+            heard: Its rows by what follows `nodes/<id>/`; the beat has no name.
+            now: The present.
+        """
         about = heard.get(ABOUT)
         rows = {name: row.value for name, row in heard.items() if about is None or row.origin == about.origin}
         changed = [name for name, value in rows.items() if name not in self._rows or self._rows[name] != value]
         gone = self._rows.keys() - rows.keys()
-        if not (changed or gone) or not self._pace.may_read(now, len(changed) + len(gone)):
-            return
+        if not (changed or gone):
+            return True
+        if not self._pace.may_read(now, len(changed) + len(gone)):
+            return False
         self._rows = rows
         self._weights = {name: self._weights.get(name) for name in rows} | {n: weight(rows[n]) for n in changed}
         if _BEAT in changed:
@@ -78,6 +85,7 @@ class Account:
         if gone or any(name != _BEAT for name in changed):
             self._standing = read_standing(self._admitted())
         self._said = None if self._standing is None else presence_of(self._standing, self._beat)
+        return True
 
     def presence(self, now: float, heard_at: float) -> NodePresence | None:
         """All it has said; of what moves nothing that is late. None while it has not said who it is.

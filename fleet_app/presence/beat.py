@@ -34,8 +34,8 @@ Packed: TypeAlias = "list[int | list[int | None] | None]"
 
 _DRAINING: Final = 1
 _GPU_WIDTH, _ENGINE_WIDTH = 8, 4
-_STEPS: Final = (3, 256, 256, 0)
-_GPU_STEPS: Final = (0, 3, 64, 2, 10, 100, 100, 0)
+_STEPS: Final = (5, 256, 256, 0)
+_GPU_STEPS: Final = (0, 5, 64, 2, 10, 100, 100, 0)
 """By more than this a figure moves before it is news: processor, memory, disk, requests; the columns of a GPU."""
 
 

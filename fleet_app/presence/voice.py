@@ -12,14 +12,15 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from fleet_app.presence import beat
+from fleet_app.presence.loads import Loads
 from fleet_app.presence.rows import standing_rows
 
 if TYPE_CHECKING:
     from fleet_app.presence.demand import Said
     from fleet_app.presence.shape import NodePresence
 
-WATCHED_S, WATCHED_S_MAX = 2.0, 10.0
-UNWATCHED_S, UNWATCHED_S_MAX = 15.0, 60.0
+WATCHED_S, WATCHED_S_MAX = 2.0, 20.0
+UNWATCHED_S, UNWATCHED_S_MAX = 15.0, 90.0
 
 ROW_S: Final = 1.0
 """A row that stands is written at most this often: a pull moves all the time, an engine may flap."""
@@ -47,6 +48,7 @@ class Voice:
         self._beat: beat.Packed | None = None
         self._beat_at = _NEVER
         self._was_watched = False
+        self._loads = Loads()
 
     def say(self, what: NodePresence, now: float, *, watched: bool, at_once: bool = False) -> None:
         """Write what is due: rows that changed, and a beat.
@@ -60,7 +62,8 @@ class Voice:
         self._numbers = _numbered(self._numbers, [engine.url for engine in what.backends])
         self._say_standing(what, now)
         every_s, latest_s = (WATCHED_S, WATCHED_S_MAX) if watched else (UNWATCHED_S, UNWATCHED_S_MAX)
-        packed = beat.pack(what, self._numbers, next_s=latest_s + every_s)
+        averaged = self._loads.averaged(what, now, every_s)
+        packed = beat.pack(averaged, self._numbers, next_s=latest_s + every_s)
         at_once = at_once or (watched and not self._was_watched) or self._waited_for(packed)
         self._was_watched = watched
         if at_once or self._is_due(packed, now - self._beat_at + _EARLY_S, every_s, latest_s):

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import ABSENT
+from propagul.crdt import ABSENT, Origin
 from propagul.errors import StoreCorrupt
 from propagul.store import _values
 from propagul.store._instant import rows_of
@@ -21,7 +21,7 @@ from propagul.store._instant import rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from propagul.crdt import Change, Origin, Payload, Sibling
+    from propagul.crdt import Change, Payload, Sibling
     from propagul.store._namespace import Namespace
 
 REPEAT_S: Final = 900.0
@@ -103,6 +103,20 @@ class Presence:
         """Everything heard recently under a prefix, by key."""
         keys = sorted(key for key, _ in rows_of(self._space.blocks()) if key.startswith(prefix))
         return {key: heard for key in keys if (heard := self._heard(key)) is not None}
+
+    def heard_s(self, said: Heard) -> float | None:
+        """Seconds since who said that was last known to live; None if that is too long for it to count. O(1)."""
+        if (origin := int(said.origin, 16)) == self._space.origin:
+            return 0.0
+        age_s = self.age_s(Origin(origin))
+        return age_s if age_s <= self._ttl_s else None
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Call `heard(key)` whenever something else stands under a key, in any thread.
+
+        It must be quick and touch nothing of the store; that somebody is out of reach is no change.
+        """
+        self._space.listen(lambda change, _: heard(change.key))
 
     def said(self, prefix: str) -> Iterator[tuple[str, Sibling]]:
         """What every owner said last under a prefix, those out of reach included."""

@@ -107,12 +107,12 @@ def test_who_watches_at_one_node_makes_another_beat() -> None:
     async def scenario() -> None:
         async with two() as (here, attic):
             attic.say()
-            attic.said = attic.said.model_copy(update={"cpu": box(cpu=97.0).cpu})
+            attic.said = attic.said.model_copy(update={"in_flight": 3})
             attic.say()
             here.demand.touch()
             await until(attic.demand.is_anywhere)
             attic.say()
-            await until(lambda: (seen := here.other()) and seen.presence and seen.presence.cpu == attic.said.cpu)
+            await until(lambda: (seen := here.other()) and seen.presence and seen.presence.in_flight == 3)
 
     run(scenario)
 

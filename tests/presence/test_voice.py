@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from fleet_app.presence import NodePresence, Pull
@@ -31,25 +32,44 @@ class Attic:
 
 
 def swinging(second: int) -> float:
-    return 20.0 + 50.0 * (second % 2)
+    """Busy for twenty seconds, then idle for as long."""
+    return 90.0 if second // 20 % 2 else 10.0
 
 
-def test_a_box_that_is_busy_beats_every_two_seconds_while_somebody_watches_and_else_every_fifteen() -> None:
+def working(second: int) -> int:
+    """Requests under way: more or fewer every second."""
+    return second % 7
+
+
+def test_a_box_that_works_beats_every_two_seconds_while_somebody_watches_and_else_every_fifteen() -> None:
     attic = Attic()
-    attic.beats(2, watched=True, cpu=swinging)
-    assert 58 / WATCHED_S_MAX < 20 <= attic.beats(60, watched=True, cpu=swinging) <= 60 / WATCHED_S
-    attic.beats(UNWATCHED_S, watched=False, cpu=swinging)
-    assert 3 <= attic.beats(60, watched=False, cpu=swinging) <= 60 / UNWATCHED_S
+    attic.beats(2, watched=True, in_flight=working)
+    assert 25 <= attic.beats(60, watched=True, in_flight=working) <= 60 / WATCHED_S
+    attic.beats(UNWATCHED_S, watched=False, in_flight=working)
+    assert 3 <= attic.beats(60, watched=False, in_flight=working) <= 60 / UNWATCHED_S
 
 
 def test_a_box_that_idles_says_so_now_and_then() -> None:
     attic = Attic()
     attic.beats(2, watched=True)
-    assert attic.beats(60, watched=True) in (5, 6)
-    assert 60 / WATCHED_S_MAX == 6
-    attic.beats(60, watched=False)
-    assert attic.beats(240, watched=False) in (3, 4)
-    assert 240 / UNWATCHED_S_MAX == 4
+    assert attic.beats(120, watched=True) == 120 / WATCHED_S_MAX
+    attic.beats(UNWATCHED_S_MAX, watched=False)
+    assert attic.beats(360, watched=False) == 360 / UNWATCHED_S_MAX
+
+
+def test_the_noise_of_an_idle_processor_is_no_news_and_work_is() -> None:
+    attic, noise = Attic(), random.Random(1)
+    attic.beats(3, watched=True, cpu=lambda _: abs(noise.gauss(2, 1.5)))
+    assert attic.beats(600, watched=True, cpu=lambda _: abs(noise.gauss(2, 1.5))) <= 600 / WATCHED_S_MAX + 3
+    assert attic.beats(40, watched=True, cpu=swinging) >= 5
+
+
+def test_a_load_is_that_of_the_time_between_two_beats() -> None:
+    attic = Attic()
+    attic.beats(8, watched=True, cpu=lambda second: 100.0 * (second % 2))
+    told = read(attic)
+    assert told.cpu
+    assert 30 <= told.cpu.percent <= 70
 
 
 def test_who_begins_to_watch_gets_a_beat_at_once() -> None:
