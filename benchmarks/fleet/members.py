@@ -1,0 +1,150 @@
+"""The rest of the fleet: replicas in one process that say what nodes say, at the pace at which nodes say it.
+
+Each has a store of its own with the settings of a node's, linked over loopback TCP with TLS; a voice, which writes its
+rows when they are due; and a demand row, by which all beat faster while somebody watches. What moves of it moves all
+the time, as on boxes that work: every beat that may be sent is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from random import Random
+from typing import TYPE_CHECKING
+
+from benchmarks.fleet.engine import MODELS
+from benchmarks.gossip.relay import LOOPBACK, free_port
+from fleet_app.home import ROOM
+from fleet_app.node import GOSSIP, TICK_S
+from fleet_app.presence import BackendPresence, Cpu, Gpu, Model, NodePresence, Usage
+from fleet_app.presence.demand import Demand
+from fleet_app.presence.voice import Voice
+from fleet_app.roster import NODES
+from propagul import AgentStateStore, __version__
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from propagul.link import Address
+
+_GIB = 2**30
+_WORDS = {"completion": "chat", "embedding": "embeddings", "vision": "vision", "tools": "tools"}
+
+
+class Member:
+    """One of them."""
+
+    def __init__(self, number: int, secret: str) -> None:
+        self.name = f"member{number:02}"
+        self._chance = Random(number)
+        self.store = AgentStateStore(
+            ROOM, self.name, free_port(), LOOPBACK, secret=secret, config=GOSSIP, owned=(NODES,)
+        )
+        own = NODES + self.store.node
+        self._voice = Voice(self.store.presence, row=own)
+        self.demand = Demand(
+            self.store.presence,
+            row=f"{own}/",
+            others=lambda: [f"{NODES}{node}/" for node in self._others],
+            monotonic=time.monotonic,
+        )
+        self._others: frozenset[str] = frozenset()
+        self._standing = _presence(self.name)
+
+    async def start(self, peers: Sequence[Address]) -> None:
+        """Join the fleet and say who it is."""
+        await self.store.start(peers)
+        addresses = [str(address) for address in self.store.addresses]
+        self.store.set(NODES + self.store.node, {"name": self.name, "version": __version__, "addresses": addresses})
+
+    async def run(self) -> None:
+        """Say what is due until cancelled, as `fleet_app.node` does."""
+        await asyncio.sleep(self._chance.uniform(0, TICK_S))
+        while True:
+            others = frozenset(self.store.linked()) | frozenset(member.node for member in self.store.members())
+            is_new, self._others = bool(others - self._others), others
+            watched = self.demand.is_anywhere()
+            self._voice.say(self._now(), time.monotonic(), watched=watched, at_once=is_new)
+            await asyncio.sleep(TICK_S)
+
+    def _now(self) -> NodePresence:
+        chance, (gpu,) = self._chance, self._standing.gpus
+        moving = {
+            "percent": chance.uniform(0, 100),
+            "vram": Usage(used_bytes=chance.randrange(24 * _GIB), total_bytes=24 * _GIB),
+            "temperature_c": chance.uniform(30, 85),
+            "power_w": chance.uniform(20, 350),
+            "clock_mhz": chance.randrange(200, 2500),
+            "memory_clock_mhz": chance.randrange(400, 9500),
+        }
+        return self._standing.model_copy(
+            update={
+                "at_s": time.time(),
+                "cpu": Cpu(percent=chance.uniform(0, 100), cores=16),
+                "ram": Usage(used_bytes=chance.randrange(64 * _GIB), total_bytes=64 * _GIB),
+                "gpus": (gpu.model_copy(update=moving),),
+            }
+        )
+
+
+def _presence(name: str) -> NodePresence:
+    models = [
+        Model(
+            name=model,
+            loaded=is_loaded,
+            size_bytes=size,
+            vram_bytes=size if is_loaded else None,
+            context=context,
+            capabilities=tuple(_WORDS[word] for word in abilities),  # type: ignore[misc]  # the words of a capability
+        )
+        for model, size, context, abilities, is_loaded in MODELS
+    ]
+    engine = BackendPresence(
+        kind="ollama",
+        url="http://127.0.0.1:11434",
+        condition="ready",
+        version="0.12.3",
+        models=tuple(models),
+        can=("pull", "delete", "load", "unload"),
+    )
+    return NodePresence(
+        name=name,
+        version=__version__,
+        platform="linux/x86_64",
+        at_s=time.time(),
+        started_s=time.time(),
+        disk=Usage(used_bytes=200 * _GIB, total_bytes=1000 * _GIB),
+        gpus=(Gpu(index=0, name="NVIDIA GeForce RTX 4090", vendor="nvidia", uuid=f"GPU-{name}"),),
+        backends=(engine,),
+    )
+
+
+@contextlib.asynccontextmanager
+async def members(count: int, secret: str, first: Address) -> AsyncIterator[list[Member]]:
+    """So many, started one after another; each is told of `first` or of one before it."""
+    chance, found = Random(count), list[Member]()
+    async with contextlib.AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(_tasks())
+        for number in range(count):
+            one = Member(number, secret)
+            stack.push_async_callback(one.store.stop)
+            await one.start([chance.choice([first, *(other.store.addresses[0] for other in found)])])
+            found.append(one)
+            tasks.append(asyncio.create_task(one.run()))
+        yield found
+
+
+@contextlib.asynccontextmanager
+async def _tasks() -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Tasks that end with the block; one that broke breaks it."""
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
