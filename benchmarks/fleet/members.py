@@ -14,6 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from benchmarks.fleet.engine import MODELS
+from benchmarks.gossip.company import until
 from benchmarks.gossip.relay import LOOPBACK, free_port
 from fleet_app.home import ROOM
 from fleet_app.node import GOSSIP, TICK_S
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from propagul.link import Address
 
 _GIB = 2**30
+_SYNC_S_MAX = 0.2
+"""Nobody waits for a member: the fleet is waited for as a whole."""
+
 _WORDS = {"completion": "chat", "embedding": "embeddings", "vision": "vision", "tools": "tools"}
 
 
@@ -54,7 +58,7 @@ class Member:
 
     async def start(self, peers: Sequence[Address]) -> None:
         """Join the fleet and say who it is."""
-        await self.store.start(peers)
+        await self.store.start(peers, sync_timeout_s=_SYNC_S_MAX)
         addresses = [str(address) for address in self.store.addresses]
         self.store.set(NODES + self.store.node, {"name": self.name, "version": __version__, "addresses": addresses})
 
@@ -122,16 +126,17 @@ def _presence(name: str) -> NodePresence:
 
 @contextlib.asynccontextmanager
 async def members(count: int, secret: str, first: Address) -> AsyncIterator[list[Member]]:
-    """So many, started one after another; each is told of `first` or of one before it."""
+    """So many, each told of `first` or of one before it; they speak once all are there."""
     chance, found = Random(count), list[Member]()
     async with contextlib.AsyncExitStack() as stack:
-        tasks = await stack.enter_async_context(_tasks())
         for number in range(count):
             one = Member(number, secret)
             stack.push_async_callback(one.store.stop)
             await one.start([chance.choice([first, *(other.store.addresses[0] for other in found)])])
             found.append(one)
-            tasks.append(asyncio.create_task(one.run()))
+        await until(lambda: all(len(one.store.members()) >= count for one in found), "all know all", pause_s=0.5)
+        tasks = await stack.enter_async_context(_tasks())
+        tasks += [asyncio.create_task(one.run()) for one in found]
         yield found
 
 
