@@ -7,18 +7,18 @@ import contextlib
 import socket
 import time
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import workers
 from benchmarks.fleet.company import company
 from benchmarks.fleet.desk import declare, plan
 from benchmarks.fleet.engine import Engine
-from benchmarks.gossip.company import until
+from benchmarks.gossip.company import DEADLINE_S, until
 from benchmarks.gossip.relay import LOOPBACK
 from fleet_app.backends.scanner import DEFAULT_PORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from benchmarks.fleet.box import Box
     from benchmarks.fleet.company import Company
@@ -56,29 +56,33 @@ async def _declared(fleet: Company, model: str) -> float:
     asked = {"data_dir": str(fleet.desk.data_dir), "model": model, "node": fleet.node.name}
     done = await asyncio.to_thread(workers.ours().run, declare, **asked)
     await until(lambda: model in fleet.engine.pulled_at, f"{model} is pulled")
-    while "pulls" in (await fleet.node.nodes())[fleet.node.name]["presence"]["pulls"]:
-        await asyncio.sleep(_ASK_S)
+    await _until(fleet.node, lambda said: not said["pulls"])
     return fleet.engine.pulled_at[model] - done["begun_s"]
 
 
 async def _detected(node: Box, port: int, phase_s: float) -> float:
     """Seconds from an engine's opening of a usual port to its showing at the node."""
     url = f"http://{LOOPBACK}:{port}"
+
+    def is_shown(said: Mapping[str, Any]) -> bool:
+        return any(engine["url"] == url and engine["condition"] == "ready" for engine in said["backends"])
+
     await asyncio.sleep(phase_s)
     async with Engine(port):
         begin = time.monotonic()
-        await _until_shown(node, url, is_shown=True)
+        await _until(node, is_shown)
         took_s = time.monotonic() - begin
-    await _until_shown(node, url, is_shown=False)
+    await _until(node, lambda said: not is_shown(said))
     return took_s
 
 
-async def _until_shown(node: Box, url: str, *, is_shown: bool) -> None:
-    while True:
-        engines = (await node.nodes())[node.name]["presence"]["backends"]
-        if (url in [engine["url"] for engine in engines if engine["condition"] == "ready"]) == is_shown:
-            return
-        await asyncio.sleep(_ASK_S)
+async def _until(node: Box, condition: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Ask the node until it says of itself what it should."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            if condition((await node.nodes())[node.name]["presence"]):
+                return
+            await asyncio.sleep(_ASK_S)
 
 
 def _free_usual_port() -> int | None:

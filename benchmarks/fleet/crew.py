@@ -14,14 +14,14 @@ class Scale(crew.Scale):
 
     Attributes:
         boxes: In the fleet, the measured node and the one where people sit among them.
-        settle_s: Seconds without a new link before the first look.
+        settle_s: Seconds from when all know all to the first look: what is said of itself once has come round by then.
         unwatched_s: Seconds of each look while nobody watches.
         watched_s: Seconds of each look while somebody does.
         faulty: Seeds of the fleet's simulator.
     """
 
     boxes: int = 50
-    settle_s: float = 20.0
+    settle_s: float = 30.0
     unwatched_s: float = 60.0
     watched_s: float = 60.0
     faulty: int = 1000

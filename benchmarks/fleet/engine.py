@@ -6,18 +6,23 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
 from benchmarks.gossip.relay import LOOPBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
 MODELS: list[tuple[str, int, int, list[str], bool]] = json.loads(
     Path(__file__).with_name("models.json").read_text(encoding="utf-8")
 )["models"]
+
+VERSION = "0.12.3"
+LOADED_CONTEXT = 4096
+"""Tokens that a loaded model takes, whatever it could."""
 
 _PULLED = (400_000, 4096, ["completion"], False)
 
@@ -38,14 +43,16 @@ class Engine:
         self.pulled_at: dict[str, float] = {}
         self._models = {name: facts for name, *facts in MODELS}
         app = web.Application()
-        app.add_routes([
-            web.get("/", _says("Ollama is running")),
-            web.get("/api/version", _says({"version": "0.12.3"})),
-            web.get("/api/tags", self._tags),
-            web.get("/api/ps", self._running),
-            web.get("/v1/models", self._listed),
-            web.post("/api/pull", self._pull),
-        ])
+        app.add_routes(
+            [
+                web.get("/", _says("Ollama is running")),
+                web.get("/api/version", _says({"version": VERSION})),
+                web.get("/api/tags", self._tags),
+                web.get("/api/ps", self._running),
+                web.get("/v1/models", self._listed),
+                web.post("/api/pull", self._pull),
+            ]
+        )
         self._runner = web.AppRunner(app, access_log=None)
 
     async def __aenter__(self) -> Self:
@@ -64,8 +71,8 @@ class Engine:
 
     async def _running(self, _: web.Request) -> web.Response:
         loaded = [
-            {"name": name, "size": size, "size_vram": size, "digest": _digest(name), "context_length": min(context, 4096)}
-            for name, (size, context, _, is_loaded) in self._models.items()
+            {**_entry(name, size, context, abilities, is_loaded), "size_vram": size, "context_length": LOADED_CONTEXT}
+            for name, (size, context, abilities, is_loaded) in self._models.items()
             if is_loaded
         ]
         return web.json_response({"models": loaded})
@@ -86,7 +93,7 @@ class Engine:
         return response
 
 
-def _says(what: object) -> Any:
+def _says(what: object) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=what) if isinstance(what, str) else web.json_response(what)
 

@@ -1,8 +1,8 @@
 """The rest of the fleet: replicas in one process that say what nodes say, at the pace at which nodes say it.
 
-Each has a store of its own with the settings of a node's, linked over loopback TCP with TLS; a voice, which writes its
-rows when they are due; and a demand row, by which all beat faster while somebody watches. What moves of it moves all
-the time, as on boxes that work: every beat that may be sent is sent.
+Each has a store of its own with the settings of a node's, linked over loopback TCP with TLS, and a node's own voice: it
+beats faster while somebody watches, anywhere. What moves of it moves all the time, as on boxes that work: every beat
+that may be sent is sent.
 """
 
 from __future__ import annotations
@@ -13,19 +13,18 @@ import time
 from random import Random
 from typing import TYPE_CHECKING
 
-from benchmarks.fleet.engine import MODELS
+from benchmarks.fleet.engine import LOADED_CONTEXT, MODELS, VERSION
 from benchmarks.gossip.company import until
 from benchmarks.gossip.relay import LOOPBACK, free_port
 from fleet_app.home import ROOM
-from fleet_app.node import GOSSIP, TICK_S
-from fleet_app.presence import BackendPresence, Cpu, Gpu, Model, NodePresence, Usage
-from fleet_app.presence.demand import Demand
-from fleet_app.presence.voice import Voice
+from fleet_app.presence import BackendPresence, Capability, Cpu, Gpu, Model, NodePresence, Usage
+from fleet_app.replica import GOSSIP, introduce
 from fleet_app.roster import NODES
+from fleet_app.speech import TICK_S, Speech
 from propagul import AgentStateStore, __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from propagul.link import Address
 
@@ -33,7 +32,12 @@ _GIB = 2**30
 _SYNC_S_MAX = 0.2
 """Nobody waits for a member: the fleet is waited for as a whole."""
 
-_WORDS = {"completion": "chat", "embedding": "embeddings", "vision": "vision", "tools": "tools"}
+_ABILITIES: Mapping[str, tuple[Capability, ...]] = {
+    "completion": ("chat", "completions"),
+    "embedding": ("embeddings",),
+    "vision": ("vision",),
+    "tools": ("tools",),
+}
 
 
 class Member:
@@ -41,36 +45,21 @@ class Member:
 
     def __init__(self, number: int, secret: str) -> None:
         self.name = f"member{number:02}"
-        self._chance = Random(number)
+        self._chance, self._standing = Random(number), member_presence(self.name)
         self.store = AgentStateStore(
             ROOM, self.name, free_port(), LOOPBACK, secret=secret, config=GOSSIP, owned=(NODES,)
         )
-        own = NODES + self.store.node
-        self._voice = Voice(self.store.presence, row=own)
-        self.demand = Demand(
-            self.store.presence,
-            row=f"{own}/",
-            others=lambda: [f"{NODES}{node}/" for node in self._others],
-            monotonic=time.monotonic,
-        )
-        self._others: frozenset[str] = frozenset()
-        self._standing = _presence(self.name)
+        self.speech = Speech(self.store, self._now, lambda: 0)
 
     async def start(self, peers: Sequence[Address]) -> None:
         """Join the fleet and say who it is."""
         await self.store.start(peers, sync_timeout_s=_SYNC_S_MAX)
-        addresses = [str(address) for address in self.store.addresses]
-        self.store.set(NODES + self.store.node, {"name": self.name, "version": __version__, "addresses": addresses})
+        introduce(self.store, self.name)
 
     async def run(self) -> None:
-        """Say what is due until cancelled, as `fleet_app.node` does."""
+        """Say what is due until cancelled."""
         await asyncio.sleep(self._chance.uniform(0, TICK_S))
-        while True:
-            others = frozenset(self.store.linked()) | frozenset(member.node for member in self.store.members())
-            is_new, self._others = bool(others - self._others), others
-            watched = self.demand.is_anywhere()
-            self._voice.say(self._now(), time.monotonic(), watched=watched, at_once=is_new)
-            await asyncio.sleep(TICK_S)
+        await self.speech.run()
 
     def _now(self) -> NodePresence:
         chance, (gpu,) = self._chance, self._standing.gpus
@@ -92,23 +81,24 @@ class Member:
         )
 
 
-def _presence(name: str) -> NodePresence:
+def member_presence(name: str) -> NodePresence:
+    """What stands of a member; its engine lists what the engine of the benchmark does."""
     models = [
         Model(
             name=model,
             loaded=is_loaded,
             size_bytes=size,
             vram_bytes=size if is_loaded else None,
-            context=context,
-            capabilities=tuple(_WORDS[word] for word in abilities),  # type: ignore[misc]  # the words of a capability
+            context=LOADED_CONTEXT if is_loaded else context,
+            capabilities=tuple(ability for word in words for ability in _ABILITIES[word]),
         )
-        for model, size, context, abilities, is_loaded in MODELS
+        for model, size, context, words, is_loaded in MODELS
     ]
     engine = BackendPresence(
         kind="ollama",
         url="http://127.0.0.1:11434",
         condition="ready",
-        version="0.12.3",
+        version=VERSION,
         models=tuple(models),
         can=("pull", "delete", "load", "unload"),
     )

@@ -25,8 +25,7 @@ _WARM_S = 6.0
 def rest(*, boxes: int, rounds: int, settle_s: float, look_s: tuple[float, float], scratch: str) -> Mapping[str, float]:
     """Look at a node of such a fleet while nobody watches and while somebody at another one does, in turn.
 
-    Args:
-        look_s: How long each look takes: the one and the other.
+    The looks take `look_s` seconds: the one and the other.
     """
     return asyncio.run(_rest(boxes, rounds, settle_s, look_s, scratch))
 
@@ -42,7 +41,7 @@ async def _rest(
             await asyncio.sleep(LINGER_S + _WARM_S if number else _WARM_S)
             found |= await _look(f"unwatched_{number}", fleet.node, carried, look_s[0])
             found |= await _proven(f"unwatched_{number}", fleet.node, boxes, UNWATCHED_S + UNWATCHED_S_MAX)
-            with fleet.members[0].demand.watching():
+            with fleet.members[0].speech.demand.watching():
                 await asyncio.sleep(LINGER_S + _WARM_S)  # to ask the node was to watch there
                 found |= await _look(f"watched_{number}", fleet.node, carried, look_s[1])
                 found |= await _proven(f"watched_{number}", fleet.node, boxes, WATCHED_S + WATCHED_S_MAX)
