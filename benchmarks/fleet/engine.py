@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from aiohttp import web
 
@@ -16,15 +16,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-MODELS: list[tuple[str, int, int, list[str], bool]] = json.loads(
-    Path(__file__).with_name("models.json").read_text(encoding="utf-8")
-)["models"]
+
+class Listed(NamedTuple):
+    """A model as `models.json` tells of it."""
+
+    name: str
+    size: int
+    context: int
+    words: list[str]
+    is_loaded: bool
+
+
+MODELS = [Listed(*told) for told in json.loads(Path(__file__).with_name("models.json").read_text())["models"]]
 
 VERSION = "0.12.3"
 LOADED_CONTEXT = 4096
 """Tokens that a loaded model takes, whatever it could."""
-
-_PULLED = (400_000, 4096, ["completion"], False)
 
 
 class Engine:
@@ -41,7 +48,7 @@ class Engine:
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self.pulled_at: dict[str, float] = {}
-        self._models = {name: facts for name, *facts in MODELS}
+        self._models = {model.name: model for model in MODELS}
         app = web.Application()
         app.add_routes(
             [
@@ -67,13 +74,13 @@ class Engine:
         await self._runner.cleanup()
 
     async def _tags(self, _: web.Request) -> web.Response:
-        return web.json_response({"models": [_entry(name, *facts) for name, facts in self._models.items()]})
+        return web.json_response({"models": list(map(_entry, self._models.values()))})
 
     async def _running(self, _: web.Request) -> web.Response:
         loaded = [
-            {**_entry(name, size, context, abilities, is_loaded), "size_vram": size, "context_length": LOADED_CONTEXT}
-            for name, (size, context, abilities, is_loaded) in self._models.items()
-            if is_loaded
+            {**_entry(model), "size_vram": model.size, "context_length": LOADED_CONTEXT}
+            for model in self._models.values()
+            if model.is_loaded
         ]
         return web.json_response({"models": loaded})
 
@@ -86,7 +93,7 @@ class Engine:
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         name = (await request.json())["model"]
         self.pulled_at.setdefault(name, time.monotonic())
-        self._models[name] = list(_PULLED)
+        self._models[name] = Listed(name, 400_000, 4096, ["completion"], is_loaded=False)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         await response.write(b'{"status":"pulling manifest"}\n{"status":"success"}\n')
@@ -100,10 +107,10 @@ def _says(what: object) -> Callable[[web.Request], Awaitable[web.Response]]:
     return answer
 
 
-def _entry(name: str, size: int, context: int, abilities: list[str], _: bool) -> dict[str, object]:  # noqa: FBT001
-    details = {"format": "gguf", "family": "llama", "quantization_level": "Q4_K_M", "context_length": context}
-    facts = {"size": size, "digest": _digest(name), "modified_at": "2026-08-21T18:48:22Z", "details": details}
-    return {"name": name, "model": name, "capabilities": abilities, **facts}
+def _entry(model: Listed) -> dict[str, object]:
+    details = {"format": "gguf", "family": "llama", "quantization_level": "Q4_K_M", "context_length": model.context}
+    facts = {"size": model.size, "digest": _digest(model.name), "modified_at": "2026-08-21T18:48:22Z"}
+    return {"name": model.name, "model": model.name, "capabilities": model.words, "details": details, **facts}
 
 
 def _digest(name: str) -> str:
