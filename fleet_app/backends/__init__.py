@@ -1,8 +1,8 @@
-"""The inference servers beside a node: which engine answers at an address, and which models it serves.
+"""The inference servers beside a node: which engine answers at an address, which models it serves, what it can be told.
 
-`identify` recognises one address, `Scanner` keeps watching all of them, `detect` looks once. An engine is known by the
-shape of what it answers, never by a status or a port. Looking changes nothing: no request made here loads a model,
-follows a redirect or reads more than four megabytes.
+`identify` recognises one address, `Scanner` keeps watching all of them and hands out the engines, `detect` looks once.
+An engine is known by the shape of what it answers, never by a status or a port. Looking changes nothing: no look loads
+a model, follows a redirect or reads more than four megabytes of an answer.
 """
 
 from fleet_app.backends.engine_url import normalise_url

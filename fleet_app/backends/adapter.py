@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fleet_app.backends.conversation import Silence, Unanswered
 from fleet_app.backends.shape import as_count, as_object, as_objects
-from fleet_app.errors import BackendError
+from fleet_app.backends.wire import failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fleet_app.backends.shape import JsonObject
     from fleet_app.backends.wire import Wire
     from fleet_app.engine import Progress
+    from fleet_app.errors import BackendError
     from fleet_app.presence import BackendPresence, Capability, Model
 
 SPEAK_TIMEOUT_S = 30.0
@@ -92,7 +93,7 @@ class Adapter:
         what it can do, a refusal leads to the next question, and refusals of all are an error and no silence.
         """
         if not await self._in_memory(model):
-            raise BackendError(f"{model} is not in memory; load it first", retryable=True)
+            raise failure(f"{model} is not in memory; load it first", retryable=True)
         abilities = self._abilities(model)
         ways = [way for way in _ROUTES if way in abilities][:1] or list(_ROUTES)
         refusals = []
@@ -107,9 +108,10 @@ class Adapter:
                 break
         raise refusals[-1]
 
-    async def _in_memory(self, model: str) -> bool:  # noqa: ARG002 - those who can look use it
-        """Whether asking the model loads nothing."""
-        return True
+    async def _in_memory(self, model: str) -> bool:
+        """Whether asking the model loads nothing, as far as the last look tells."""
+        held = self._held(model)
+        return held is None or held.loaded is not False
 
     async def _answer(self, path: str, question: JsonObject) -> Reply | None:
         """The answer to a question that brings out a token; None when it does not come in time."""
@@ -128,7 +130,7 @@ class Adapter:
         return held.capabilities if held else ()
 
     def _cannot(self, verb: str, model: str) -> BackendError:
-        return BackendError(f"{self.seen.kind} cannot {verb} {model}: {self.instead}", retryable=False)
+        return failure(f"{self.seen.kind} cannot {verb} {model}: {self.instead}", retryable=False)
 
     def _known(self, settings: Mapping[str, object], known: Collection[str]) -> None:
         """Refuse settings that this engine has not.
@@ -140,7 +142,7 @@ class Adapter:
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(sorted(known))}"
-                raise BackendError(f"{self.seen.kind} has no setting {key!r} for loading; {hint}", retryable=False)
+                raise failure(f"{self.seen.kind} has no setting {key!r} for loading; {hint}", retryable=False)
 
     async def _until(self, done: Callable[[], Awaitable[bool]], limit_s: float, trouble: str) -> None:
         """Return when it is done.
@@ -151,10 +153,12 @@ class Adapter:
         deadline = time.monotonic() + limit_s
         while not await done():
             if time.monotonic() > deadline:
-                raise BackendError(f"{trouble} after {limit_s:g} s", retryable=True)
+                raise failure(f"{trouble} after {limit_s:g} s", retryable=True)
             await asyncio.sleep(POLL_S)
 
 
 def _brings_something(answer: JsonObject) -> bool:
-    came = as_objects(answer.get("choices")) or as_objects(answer.get("data")) or as_objects(answer.get("results"))
-    return bool(came) and as_count(as_object(answer.get("usage")).get("completion_tokens")) != 0
+    """Whether there is a token, a vector or a score in it; who embeds counts no tokens that it brings out."""
+    if as_objects(answer.get("choices")):
+        return as_count(as_object(answer.get("usage")).get("completion_tokens")) != 0
+    return bool(as_objects(answer.get("data")) or as_objects(answer.get("results")))

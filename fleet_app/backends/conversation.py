@@ -128,8 +128,8 @@ class Conversation:
                         Silence.GATEWAY, "a Propagul gateway answers there, not an engine", retryable=False
                     )
                 return await read_reply(response)
-        except LOST as error:
-            raise unanswered(error, f"no answer within {ANSWER_TIMEOUT_S:g} s") from error
+        except LOST as error:  # as a cause it would carry our key
+            raise unanswered(error, f"no answer within {ANSWER_TIMEOUT_S:g} s") from None
 
 
 async def knock(port: int) -> None:

@@ -15,12 +15,13 @@ from urllib.parse import quote
 
 from fleet_app.backends.adapter import LOAD_TIMEOUT_S, UNLOAD_TIMEOUT_S, Adapter
 from fleet_app.backends.shape import JsonObject, as_bytes, as_name, as_object, as_objects
+from fleet_app.backends.wire import failure
 from fleet_app.engine import Progress
-from fleet_app.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from fleet_app.errors import BackendError
     from fleet_app.presence import Verb
 
 ROUTER_VERBS: tuple[Verb, ...] = ("pull", "cancel", "delete", "load", "unload")
@@ -54,7 +55,7 @@ class LlamaCppEngine(Adapter):
             yield _progress(entry)
             await asyncio.sleep(DOWNLOAD_POLL_S)
         if as_object(entry.get("status")).get("failed") is True:
-            raise BackendError(f"the download of {model} failed; the server's log says why", retryable=True)
+            raise failure(f"the download of {model} failed; the server's log says why", retryable=True)
 
     async def _begin(self, model: str) -> None:
         """Start a download, or find that somebody else just did."""
@@ -77,7 +78,7 @@ class LlamaCppEngine(Adapter):
             return
         if entry.get("can_remove") is False:
             where = "it lies in the server's --models-dir or preset, and only its cache can be changed"
-            raise BackendError(f"llamacpp cannot delete {model}: {where}; remove the file", retryable=False)
+            raise failure(f"llamacpp cannot delete {model}: {where}; remove the file", retryable=False)
         await self.unload(model)
         await self._wire.tell("DELETE", f"/models?model={quote(model, safe='')}")
 
@@ -86,10 +87,10 @@ class LlamaCppEngine(Adapter):
         self._must("load", model)
         if settings:
             hint = f"such as {min(settings)!r}; write them into its --models-preset"
-            raise BackendError(f"llamacpp takes no settings for loading, {hint}", retryable=False)
+            raise failure(f"llamacpp takes no settings for loading, {hint}", retryable=False)
         reply = await self._wire.ask("POST", "/models/load", {"model": model})
         if reply.status == 404:
-            raise BackendError(f"llamacpp does not know {model}; pull it, or put it into --models-dir", retryable=False)
+            raise failure(f"llamacpp does not know {model}; pull it, or put it into --models-dir", retryable=False)
         if reply.status != 200 and _value(await self._entry(model)) not in {"loading", "loaded"}:
             raise self._wire.refusal(reply)
 
@@ -98,7 +99,7 @@ class LlamaCppEngine(Adapter):
             status = as_object((entry or {}).get("status"))
             if status.get("failed") is True:
                 code = status.get("exit_code")
-                raise BackendError(f"{model} did not start: its server ended with {code}", retryable=True)
+                raise failure(f"{model} did not start: its server ended with {code}", retryable=True)
             return status.get("value") == "loaded"
 
         await self._until(loaded, LOAD_TIMEOUT_S, f"{model} is not loaded")
@@ -132,8 +133,8 @@ class LlamaCppEngine(Adapter):
         """What to say of a download that is over without the model."""
         names = (as_name(entry.get("id")) or "" for entry in await self._entries())
         if longer := next((name for name in names if name.startswith(f"{model}:")), None):
-            return BackendError(f"llamacpp keeps it as {longer}; declare it by that name", retryable=False)
-        return BackendError(f"the download of {model} ended without it; the server's log says why", retryable=True)
+            return failure(f"llamacpp keeps it as {longer}; declare it by that name", retryable=False)
+        return failure(f"the download of {model} ended without it; the server's log says why", retryable=True)
 
     def _must(self, verb: Verb, model: str) -> None:
         """Refuse what this server has not.
@@ -142,7 +143,7 @@ class LlamaCppEngine(Adapter):
             BackendError: It has it not, or not now.
         """
         if self.seen.condition != "ready":
-            raise BackendError(f"llamacpp is {self.seen.condition}: {self.seen.reason}", retryable=True)
+            raise failure(f"llamacpp is {self.seen.condition}: {self.seen.reason}", retryable=True)
         if verb not in self.seen.can:
             raise self._cannot(verb, model)
 

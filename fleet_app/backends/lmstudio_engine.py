@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from fleet_app.backends.adapter import LOAD_TIMEOUT_S, UNLOAD_TIMEOUT_S, Adapter
 from fleet_app.backends.shape import JsonObject, as_bytes, as_name, as_object, as_objects
+from fleet_app.backends.wire import failure
 from fleet_app.engine import Progress
-from fleet_app.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -46,7 +46,7 @@ class LmStudioEngine(Adapter):
         job = await self._wire.tell("POST", "/api/v1/models/download", {"model": model}, timeout_s=DOWNLOAD_TIMEOUT_S)
         while (status := as_name(job.get("status"))) == "downloading":
             if (job_id := as_name(job.get("job_id"))) is None:
-                raise BackendError("LM Studio names no job, so the download cannot be followed", retryable=True)
+                raise failure("LM Studio names no job, so the download cannot be followed", retryable=True)
             self._jobs[model] = job_id  # until it is over, also when nobody follows it any more
             yield _progress(job)
             await asyncio.sleep(DOWNLOAD_POLL_S)
@@ -56,7 +56,7 @@ class LmStudioEngine(Adapter):
             case "completed" | "already_downloaded":
                 await self._check_name(model)
             case "paused":
-                raise BackendError("the download is paused; resume it in LM Studio, under Downloads", retryable=True)
+                raise failure("the download is paused; resume it in LM Studio, under Downloads", retryable=True)
             case _:
                 raise self._wire.error(job, f"the download ended as {status}", retryable=True)
 
@@ -65,7 +65,7 @@ class LmStudioEngine(Adapter):
         job_id = self._jobs.get(model)
         if job_id and (await self._status(job_id)).get("status") == "downloading":
             what = "no request ends a download of LM Studio; stop it there, under Downloads"
-            raise BackendError(what, retryable=False)
+            raise failure(what, retryable=False)
 
     async def load(self, model: str, settings: Mapping[str, object]) -> None:
         """See `Engine`. One that is loaded otherwise is loaded anew."""
@@ -112,7 +112,7 @@ class LmStudioEngine(Adapter):
         """
         if all(entry.get("key") != model for entry in await self._entries()):
             hint = "declare it by the key that `lms ls` shows"
-            raise BackendError(f"LM Studio keeps {model} under another name; {hint}", retryable=False)
+            raise failure(f"LM Studio keeps {model} under another name; {hint}", retryable=False)
 
 
 def _progress(job: JsonObject) -> Progress:

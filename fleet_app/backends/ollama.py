@@ -19,8 +19,8 @@ from fleet_app.backends.adapter import LOAD_TIMEOUT_S, UNLOAD_TIMEOUT_S, Adapter
 from fleet_app.backends.engine_url import loopback_port
 from fleet_app.backends.shape import JsonObject, as_bytes, as_count, as_name, as_object, as_objects, owners
 from fleet_app.backends.signature import seen
+from fleet_app.backends.wire import failure
 from fleet_app.engine import Progress
-from fleet_app.errors import BackendError
 from fleet_app.presence import BackendPresence, Capability, Model, Verb
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from fleet_app.backends.conversation import Conversation
     from fleet_app.backends.wire import Wire
+    from fleet_app.errors import BackendError
 
 SHOWS_A_LOOK = 8
 """How many models one look asks about; the others wait for the next."""
@@ -122,7 +123,7 @@ class OllamaEngine(Adapter):
                 yield _progress(status, layers)
                 if status == "success":
                     return
-        raise BackendError("the pull ended without success", retryable=True)
+        raise failure("the pull ended without success", retryable=True)
 
     async def delete(self, model: str) -> None:
         """See `Engine`."""
@@ -160,8 +161,9 @@ class OllamaEngine(Adapter):
         name = self.named(model)
         held = await self._running(name)
         if held is None:
-            raise BackendError(f"{name} is not in memory; load it first", retryable=True)
-        options = self._options.get(name) or {"num_ctx": held["context_length"]} if "context_length" in held else {}
+            raise failure(f"{name} is not in memory; load it first", retryable=True)
+        context = as_count(held.get("context_length"))
+        options = self._options.get(name) or ({"num_ctx": context} if context else {})
         question = {"model": name, "prompt": "hi", "stream": False, "options": {**options, "num_predict": 1}}
         reply = None if self._embeds(name) else await self._answer(_TALK, question)
         if self._embeds(name) or (reply is not None and reply.status == 400):

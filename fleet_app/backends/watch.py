@@ -88,8 +88,7 @@ class Watch:
         elif self._may_return(error):
             self._show("unhealthy", error)
         else:
-            self._show("unreachable", error)
-            self.presence = self.signature = self.engine = None
+            self._part("unreachable", error)
             self._rest(error)
 
     def _may_return(self, error: Unanswered) -> bool:
@@ -98,10 +97,16 @@ class Watch:
 
     def _explain(self, error: Unanswered) -> None:
         if error.silence in {Silence.STRANGER, Silence.GATEWAY}:
-            self.presence = self.signature = self.engine = None
+            self._part("unhealthy", error)
             self._show("unhealthy", error)
         else:
             self._show("unreachable", error)
+
+    def _part(self, condition: BackendCondition, error: Unanswered) -> None:
+        """Forget the engine; whoever holds it sees how it ended."""
+        if self.engine is not None:
+            self._show(condition, error)
+        self.presence = self.signature = self.engine = None
 
     def _show(self, condition: BackendCondition, error: Unanswered) -> None:
         last = self.presence

@@ -93,7 +93,7 @@ class Wire:
         words = words_of(answer)
         if self._api_key:
             words = words.replace(self._api_key, "***")
-        return BackendError(words[:WORDS_CHARS_MAX] or otherwise, retryable=retryable)
+        return failure(words or otherwise, retryable=retryable)
 
     @asynccontextmanager
     async def _request(
@@ -106,8 +106,8 @@ class Wire:
                 session.request(method, self.url + path, json=_plain(body), allow_redirects=False) as response,
             ):
                 yield response
-        except LOST as error:
-            raise unanswered(error, late) from error
+        except LOST as error:  # as a cause it would carry our key
+            raise unanswered(error, late) from None
 
 
 def _plain(body: Mapping[str, object] | None) -> dict[str, object] | None:
@@ -135,6 +135,11 @@ def _object(line: bytes | bytearray) -> JsonObject:
     if not isinstance(value, dict):
         raise BackendError("it sent a line that is no JSON object", retryable=True)
     return value
+
+
+def failure(text: str, *, retryable: bool) -> BackendError:
+    """An error of our own words about an engine; names in them may be long."""
+    return BackendError(text[:WORDS_CHARS_MAX], retryable=retryable)
 
 
 def words_of(answer: object) -> str:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from fleet_app.desired.facts import size_of
 from fleet_app.desired.placement import RESERVE_BYTES, Standing, standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleet_app.desired.facts import Found, NodeFacts
+    from fleet_app.desired.facts import Found, NodeFacts, Sizes
     from fleet_app.desired.specs import ModelSpec, Settings
     from fleet_app.presence import BackendPresence, ConditionKind, Verb
 
@@ -94,19 +93,14 @@ class Scene:
         nodes: The fleet.
         settings: The fleet's.
         short_s: For how long this node has seen that it could take a replica that is missing.
-        sizes: What pulls have told of the size of models, by declared name.
+        sizes: How large models are.
     """
 
     here: NodeFacts
     nodes: Sequence[NodeFacts]
     settings: Settings
+    sizes: Sizes
     short_s: float = 0.0
-    sizes: Mapping[str, int] = field(default_factory=dict)
-
-    def size_of(self, spec: ModelSpec) -> int | None:
-        """How large a model is, as far as anybody knows."""
-        told = self.sizes.get(spec.name)
-        return told if told is not None else size_of(spec.name, self.nodes)
 
 
 NOTHING_HERE: Final = Decision()
@@ -122,13 +116,13 @@ def decide(spec: ModelSpec, scene: Scene) -> Decision:
     if spec.is_absent:
         return _absent(spec, here)
     if spec.replicas is None:
-        return _present(spec, here, scene.size_of(spec))
+        return _present(spec, here, scene.sizes.of(spec))
     return _one_of_many(spec, scene)
 
 
 def _one_of_many(spec: ModelSpec, scene: Scene) -> Decision:
     """Of a model with replicas: ours if we have it or claim it and are needed, or if we are the next in order."""
-    here, size_bytes = scene.here, scene.size_of(spec)
+    here, size_bytes = scene.here, scene.sizes.of(spec)
     stands = standing(spec, scene.nodes, size_bytes=size_bytes, replace_after_s=scene.settings.replace_after_s)
     is_needed = here.id in stands.counted and here.id not in stands.surplus
     if here.has(spec):

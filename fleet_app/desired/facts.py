@@ -156,12 +156,28 @@ def labels_of(seen: NodePresence | None) -> dict[str, str]:
     return {label: text for label, text in own.items() if text}
 
 
-def size_of(name: str, nodes: Sequence[NodeFacts]) -> int | None:
-    """How large a model is on the disk, by any engine of the fleet that has it and tells."""
-    for node in nodes:
-        for engine in node.engines:
-            wanted = canonical(engine.kind, name)
-            for model in engine.models:
-                if model.size_bytes is not None and canonical(engine.kind, model.name) == wanted:
-                    return model.size_bytes
-    return None
+class Sizes:
+    """How large models are on a disk, as far as any engine of the fleet tells. Made once for many questions.
+
+    Args:
+        nodes: The fleet.
+        learned: What pulls have told, by declared name; it goes before.
+    """
+
+    def __init__(self, nodes: Sequence[NodeFacts], learned: Mapping[str, int] | None = None) -> None:
+        self._learned = learned or {}
+        self._by_kind: dict[str, dict[str, int]] = {}
+        for node in nodes:
+            for engine in node.engines:
+                known = self._by_kind.setdefault(engine.kind, {})
+                for model in engine.models:
+                    if model.size_bytes is not None:
+                        known.setdefault(canonical(engine.kind, model.name), model.size_bytes)
+
+    def of(self, spec: ModelSpec) -> int | None:
+        """The size of a declared model; None if nobody has told."""
+        if spec.name in self._learned:
+            return self._learned[spec.name]
+        kinds = [spec.engine] if spec.engine is not None else list(self._by_kind)
+        found = (self._by_kind.get(kind, {}).get(canonical(kind, spec.name)) for kind in kinds)
+        return next((size for size in found if size is not None), None)

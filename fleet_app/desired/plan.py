@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fleet_app.desired.decision import Decision, Scene, decide
-from fleet_app.desired.facts import Holds, size_of
+from fleet_app.desired.facts import Holds, Sizes
 from fleet_app.desired.placement import standing
 
 if TYPE_CHECKING:
@@ -78,36 +78,39 @@ class Plan:
 
 def plan(desired: Desired, nodes: Sequence[NodeFacts]) -> Plan:
     """What these nodes would do about what is declared. O(models x nodes), a few microseconds each."""
-    found = Plan()
+    found, sizes = Plan(), Sizes(nodes)
     for spec in desired.models.values():
-        for node, decision in _decisions(spec, nodes, desired):
-            _note(found, spec, node, decision, nodes)
+        for node, decision in _decisions(spec, nodes, desired, sizes):
+            _note(found, spec, node, decision, sizes.of(spec))
     found.after.update(_afters(found.steps, nodes))
     return found
 
 
-def _decisions(spec: ModelSpec, nodes: Sequence[NodeFacts], desired: Desired) -> Iterator[tuple[NodeFacts, Decision]]:
+def _decisions(
+    spec: ModelSpec, nodes: Sequence[NodeFacts], desired: Desired, sizes: Sizes
+) -> Iterator[tuple[NodeFacts, Decision]]:
     """What each node would decide in the end: those that are next in order, nobody else, take what is missing."""
-    chosen = _chosen(spec, nodes, desired)
+    chosen = _chosen(spec, nodes, desired, sizes)
     for node in nodes:
-        here = node
+        here, others = node, nodes
         if chosen is not None:
+            if node.id not in chosen and not node.has(spec):
+                continue
             claims = node.holds.claims | {spec.name} if node.id in chosen else node.holds.claims - {spec.name}
             here = replace(node, holds=Holds(node.holds.has, claims, frozenset()))
-        others = [here if other is node else other for other in nodes]
-        yield node, decide(spec, Scene(here=here, nodes=others, settings=desired.settings))
+            others = [here if other is node else other for other in nodes]
+        yield node, decide(spec, Scene(here=here, nodes=others, settings=desired.settings, sizes=sizes))
 
 
-def _chosen(spec: ModelSpec, nodes: Sequence[NodeFacts], desired: Desired) -> frozenset[str] | None:
+def _chosen(spec: ModelSpec, nodes: Sequence[NodeFacts], desired: Desired, sizes: Sizes) -> frozenset[str] | None:
     if spec.replicas is None or spec.where is None or spec.is_absent or spec.is_contested:
         return None
-    size_bytes = size_of(spec.name, nodes)
-    stands = standing(spec, nodes, size_bytes=size_bytes, replace_after_s=desired.settings.replace_after_s)
+    stands = standing(spec, nodes, size_bytes=sizes.of(spec), replace_after_s=desired.settings.replace_after_s)
     claimed = frozenset(node for node in stands.counted if node not in stands.surplus)
     return claimed | frozenset(stands.candidates[: stands.missing])
 
 
-def _note(found: Plan, spec: ModelSpec, node: NodeFacts, decision: Decision, nodes: Sequence[NodeFacts]) -> None:
+def _note(found: Plan, spec: ModelSpec, node: NodeFacts, decision: Decision, size_bytes: int | None) -> None:
     if not node.is_up:
         if decision.kind is not None and spec.replicas is None and spec.is_absent == node.has(spec):
             found.later.append((node.name, spec.name))
@@ -118,7 +121,6 @@ def _note(found: Plan, spec: ModelSpec, node: NodeFacts, decision: Decision, nod
             found.stuck.append(Stuck(node.name, spec.name, decision.reason))
         return
     engine = next(engine for engine in node.engines if engine.url == action.url)
-    size_bytes = size_of(spec.name, nodes)
     step = Step(node=node.name, verb=action.verb, model=spec.name, engine=engine.kind, size_bytes=size_bytes)
     found.steps.append(replace(step, reason=decision.reason if "declared with" in decision.reason else ""))
     if action.verb == "pull" and spec.loaded and "load" in engine.can:

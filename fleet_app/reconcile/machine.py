@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from fleet_app.desired import Action, Holds, Scene, amount, decide
+from fleet_app.desired.facts import Sizes
 from fleet_app.desired.placement import RESERVE_BYTES
 from fleet_app.presence import Condition, Pull
 from fleet_app.reconcile.limits import Backoff, Budget, Starts
@@ -156,8 +157,9 @@ class Machine:
             return []
         self._free_bytes, self._wake_at = here.disk_free_bytes, now + RESYNC_S
         effects: list[Effect] = [*self._let_go(desired)]
+        scene = Scene(here=here, nodes=nodes, settings=desired.settings, sizes=Sizes(nodes, self._sizes))
         for name, spec in desired.models.items():
-            effects += self._look(self._remembered(name, spec, now), here, nodes, desired.settings, now)
+            effects += self._look(self._remembered(name, spec, now), scene, now)
         return [*self._held(desired, here), *effects]
 
     def progressed(self, name: str, progress: Progress) -> list[Effect]:
@@ -212,13 +214,10 @@ class Machine:
             if self._models.pop(name).action is not None:
                 yield Stop(name)
 
-    def _look(
-        self, model: _Model, here: NodeFacts, nodes: Sequence[NodeFacts], settings: Settings, now: float
-    ) -> Iterable[Effect]:
+    def _look(self, model: _Model, scene: Scene, now: float) -> Iterable[Effect]:
         name = model.spec.name
         short_s = now - max(self._listening_until, now if model.short_since is None else model.short_since)
-        scene = Scene(here=here, nodes=nodes, settings=settings, short_s=short_s, sizes=self._sizes)
-        decision = decide(model.spec, scene)
+        decision = decide(model.spec, replace(scene, short_s=short_s))
         is_short = decision.claims or decision.wait_s is not None
         model.short_since = (now if model.short_since is None else model.short_since) if is_short else None
         model.claims = decision.claims and not model.backoff.wait_s(now)  # what fails here others may try meanwhile
@@ -227,9 +226,9 @@ class Machine:
         if model.action is not None:
             yield from self._while_it_runs(model, decision)
             return
-        decision = self._asking(model, self._swept(model, decision, here), here, now)
+        decision = self._asking(model, self._swept(model, decision, scene.here), scene.here, now)
         model.stands(decision.kind, decision.reason)
-        if decision.action is not None and self._may_start(model, decision.action, settings, now):
+        if decision.action is not None and self._may_start(model, decision.action, scene.settings, now):
             model.action = decision.action
             yield Start(name, decision.action)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ import pytest
 
 from fleet_app.backends import Scanner
 from fleet_app.backends.watch import REST_ROUNDS_MAX
+from fleet_app.errors import BackendError
+from fleet_app.gateway import ServingSide
+from fleet_app.gateway.call import CHAT_PATH, Call
+from propagul.link import NodeId
 from tests.backends.looks import identify_now, scan
 from tests.engines import Answer, Exchange, ReplayServer
 
@@ -224,3 +229,51 @@ def test_an_error_like_llamacpps_without_its_header_is_not_llamacpp(engine: str)
         for request, answer in list(server.answers.items()):
             server.answers[request] = Answer(answer.body, answer.status)
         assert identify_now(server.url) is None
+
+
+def test_a_request_goes_to_the_prefix_of_the_servers_api_and_takes_its_key_along() -> None:
+    async def run() -> None:
+        with lookalike("Docker Model Runner") as server:
+            server.answers["POST", "/engines/v1/chat/completions"] = Answer.of({"choices": []})
+            scanner = Scanner(urls=[server.url], detect=False, api_keys={server.url: "hunter2"})
+            await scanner.scan_once()
+            serving = ServingSide(node=NodeId("n"), backends=scanner.current, key_of=scanner.key_of)
+            server.authorizations.clear()
+            async with serving.open(Call(path=CHAT_PATH, model="ai/smollm2", body=b"{}")) as answer:
+                assert answer.response.status == 200
+            await serving.aclose()
+            assert server.seen[-1] == ("POST", "/engines/v1/chat/completions")
+            assert server.authorizations == ["Bearer hunter2"]
+
+    asyncio.run(run())
+
+
+def test_a_model_that_a_lookalike_does_not_hold_in_memory_is_not_asked_to_speak() -> None:
+    async def run() -> None:
+        with lookalike("LocalAI") as server:
+            server.answers["POST", "/v1/chat/completions"] = Answer.of({"choices": [{"index": 0}]})
+            scanner = Scanner(urls=[server.url], detect=False)
+            await scanner.scan_once()
+            [engine] = scanner.engines()
+            assert await engine.speaks("gpt-4")
+            with pytest.raises(BackendError, match="not in memory"):
+                await engine.speaks("bert")
+
+    asyncio.run(run())
+
+
+def test_a_refusal_by_a_model_of_which_nothing_is_known_is_no_silence() -> None:
+    async def run() -> None:
+        with lookalike("SGLang") as server:
+            scanner = Scanner(urls=[server.url], detect=False)
+            await scanner.scan_once()
+            [engine] = scanner.engines()
+            for path in ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank"):
+                server.answers["POST", path] = Answer.of({"error": {"message": "not for this model"}}, 400)
+            with pytest.raises(BackendError, match="not for this model") as refused:
+                await engine.speaks("m")
+            assert not refused.value.retryable
+            server.answers["POST", "/v1/embeddings"] = Answer.of({"data": [{"embedding": [0.1]}]})
+            assert await engine.speaks("m")
+
+    asyncio.run(run())

@@ -95,3 +95,18 @@ def test_a_port_that_answers_with_an_error_is_asked_again_at_once() -> None:
 
 def test_a_key_is_not_shown_when_a_watch_is() -> None:
     assert "hunter2" not in repr(Watch(url=URL, api_key="hunter2"))
+
+
+@pytest.mark.parametrize(("named", "error"), [(False, REFUSED), (False, STRANGER), (True, REFUSED), (True, STRANGER)])
+def test_whoever_holds_an_engine_that_is_gone_sees_that_it_is(named: bool, error: Unanswered) -> None:  # noqa: FBT001
+    watch = Watch(url=URL, named=named)
+    watch.saw(FINDING)
+    held = watch.engine
+    assert held is not None
+    assert held.seen.condition == "ready"
+    watch.missed(error)
+    assert held.seen.condition != "ready"
+    assert held.seen.models == held.seen.can == ()
+    watch.saw(FINDING)
+    assert watch.engine is not None
+    assert watch.engine.seen.condition == "ready"

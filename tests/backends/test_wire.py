@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -151,3 +152,17 @@ def test_endless_words_are_cut() -> None:
     assert len(words_of({"error": endless})) <= 4 * wire.WORDS_CHARS_MAX
     with answering(ndjson({"error": endless}), 500) as server:
         assert len(str(failure(server.url))) <= 256
+
+
+def test_a_key_is_in_no_cause_of_an_error() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+        await writer.drain()
+
+    async def run() -> None:
+        async with raw_server(greet) as url:
+            with pytest.raises(BackendError) as caught:
+                await Wire(url, api_key=CANARY).tell("GET", "/x")
+            assert CANARY not in "".join(traceback.format_exception(caught.value)) + repr(caught.value.__cause__)
+
+    asyncio.run(run())

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from fleet_app.desired.shown import declared_json
-from fleet_app.presence import Condition, Pull
+from fleet_app.exposure.kind import Exposure
+from fleet_app.presence import Condition, Gpu, Model, Pull
 from fleet_app.view import FleetView, NodeView
 from tests.dashboard import probes
 from tests.dashboard.harness import Served, engine, node, presence
@@ -84,6 +85,32 @@ def test_what_is_declared_is_shown_with_how_it_stands_and_a_pull_that_moves(page
         page.set_viewport_size({"width": 360, "height": 800})
         assert not page.evaluate(probes.TOO_WIDE)
         page.screenshot(path=ARTIFACTS / "declared-narrow.png", full_page=True)
+
+
+def test_what_is_open_to_others_held_back_and_waiting_is_said_on_the_card(page: Page) -> None:
+    open_to_all = Exposure(
+        url=URL,
+        severity="danger",
+        words="anybody on the LAN can use and delete the models of this Ollama",
+        remedy=HOSTILE["script"],
+    )
+    model = Model(name="m", loaded=True, context=8192, capabilities=("chat", "tools"), vram_bytes=3_200_000_000)
+    held = Gpu(index=0, name="GPU", power_w=250.4, power_limit_w=300, temperature_c=88, throttled=("temperature",))
+    busy = engine(model, kind="ollama", url=URL).model_copy(update={"slots": 4, "queued": 2})
+    said = presence("attic", gpus=(held,), backends=(busy,)).model_copy(update={"exposures": (open_to_all,)})
+    with Served(FleetView(nodes=(node("attic", said, reach="here", heard_s=0.0),))) as served:
+        page.goto(served.url)
+        card = page.locator(".card")
+        for words in ("anybody on the LAN", "88 °C · 250 / 300 W", "held back by temperature", "4 slots", "2 waiting"):
+            expect(card).to_contain_text(words)
+        chip = card.locator(".chip")
+        expect(chip).to_have_attribute("title", "m: loaded, 3.2 GB on the GPU, 8192 tokens of context, chat and tools")
+        assert page.title() != "owned"
+        schemes: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            assert [found for found in page.evaluate(probes.CONTRASTS) if found[0] < 4.5] == []
+        page.screenshot(path=ARTIFACTS / "exposed-light.png", full_page=True)
 
 
 def test_a_page_of_a_fleet_that_declares_nothing_has_no_such_panel(page: Page) -> None:

@@ -82,11 +82,16 @@ class Box:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def node(self, name: str) -> dict[str, Any]:
-        """One node as this one sees it, over the admin API."""
+    def nodes(self) -> list[dict[str, Any]]:
+        """Every node as this one sees it, over the admin API."""
         token = (self.data_dir / "admin.token").read_text()
         answer = json.loads(self.request("GET", "/admin/status", headers={"Authorization": f"Bearer {token}"})[2])
-        return next((node for node in answer["nodes"] if node["name"] == name), {})
+        nodes: list[dict[str, Any]] = answer["nodes"]
+        return nodes
+
+    def node(self, name: str) -> dict[str, Any]:
+        """One of them; nothing if there is none of that name."""
+        return next((node for node in self.nodes() if node["name"] == name), {})
 
     def kill(self) -> None:
         """As a crash would."""

@@ -13,10 +13,19 @@ const LOADED = new Map([
   [null, { shape: 'dashed', word: 'cannot tell whether it is loaded' }],
 ]);
 
+/** Size, context and abilities of a model, as far as its engine tells. */
+function facts(/** @type {any} */ model) {
+  return [
+    model.size_bytes != null && amount(model.size_bytes),
+    model.vram_bytes > 0 && `${amount(model.vram_bytes)} on the GPU`,
+    model.context > 0 && `${model.context} tokens of context`,
+    model.capabilities?.length > 0 && model.capabilities.map((/** @type {string} */ one) => plain(one, 20)).join(' and '),
+  ].filter(Boolean).map((fact) => `, ${fact}`).join('');
+}
+
 function Chip({ model }) {
   const { shape, word } = LOADED.get(model.loaded ?? null);
-  const size = model.size_bytes == null ? '' : `, ${amount(model.size_bytes)}`;
-  return html`<li class=${`chip ${model.loaded ? 'loaded' : ''}`} title=${`${plain(model.name)}: ${word}${size}`}>
+  return html`<li class=${`chip ${model.loaded ? 'loaded' : ''}`} title=${`${plain(model.name)}: ${word}${facts(model)}`}>
     <${Shape} kind=${shape} /><bdi>${plain(model.name, 120)}</bdi><span class="unseen">, ${word}</span></li>`;
 }
 
@@ -38,6 +47,8 @@ function Engine({ backend, unheard }) {
       <strong>${ENGINES[backend.kind] ?? plain(backend.kind, 30)}</strong>
       <span class=${`condition ${unheard ? 'none' : tone}`}><${Shape} kind=${shape} />${unheard ? `was ${word}` : word}</span>
       ${backend.in_flight > 0 && !unheard && html`<span class="busy">${backend.in_flight} in flight</span>`}
+      ${backend.queued > 0 && !unheard && html`<span class="busy">${backend.queued} waiting</span>`}
+      ${backend.slots > 0 && html`<span class="slots">${count(backend.slots, 'slot')}</span>`}
     </p>
     <p class="where"><bdi>${plain(backend.url.replace(/^http:\/\//, ''), 80)}</bdi>${backend.version && html` · <bdi>${plain(backend.version, 40)}</bdi>`}</p>
     ${backend.reason && html`<p class="reason"><bdi>${plain(backend.reason, 256)}</bdi></p>`}

@@ -2,6 +2,7 @@
 // The measurements of a node: a tile is a label, a value, a sparkline and a meter; a GPU is a pair of tiles.
 import { html } from './html.js';
 import { stepS, SLOTS } from './fleet.js';
+import { Shape } from './shapes.js';
 import { Spark } from './spark.js';
 import { CANNOT_TELL, memory, percent, plain, share, span, storage } from './words.js';
 
@@ -38,9 +39,10 @@ const cores = (/** @type {any} */ cpu) => (cpu ? `${Number(cpu.cores.toFixed(1))
 
 /** Temperature and power, each by itself: a card may have one sensor and not the other. */
 function Sensors({ gpu }) {
-  const { temperature_c: heat, power_w: power } = gpu;
+  const { temperature_c: heat, power_w: power, power_limit_w: limit } = gpu;
   if (heat == null && power == null) return html`Temp, power <${Unknown} />`;
-  return html`${heat == null ? html`Temp <${Unknown} />` : `${Math.round(heat)} °C`} · ${power == null ? html`Power <${Unknown} />` : `${Math.round(power)} W`}`;
+  const watts = limit == null ? `${Math.round(power)} W` : `${Math.round(power)} / ${Math.round(limit)} W`;
+  return html`${heat == null ? html`Temp <${Unknown} />` : `${Math.round(heat)} °C`} · ${power == null ? html`Power <${Unknown} />` : watts}`;
 }
 
 function Gpu({ gpu, history, compact }) {
@@ -54,6 +56,7 @@ function Gpu({ gpu, history, compact }) {
     <${Tile} name=${`${name} load`} label="Load" part=${gpu.percent} samples=${history[`gpu${gpu.index}`]} tone="gpu-load" note=${compact ? '' : sensors} />
     <${Tile} name=${`${name} memory`} label="VRAM" part=${share(gpu.vram)} samples=${history[`vram${gpu.index}`]} tone="vram"
       note=${gpu.vram ? memory(gpu.vram) : ''} />
+    ${gpu.throttled?.length > 0 && html`<p class="held-back"><${Shape} kind="triangle" />held back by ${plain(gpu.throttled.join(', '), 120)}</p>`}
   </li>`;
 }
 
