@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fleet_app.presence.beat import unpack
-from fleet_app.presence.intake import NODE_BYTES_MAX, ROWS_MAX, Pace, weight
+from fleet_app.presence.intake import REFUSED, Pace
 from fleet_app.presence.rows import ABOUT, presence_of, read_standing
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ class Account:
     def __init__(self, now: float) -> None:
         self._pace = Pace(now)
         self._rows: dict[str, object] = {}
-        self._weights: dict[str, int | None] = {}
-        self._too_much = 0
         self._standing: Standing | None = None
         self._beat: Beat | None = None
         self._beat_at: float | None = None
@@ -53,7 +51,8 @@ class Account:
     def refused(self) -> int:
         """How many rows, or parts of some, are not as this version reads them."""
         unread = 0 if self._standing is None else self._standing.refused
-        return unread + self._too_much + (_BEAT in self._rows and self._beat is None)
+        out_of_bounds = sum(value is REFUSED for name, value in self._rows.items() if name != _BEAT)
+        return unread + out_of_bounds + (_BEAT in self._rows and self._beat is None)
 
     def figures_s(self, now: float) -> float | None:
         """Seconds since its last beat came; None if none did."""
@@ -67,7 +66,7 @@ class Account:
         """Read what is new; return whether it was read, for a node that floods has to wait.
 
         Args:
-            heard: Its rows by what follows `nodes/<id>/`; the beat has no name.
+            heard: Its rows within their bounds, by what follows `nodes/<id>/`; the beat has no name.
             now: The present.
         """
         about = heard.get(ABOUT)
@@ -79,11 +78,10 @@ class Account:
         if not self._pace.may_read(now, len(changed) + len(gone)):
             return False
         self._rows = rows
-        self._weights = {name: self._weights.get(name) for name in rows} | {n: weight(rows[n]) for n in changed}
         if _BEAT in changed:
             self._beat, self._beat_at = unpack(rows[_BEAT]), now
         if gone or any(name != _BEAT for name in changed):
-            self._standing = read_standing(self._admitted())
+            self._standing = read_standing({name: value for name, value in rows.items() if value is not REFUSED})
         self._said = None if self._standing is None else presence_of(self._standing, self._beat)
         return True
 
@@ -101,14 +99,3 @@ class Account:
             silent = replace(self._beat, cpu_percent=None, ram_mib=None, disk_mib=None, gpus={})
             return presence_of(self._standing, silent)
         return self._said.model_copy(update={"at_s": self._said.at_s + max(0.0, heard_at - self._beat_at)})
-
-    def _admitted(self) -> dict[str, object]:
-        """The rows within the bounds of a node, who it is first and the rest by name."""
-        admitted, size = dict[str, object](), 0
-        for name in sorted(self._rows, key=lambda name: (name != ABOUT, name)):
-            row_bytes = self._weights[name]
-            if row_bytes is not None and size + row_bytes <= NODE_BYTES_MAX and len(admitted) < ROWS_MAX:
-                admitted[name] = self._rows[name]
-                size += row_bytes
-        self._too_much = len(self._rows) - len(admitted)
-        return admitted

@@ -7,7 +7,10 @@ proven yet is heard a moment later; one of somebody out of reach stays as it was
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
+
+from fleet_app.presence.intake import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +51,7 @@ class Ear:
     def __init__(self, sayings: Sayings, prefix: str) -> None:
         self._sayings, self._prefix = sayings, prefix
         self._nodes: dict[str, dict[str, Heard]] = {}
+        self._bounds: dict[str, Bounds] = {}
         self._changed: set[str] = set()
         self._later: set[str] = set()
         self._resync_at = float("-inf")
@@ -85,20 +89,29 @@ class Ear:
         for key, heard in self._sayings.get_all(self._prefix).items():
             node, name = self._parted(key)
             fresh.setdefault(node, {})[name] = heard
-        self._nodes |= fresh
+        for node, rows in fresh.items():
+            self._nodes[node], self._bounds[node] = {}, Bounds()
+            for name in sorted(rows):
+                self._keep(node, name, rows[name])
         return set(fresh)
 
     def _read(self, key: str) -> str | None:
         node, name = self._parted(key)
         rows, heard = self._nodes.setdefault(node, {}), self._sayings.get(key)
         if heard is not None:
-            rows[name] = heard
+            self._keep(node, name, heard)
         elif name in rows and self._sayings.heard_s(rows[name]) is not None:
             del rows[name]
+            self._bounds[node].drop(name)
         else:
             self._later.add(key)
             return None
         return node
+
+    def _keep(self, node: str, name: str, heard: Heard) -> None:
+        value = self._bounds.setdefault(node, Bounds()).admit(name, heard.value)
+        if value is not None:
+            self._nodes[node][name] = heard if value is heard.value else replace(heard, value=value)
 
     def _parted(self, key: str) -> tuple[str, str]:
         node, _, name = key.removeprefix(self._prefix).partition("/")

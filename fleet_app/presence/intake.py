@@ -43,6 +43,36 @@ def weight(value: object) -> int | None:
     return None if level else size
 
 
+class Refused:
+    """Stands where a value was out of bounds."""
+
+
+REFUSED: Final = Refused()
+
+
+class Bounds:
+    """What is kept of the rows of one node."""
+
+    def __init__(self) -> None:
+        self._weights: dict[str, int] = {}
+
+    def admit(self, name: str, value: object) -> object:
+        """The value of a row, or `REFUSED` in its place; None where there are too many to keep even that."""
+        if name not in self._weights and len(self._weights) > ROWS_MAX:
+            return None
+        size, others = weight(value), sum(self._weights.values()) - self._weights.get(name, 0)
+        is_new_and_last = name not in self._weights and len(self._weights) == ROWS_MAX
+        if size is None or others + size > NODE_BYTES_MAX or is_new_and_last:
+            self._weights[name] = 0
+            return REFUSED
+        self._weights[name] = size
+        return value
+
+    def drop(self, name: str) -> None:
+        """A row is gone."""
+        self._weights.pop(name, None)
+
+
 @dataclass(slots=True)
 class Pace:
     """How many new rows of a node may still be read. `tokens` grow by `ROWS_PER_S` up to `BURST_ROWS`."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fleet_app.presence.account import Account
-from fleet_app.presence.intake import BURST_ROWS, DEPTH_MAX, KEYS_MAX, NODE_BYTES_MAX, ROWS_MAX, weight
+from fleet_app.presence.intake import BURST_ROWS, DEPTH_MAX, KEYS_MAX, NODE_BYTES_MAX, REFUSED, ROWS_MAX, Bounds, weight
 from fleet_app.presence.voice import Voice
 from propagul import Heard
 from tests.presence.scene import Board, box, engine
@@ -48,9 +48,16 @@ def test_values_have_bounds(value: object, admitted: bool) -> None:  # noqa: FBT
     assert (weight(value) is not None) is admitted
 
 
+def admitted(said: dict[str, Heard]) -> dict[str, Heard]:
+    """The rows as they come through the bounds, in the order of their names."""
+    bounds = Bounds()
+    values = {name: bounds.admit(name, said[name].value) for name in sorted(said)}
+    return {name: heard(value) for name, value in values.items() if value is not None}
+
+
 def test_what_is_out_of_bounds_is_left_out_and_counted_and_the_rest_is_read() -> None:
     account = Account(0.0)
-    account.take(rows(conditions_0=nested(50), pulls="x" * 2 * NODE_BYTES_MAX, gpus_0=7), 0.0)
+    account.take(admitted(rows(conditions_0=nested(50), pulls="x" * 2 * NODE_BYTES_MAX, gpus_0=7)), 0.0)
     told = account.presence(0.0, 0.0)
     assert told
     assert told.name == "attic"
@@ -61,12 +68,23 @@ def test_what_is_out_of_bounds_is_left_out_and_counted_and_the_rest_is_read() ->
 
 def test_a_node_has_a_megabyte_in_all_and_so_many_rows() -> None:
     account = Account(0.0)
-    account.take(rows(**{f"zz_{n}": "x" * 300_000 for n in range(10)}), 0.0)
+    account.take(admitted(rows(**{f"zz_{n}": "x" * 300_000 for n in range(10)})), 0.0)
     assert account.refused == 7
-    crowded = Account(0.0)
-    crowded.take(rows(**{f"zz_{n}": n for n in range(ROWS_MAX)}), 0.0)
-    assert crowded.refused >= 3
+    crowded, kept = Account(0.0), admitted(rows(**{f"zz_{n:05}": n for n in range(2 * ROWS_MAX)}))
+    crowded.take(kept, 0.0)
+    assert len(kept) == ROWS_MAX + 1
+    assert crowded.refused == 1
     assert crowded.presence(0.0, 0.0)
+
+
+def test_a_row_that_shrinks_or_goes_makes_room() -> None:
+    bounds = Bounds()
+    large = "x" * (NODE_BYTES_MAX // 2)
+    assert [bounds.admit(name, large) for name in "abc"] == [large, REFUSED, REFUSED]
+    assert bounds.admit("a", "small") == "small"
+    assert bounds.admit("b", large) == large
+    bounds.drop("b")
+    assert bounds.admit("c", large) == large
 
 
 def test_a_node_that_floods_is_shown_as_such_and_read_now_and_then() -> None:
