@@ -39,6 +39,7 @@ BUSY_S: Final = 20.0
 
 LISTEN_S: Final = 10.0
 """A machine that has just started takes no replica before it can have heard who has them."""
+
 _REASON_CHARACTERS_MAX: Final = 256
 
 
@@ -224,7 +225,7 @@ class Machine:
         if decision.wait_s is not None:
             self._wake_by(now + decision.wait_s)
         if model.action is not None:
-            yield from self._while_it_runs(model, decision)
+            yield from self._while_it_runs(model, decision, scene.here)
             return
         decision = self._asking(model, self._swept(model, decision, scene.here), scene.here, now)
         model.stands(decision.kind, decision.reason)
@@ -232,17 +233,15 @@ class Machine:
             model.action = decision.action
             yield Start(name, decision.action)
 
-    def _while_it_runs(self, model: _Model, decision: Decision) -> Iterable[Effect]:
-        """Let it run if it still leads there; a pull that nobody wants any more is ended."""
+    def _while_it_runs(self, model: _Model, decision: Decision, here: NodeFacts) -> Iterable[Effect]:
+        """Let it run; a pull that nobody wants here any more is ended."""
         assert model.action is not None
-        wanted = decision.action
-        if model.action.verb == "pull" and (wanted is None or wanted.verb != "pull" or wanted.url != model.action.url):
+        if model.action.verb == "pull" and not _still_wanted(model.spec, decision, model.action, here):
             model.action = model.progress = None
             model.stands(decision.kind, decision.reason)
             self._wake_by(float("-inf"))
             yield Stop(model.spec.name)
-            return
-        if model.action.verb != "ask":
+        elif model.action.verb != "ask":
             model.stands("Progressing", DOING[model.action.verb])
 
     def _swept(self, model: _Model, decision: Decision, here: NodeFacts) -> Decision:
@@ -275,10 +274,12 @@ class Machine:
         """Whether to begin now; if not, the condition says why, and `wake_at` when."""
         if (wait_s := model.backoff.wait_s(now)) > 0:
             model.stands("Degraded", model.backoff.error)
+        elif action.verb == "ask":
+            return True
         elif action.verb == "pull" and self._pulling() >= settings.pulls_per_node:
             model.stands("Progressing", "waits for another pull on this node")
             return False
-        elif action.verb != "ask" and (wait_s := model.starts.wait_s(now)) > 0:
+        elif (wait_s := model.starts.wait_s(now)) > 0:
             model.stands("Progressing", "was changed often; waits a moment")
         elif action.is_disruptive and (wait_s := self._budget.wait_s(settings.disruptions_per_hour, now)) > 0:
             limit, minutes = settings.disruptions_per_hour, max(1, round(wait_s / 60))
@@ -286,12 +287,10 @@ class Machine:
         if wait_s > 0:
             self._wake_by(now + wait_s)
             return False
-        if action.verb != "ask":
-            model.starts.take()
+        model.starts.take()
         if action.is_disruptive:
             self._budget.take(now)
-        if action.verb != "ask":
-            model.stands("Progressing", DOING[action.verb])
+        model.stands("Progressing", DOING[action.verb])
         return True
 
     def _pulling(self) -> int:
@@ -309,3 +308,11 @@ class Machine:
 
     def _wake_by(self, at: float) -> None:
         self._wake_at = min(self._wake_at, at)
+
+
+def _still_wanted(spec: ModelSpec, decision: Decision, action: Action, here: NodeFacts) -> bool:
+    """Whether a pull that runs is what is declared. That its engine does not answer looks meanwhile does not end it."""
+    if spec.is_absent or decision.kind not in {"Progressing", "Blocked"} or spec.is_contested:
+        return False
+    meant = {engine.url for engine in here.suitable(spec)}
+    return all(engine.url != action.url or engine.url in meant for engine in here.engines)

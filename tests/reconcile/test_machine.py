@@ -218,6 +218,30 @@ def test_an_engine_that_is_away_is_not_taken_for_one_that_lost_its_models() -> N
     assert (condition.kind, condition.reason) == ("Blocked", "Ollama is loading")
 
 
+def test_a_pull_goes_on_while_its_engine_does_not_answer_looks() -> None:
+    world = World(["a"])
+    world.nodes["a"].engine.pull_s = 100.0
+    world.declare("a", "m", where="all")
+    world.run(5)
+    world.nodes["a"].engine.condition = "unhealthy"
+    world.run(30)
+    world.nodes["a"].engine.condition = "ready"
+    world.run(200)
+    assert world.having("m") == ["a"]
+    assert len(world.actions("pull")) == 1
+
+
+def test_a_pull_ends_when_its_model_is_declared_absent_or_for_another_engine() -> None:
+    for fields in ({"state": "absent"}, {"engine": "vllm"}, {"where": ["b"]}):
+        world = World(["a", "b"])
+        world.nodes["a"].engine.pull_s = 100.0
+        world.declare("a", "m", where=["a"])
+        world.run(5)
+        world.declare("a", "m", **fields)
+        world.run(300)
+        assert "a" not in world.having("m")
+
+
 def test_a_drained_nodes_replica_is_replaced_and_stays() -> None:
     world = World(["a", "b"])
     world.nodes["a"].engine.models["m:latest"] = False
