@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from propagul.link import Address
 
 _GOSSIP: Final = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0, spare_delay_s=0.3)
-"""A box that hangs is seen to within seconds: people look at the page to learn that. The third copy of a row waits until
-two were surely late: most rows are presence, which can."""
+"""A box that hangs is seen to within seconds: people look at the page to learn that. The third copy of a row waits
+until two are surely late: most rows are presence, which can."""
 
 
 def open_store(settings: Settings, membership: Membership) -> AgentStateStore:
