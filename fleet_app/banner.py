@@ -6,13 +6,13 @@ import getpass
 import socket
 from typing import TYPE_CHECKING
 
-from rich.text import Text
+import click
 
 from fleet_app.addresses import has_display, is_loopback, ssh_line
 from propagul import IdentityError, __version__
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Callable
 
     from fleet_app.config import Settings
     from fleet_app.membership import Membership
@@ -24,8 +24,8 @@ _INVITE_S = 3600
 class Banner:
     """Prints once, in lines that can be copied whole."""
 
-    def __init__(self, console: Console, settings: Settings, membership: Membership) -> None:
-        self._console = console
+    def __init__(self, say: Callable[[str], None], settings: Settings, membership: Membership) -> None:
+        self._say = say
         self._settings = settings
         self._membership = membership
 
@@ -60,4 +60,4 @@ class Banner:
             self._line("", f"from this machine only: the node listens on {node.store.addresses[0]}")
 
     def _line(self, head: str, text: str) -> None:
-        self._console.print(Text.assemble((f"{head:<12}", "bold"), text), soft_wrap=True)
+        self._say(click.style(f"{head:<12}", bold=True) + text)

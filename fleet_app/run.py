@@ -13,21 +13,25 @@ from fleet_app.node import Node
 from propagul.link import Address
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Callable
 
     from fleet_app.config import Settings
 
 
-def serve(settings: Settings, console: Console) -> int:
+def serve(settings: Settings, say: Callable[[str], None]) -> int:
     """Run a node until Ctrl-C or SIGTERM; return the exit code.
+
+    Args:
+        settings: What it was told.
+        say: Prints one line for people.
 
     Raises:
         ConfigError: Something in the settings or on this machine is in the way.
     """
-    return asyncio.run(_serve(settings, console))
+    return asyncio.run(_serve(settings, say))
 
 
-async def _serve(settings: Settings, console: Console) -> int:
+async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
     stop = asyncio.Event()
     loop, reload = asyncio.get_running_loop(), settings.reload
     _system.on_stop_signals(loop, stop.set)
@@ -38,9 +42,9 @@ async def _serve(settings: Settings, console: Console) -> int:
     node = Node(settings, membership)
     try:
         await node.start()
-        Banner(console, settings, membership).show(node)
+        Banner(say, settings, membership).show(node)
         await node.run(stop)
-        console.print("stopping: finishing what is running (Ctrl-C again to end at once)")
+        say("stopping: finishing what is running (Ctrl-C again to end at once)")
     finally:
         await node.stop()
     return 0

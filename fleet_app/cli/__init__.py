@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "mesh_main"]
 
+_NODE = {"propagul": (("fleet", "up"), ("fleet", "start"), ("start",)), "propagul-mesh": (("up",), ("start",))}
+"""The words that run a node. It lives for months, so it loads no other command."""
+
 _MISSING_EXTRA = 'propagul: this command needs the fleet extra; install it with: pip install "propagul[fleet]>=1"'
 
 
@@ -52,6 +55,11 @@ def _run(program: str, arguments: Sequence[str] | None, serve: Serve | None) -> 
             from fleet_app.cli.state import state  # noqa: PLC0415 - needs click
 
             return run(state, "propagul state", words[1:], serve)
+        for path in _NODE[program]:
+            if tuple(words[: len(path)]) == path:
+                from fleet_app.cli.up import up  # noqa: PLC0415 - needs the extra
+
+                return run(up, " ".join((program, *path)), words[len(path) :], serve)
         from fleet_app.cli.tree import PROGRAMS  # noqa: PLC0415 - needs the extra
 
         return run(PROGRAMS[program], program, words, serve)

@@ -13,6 +13,7 @@ from fleet_app.cli.frame import Doors, printable
 from fleet_app.cli.options import data_dir_option, json_option, open_fleet
 from fleet_app.cli.words import clock
 from fleet_app.desired.edits import Nothing
+from fleet_app.desired.selector import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,10 +89,10 @@ def _lines_of(spec: ModelSpec, view: FleetView) -> Iterator[tuple[str, str]]:
     """A declared model, a line each with its style."""
     yield spec.name, "bold"
     for path, value in spec.values.items():
-        yield f"  {'.'.join(path)}: {_shown(value)}", ""
+        yield f"  {'.'.join(path)}: {_shown(path[0], value)}", ""
         for rival in value.rivals:
             settle = f"propagul fleet edit {spec.name} --set {'.'.join(path)}=..."
-            yield f"  ! at the same time: {_shown(rival)}; settle it with: {settle}", "yellow"
+            yield f"  ! at the same time: {_shown(path[0], rival)}; settle it with: {settle}", "yellow"
     if spec.where is None:
         yield "  ! nobody says where, so nothing is done about it", "yellow"
     for node, condition in _conditions(view, spec.name):
@@ -109,8 +110,9 @@ def _conditions(view: FleetView, model: str) -> list[tuple[str, Condition]]:
     ]
 
 
-def _shown(value: Value) -> str:
-    text = value.value if isinstance(value.value, str) else json.dumps(value.value)
+def _shown(field: str, value: Value) -> str:
+    text = str(Selector.read(value.value)) if field == "where" else value.value
+    text = text if isinstance(text, str) else json.dumps(text)
     return f"{text}  ({value.by.author}, {clock(value.by.at_s)}, {value.by.via})"
 
 

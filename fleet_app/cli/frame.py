@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Serve = Callable[["Settings", "Console"], int]
+Say = Callable[[str], None]
+"""Prints one line for people."""
+
+Serve = Callable[["Settings", Say], int]
 """Runs a node until it is told to stop and returns the exit code."""
 
 FindEngines = Callable[["Settings"], "tuple[BackendPresence, ...]"]
@@ -56,7 +59,7 @@ class Doors:
 
     @property
     def console(self) -> Console:
-        """Where tables and a node's words go; complaints and progress go to stderr."""
+        """Where tables go; complaints and progress go to stderr."""
         return _console()
 
 
@@ -101,10 +104,10 @@ def warn(message: str) -> None:
     click.echo(f"propagul: warning: {printable(message)}", err=True)
 
 
-def _serve(settings: Settings, console: Console) -> int:
+def _serve(settings: Settings, say: Say) -> int:
     from fleet_app.run import serve  # noqa: PLC0415 - the node is much to import, and only one command needs it
 
-    return serve(settings, console)
+    return serve(settings, say)
 
 
 def _find_engines(settings: Settings) -> tuple[BackendPresence, ...]:

@@ -12,9 +12,10 @@ from rich.text import Text
 
 from fleet_app.cli.frame import printable
 from fleet_app.cli.words import of_total
-from fleet_app.desired import NOTHING, amount
+from fleet_app.desired import amount
 from fleet_app.desired.decision import ENGINE_NAMES
 from fleet_app.desired.edits import Nothing
+from fleet_app.desired.selector import Selector
 from fleet_app.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from fleet_app.desired import Edit
+    from fleet_app.desired import Edit, Place
     from fleet_app.desired.edits import Edited
     from fleet_app.desired.plan import Plan
     from fleet_app.fleet import Fleet
@@ -60,7 +61,8 @@ def show(console: Console, fleet: Fleet, edited: Sequence[Edited], plan: Plan) -
         console.print(line)
     if plan.steps:
         console.print(_steps(plan))
-        console.print(Text(_sum(plan)))
+        if total := _sum(plan):
+            console.print(Text(total))
         for name, after in plan.after.items():
             console.print(Text(printable(f"  {name}: {_standing(after)}")))
     for node, model in plan.later:
@@ -74,14 +76,16 @@ def show(console: Console, fleet: Fleet, edited: Sequence[Edited], plan: Plan) -
 def difference_lines(edited: Iterable[Edited], names: dict[str, str]) -> Iterator[Text]:
     """One line a field: what it was and what it becomes."""
     for place, before, after in sorted(edited, key=lambda one: one.place):
+        if place.field == "source":
+            continue  # which file it was is seen by `get`
         name = names.get(place.name, place.name) if place.table == "nodes" else place.name
         where = ".".join(part for part in (place.table, name, place.field, place.key) if part)
-        if before is NOTHING or isinstance(before, Nothing):
-            yield Text(printable(f"+ {where}: {_value(after)}"), style="green")
+        if isinstance(before, Nothing):
+            yield Text(printable(f"+ {where}: {_value(place, after)}"), style="green")
         elif isinstance(after, Nothing):
-            yield Text(printable(f"- {where}: {_value(before)}"), style="red")
+            yield Text(printable(f"- {where}: {_value(place, before)}"), style="red")
         else:
-            yield Text(printable(f"~ {where}: {_value(before)} -> {_value(after)}"), style="yellow")
+            yield Text(printable(f"~ {where}: {_value(place, before)} -> {_value(place, after)}"), style="yellow")
 
 
 def plan_json(edited: Iterable[Edited], plan: Plan) -> dict[str, Any]:
@@ -110,7 +114,9 @@ def plan_json(edited: Iterable[Edited], plan: Plan) -> dict[str, Any]:
     }
 
 
-def _value(value: object) -> str:
+def _value(place: Place, value: object) -> str:
+    if place.field == "where":
+        return str(Selector.read(value))
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -127,11 +133,10 @@ def _steps(plan: Plan) -> Table:
 
 def _sum(plan: Plan) -> str:
     pulls = [step for step in plan.steps if step.verb == "pull"]
-    if not pulls:
-        return ""
     unknown = sum(1 for step in pulls if step.size_bytes is None)
-    more = f", and {unknown} of a size that shows when the pull begins" if unknown else ""
-    return f"{amount(plan.pull_bytes)} to pull{more}."
+    known = [f"{amount(plan.pull_bytes)} to pull"] if len(pulls) > unknown else []
+    later = [f"{unknown} {'pull' if unknown == 1 else 'pulls'} of a size that shows when it begins"] if unknown else []
+    return ", and ".join([*known, *later])
 
 
 def _standing(after: Any) -> str:  # noqa: ANN401 - a NamedTuple of the plan

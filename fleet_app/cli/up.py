@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TOKEN_CHARACTERS_MAX = 16 * 1024
 
 
-@click.command
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--name", metavar="NAME", help="What to call this box.  [default: its host name]")
 @click.option("--data-dir", metavar="DIR", help="Where identity and log live.")
 @click.option("--listen", metavar="HOST:PORT", help="Where other nodes connect.  [default: 0.0.0.0:8788]")
@@ -71,7 +71,7 @@ def up(
     settings = reloading(settings, flags, environ=os.environ, config_file=file)
     assert settings.reload is not None
     settings.reload.subscribe("log_format", apply=partial(configure_logging, verbose=verbose))
-    return doors.serve(settings, doors.console)
+    return doors.serve(settings, click.echo)
 
 
 def _written(texts: dict[str, str | None]) -> dict[str, str | None]:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = """
 import json, sys
 from fleet_app.cli import main
-def serve(settings, console):
+def serve(settings, say):
     print(json.dumps({
         "name": settings.name, "data_dir": str(settings.data_dir), "join": settings.join, "backends": settings.backends,
         "listen": str(settings.listen), "listen_given": settings.listen_given, "gateway": str(settings.gateway),

@@ -35,11 +35,22 @@ RAISING = """
 import sys
 from fleet_app.cli import main
 from propagul.errors import LinkError
-def serve(settings, console):
+def serve(settings, say):
     raise {error}
 sys.exit(main(serve=serve))
 """
 
+
+LOADED = """
+import sys
+from fleet_app.cli import main
+def serve(settings, say):
+    import fleet_app.run
+    print(*sys.modules)
+    return 0
+sys.exit(main(serve=serve))
+"""
+"""Prints what is loaded where a node would run."""
 
 SAID_WRONGLY = [
     ("fleet", "up", "--listen", "nonsense"),
@@ -251,7 +262,7 @@ def test_ctrl_c_is_a_clean_end(shell: Shell) -> None:
 
 @pytest.mark.parametrize("missing", ["click", "pydantic", "rich", "aiohttp", "platformdirs", "psutil", "ruamel"])
 def test_without_the_extra_one_line_says_what_to_install(shell: Shell, missing: str) -> None:
-    done = shell.python(WITHOUT_EXTRA.format(missing=missing), "fleet", "up")
+    done = shell.python(WITHOUT_EXTRA.format(missing=missing), "fleet", "status" if missing == "rich" else "up")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert 'pip install "propagul[fleet]>=1"' in done.stderr
 
@@ -307,3 +318,12 @@ def test_a_start_needs_no_name_and_no_key(shell: Shell, stand_in: str) -> None:
     done = shell.python(stand_in, "start")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["name"]
+
+
+def test_a_node_loads_nothing_that_draws_tables_and_no_other_command(shell: Shell) -> None:
+    done = shell.python(LOADED, "fleet", "up")
+    loaded = set(done.stdout.split())
+    assert "fleet_app.node" in loaded, done.stderr
+    assert not {module for module in loaded if module.partition(".")[0] in {"rich", "pygments"}}
+    here = {module for module in loaded if module.startswith("fleet_app.cli.")}
+    assert here == {"fleet_app.cli.frame", "fleet_app.cli.logs", "fleet_app.cli.up"}

@@ -58,6 +58,16 @@ def test_an_engine_that_cannot_pull_says_so_and_one_that_is_away_is_waited_for()
     ]
 
 
+def test_of_two_engines_beside_a_node_the_one_that_can_pull_is_told_to_whichever_stands_first() -> None:
+    for kinds in (("vllm", "ollama"), ("ollama", "vllm")):
+        engines = tuple(
+            node(f"{number}", kind=kind, can=("pull",) if kind == "ollama" else ()).engines[0]
+            for number, kind in enumerate(kinds)
+        )
+        found = plan(declared(m={"where": "all"}), [replace(node("a"), engines=engines)])
+        assert [(step.verb, step.engine) for step in found.steps] == [("pull", "ollama")]
+
+
 def test_a_node_that_is_away_follows_when_it_returns() -> None:
     gone = replace(node("b"), is_up=False, engines=())
     had = replace(node("c"), is_up=False, engines=(), holds=Holds(has=frozenset({"m"})))

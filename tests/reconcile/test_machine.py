@@ -263,13 +263,3 @@ def test_a_loaded_model_that_brings_out_no_token_is_shown_and_nothing_is_restart
     asked = world.actions("ask")
     world.run(HOUR)
     assert len(world.actions("ask")) - len(asked) <= HOUR / 300 + 1
-
-
-def test_of_two_engines_the_one_that_can_pull_is_told_to() -> None:
-    world = World(["a"])
-    world.nodes["a"].engine.kind, world.nodes["a"].engine.can = "vllm", ()
-    world.declare("a", "m", where="all")
-    world.run(60)
-    condition = world.condition("a", "m")
-    assert condition is not None
-    assert condition.reason == "vLLM on a does not have it and cannot pull; start it with this model"
