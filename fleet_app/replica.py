@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from fleet_app.membership import Membership
     from propagul.link import Address
 
-GOSSIP: Final = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0, spare_delay_s=0.3)
-"""A box that hangs is seen to within seconds: people look at the page to learn that. The third copy of a row waits
-until two are surely late: most rows are presence, which can."""
+GOSSIP: Final = GossipConfig(pulse_interval_s=2.5, silence_s_max=8.0)
+"""A box that hangs is seen to within seconds: people look at the page to learn that."""
 
 
 def open_store(settings: Settings, membership: Membership) -> AgentStateStore:
