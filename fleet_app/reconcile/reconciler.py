@@ -224,10 +224,9 @@ class Reconciler:
     def _ended(self, model: str, action: Action, error: str = "", *, retryable: bool = True) -> None:
         self._machine.ended(model, time.monotonic(), error, retryable=retryable)
         if action.verb not in {"cancel", "ask"}:
-            words = (
-                FAILED[action.verb].format(model=model, error=error) if error else DONE[action.verb].format(model=model)
-            )
-            self._around.note(action.verb, model, words)
+            words = (FAILED if error else DONE)[action.verb]
+            kind = f"{action.verb}_{'failed' if error else 'done'}"
+            self._around.note(kind, model, words.format(model=model, error=error))
         self._wake.set()
 
     def _tell(self) -> None:
