@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fleet_app.presence.shape import NodePresence
 
 WATCHED_S, WATCHED_S_MAX = 2.0, 20.0
-UNWATCHED_S, UNWATCHED_S_MAX = 15.0, 90.0
+UNWATCHED_S, UNWATCHED_S_MAX = 15.0, 240.0
 
 ROW_S: Final = 1.0
 """A row that stands is written at most this often: a pull moves all the time, an engine may flap."""
@@ -64,7 +64,7 @@ class Voice:
         every_s, latest_s = (WATCHED_S, WATCHED_S_MAX) if watched else (UNWATCHED_S, UNWATCHED_S_MAX)
         averaged = self._loads.averaged(what, now, every_s)
         packed = beat.pack(averaged, self._numbers, next_s=latest_s + every_s)
-        at_once = at_once or (watched and not self._was_watched) or self._waited_for(packed)
+        at_once = at_once or watched is not self._was_watched or self._waited_for(packed)  # a promise changes, too
         self._was_watched = watched
         if at_once or self._is_due(packed, now - self._beat_at + _EARLY_S, every_s, latest_s):
             self._said.set(self._row, packed)

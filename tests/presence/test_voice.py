@@ -54,7 +54,7 @@ def test_a_box_that_idles_says_so_now_and_then() -> None:
     attic.beats(2, watched=True)
     assert attic.beats(120, watched=True) == 120 / WATCHED_S_MAX
     attic.beats(UNWATCHED_S_MAX, watched=False)
-    assert attic.beats(360, watched=False) == 360 / UNWATCHED_S_MAX
+    assert attic.beats(2 * UNWATCHED_S_MAX, watched=False) == 2
 
 
 def test_the_noise_of_an_idle_processor_is_no_news_and_work_is() -> None:
@@ -77,6 +77,14 @@ def test_who_begins_to_watch_gets_a_beat_at_once() -> None:
     attic.beats(3, watched=False)
     assert attic.beats(0.5, watched=True) == 1
     assert attic.beats(1.0, watched=True) == 0
+
+
+def test_no_figure_is_overdue_while_a_node_keeps_its_pace_whoever_comes_or_goes() -> None:
+    attic, account = Attic(), Account(1000.0)
+    for second in range(400):
+        attic.beats(1, watched=second // 50 % 2 == 0)
+        account.take(attic.board.heard(ROW), attic.now)
+        assert not account.is_late(attic.now)
 
 
 def test_a_box_that_drains_says_so_at_once() -> None:
