@@ -41,8 +41,9 @@ async def _act(boxes: int, rounds: int, settle_s: float, scratch: str) -> dict[s
         for number in range(rounds):
             found[f"action_s_{number}"] = await _declared(fleet, f"pulled{number}:latest")
         port, chance = _free_usual_port(), Random(rounds)
-        for number in range(rounds if port else 0):
-            found[f"detect_s_{number}"] = await _detected(fleet.node, port, chance.uniform(0, _PHASE_S))
+        if port is not None:
+            for number in range(rounds):
+                found[f"detect_s_{number}"] = await _detected(fleet.node, port, chance.uniform(0, _PHASE_S))
         assert fleet.desk is not None
         found |= await asyncio.to_thread(
             workers.ours().run, plan, data_dir=str(fleet.desk.data_dir), boxes=boxes, rounds=rounds

@@ -21,7 +21,7 @@ class Scale(crew.Scale):
     """
 
     boxes: int = 50
-    settle_s: float = 30.0
+    settle_s: float = 45.0
     unwatched_s: float = 60.0
     watched_s: float = 60.0
     faulty: int = 1000

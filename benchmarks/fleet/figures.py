@@ -26,7 +26,7 @@ def resting(crew: Crew) -> Iterator[Figure]:
         look_s=(scale.unwatched_s, scale.watched_s),
         scratch=crew.scratch,
     )
-    fleet = {"boxes": scale.boxes, "models": 10, "look_s": scale.unwatched_s}
+    fleet = {"boxes": scale.boxes, "busy": "one in five", "models": 10, "look_s": scale.unwatched_s}
     watched_pct = statistics.median(_rounds(found, "cpu_pct_watched"))
     yield Figure(
         name="idle_cpu_pct",

@@ -1,8 +1,8 @@
 """The rest of the fleet: replicas in one process that say what nodes say, at the pace at which nodes say it.
 
 Each has a store of its own with the settings of a node's, linked over loopback TCP with TLS, and a node's own voice: it
-beats faster while somebody watches, anywhere. What moves of it moves all the time, as on boxes that work: every beat
-that may be sent is sent.
+beats faster while somebody watches, anywhere. One in five works: all that moves of it moves all the time. The others
+rest, with the noise that sensors of a resting box have.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from benchmarks.gossip.company import until
 from benchmarks.gossip.relay import LOOPBACK, free_port
 from fleet_app.home import ROOM
 from fleet_app.presence import BackendPresence, Capability, Cpu, Gpu, Model, NodePresence, Usage
+from fleet_app.presence.voice import UNWATCHED_S
 from fleet_app.replica import GOSSIP, introduce
 from fleet_app.roster import NODES
-from fleet_app.speech import TICK_S, Speech
+from fleet_app.speech import Speech
 from propagul import AgentStateStore, __version__
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
     from propagul.link import Address
 
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
+BUSY_EVERY = 5
+
 _SYNC_S_MAX = 0.2
 """Nobody waits for a member: the fleet is waited for as a whole."""
 
@@ -46,6 +49,7 @@ class Member:
     def __init__(self, number: int, secret: str) -> None:
         self.name = f"member{number:02}"
         self._chance, self._standing = Random(number), member_presence(self.name)
+        self._is_busy, self._ram = number % BUSY_EVERY == 0, 20.0 * _GIB
         self.store = AgentStateStore(
             ROOM, self.name, free_port(), LOOPBACK, secret=secret, config=GOSSIP, owned=(NODES,)
         )
@@ -58,25 +62,33 @@ class Member:
 
     async def run(self) -> None:
         """Say what is due until cancelled."""
-        await asyncio.sleep(self._chance.uniform(0, TICK_S))
+        await asyncio.sleep(self._chance.uniform(0, UNWATCHED_S))  # boxes do not start together
         await self.speech.run()
 
     def _now(self) -> NodePresence:
         chance, (gpu,) = self._chance, self._standing.gpus
+        self._ram += chance.gauss(0, 8 * _MIB)
+        if self._is_busy:
+            cpu, load, watts = chance.uniform(20, 60), chance.uniform(50, 100), chance.uniform(250, 400)
+            used, celsius, clock = 20 * _GIB, chance.uniform(60, 75), 2500
+        else:
+            cpu, load, watts = abs(chance.gauss(2, 1)), 0.0, chance.gauss(20, 1.5)
+            used, celsius, clock = 300 * _MIB, chance.gauss(38, 0.5), 210
         moving = {
-            "percent": chance.uniform(0, 100),
-            "vram": Usage(used_bytes=chance.randrange(24 * _GIB), total_bytes=24 * _GIB),
-            "temperature_c": chance.uniform(30, 85),
-            "power_w": chance.uniform(20, 350),
-            "clock_mhz": chance.randrange(200, 2500),
-            "memory_clock_mhz": chance.randrange(400, 9500),
+            "percent": load,
+            "vram": Usage(used_bytes=used, total_bytes=24 * _GIB),
+            "temperature_c": celsius,
+            "power_w": watts,
+            "clock_mhz": clock,
+            "memory_clock_mhz": 10501 if self._is_busy else 405,
         }
         return self._standing.model_copy(
             update={
                 "at_s": time.time(),
-                "cpu": Cpu(percent=chance.uniform(0, 100), cores=16),
-                "ram": Usage(used_bytes=chance.randrange(64 * _GIB), total_bytes=64 * _GIB),
+                "cpu": Cpu(percent=cpu, cores=16),
+                "ram": Usage(used_bytes=int(self._ram), total_bytes=64 * _GIB),
                 "gpus": (gpu.model_copy(update=moving),),
+                "in_flight": chance.randrange(4) if self._is_busy else 0,
             }
         )
 

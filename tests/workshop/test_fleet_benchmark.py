@@ -51,7 +51,7 @@ class Found:
     def __init__(self, **found: float) -> None:
         self._found = found
 
-    def run(self, _: Callable[..., Mapping[str, float]], **__: object) -> Mapping[str, float]:
+    def run(self, workload: Callable[..., Mapping[str, float]], **parameters: object) -> Mapping[str, float]:  # noqa: ARG002
         return self._found
 
 
@@ -125,14 +125,14 @@ def test_a_seed_that_diverges_is_counted_and_the_others_are_run_all_the_same(mon
                 return subprocess.CompletedProcess(command, 1, f"seed {seed}: copies differ\n  again: ...\n", "")
         return subprocess.CompletedProcess(command, 0, "one end state", "")
 
-    monkeypatch.setattr(faults.subprocess, "run", simulator)
+    monkeypatch.setattr(subprocess, "run", simulator)
     assert faults.diverge(seeds=9) == {"runs": 9, "diverged": 2, "first_diverged": 3}
     assert sorted(ran) == list(range(9))
 
 
 def test_a_simulator_that_breaks_is_no_run_that_ended_well(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = subprocess.CompletedProcess([], 1, "", "ModuleNotFoundError: No module named 'tests'")
-    monkeypatch.setattr(faults.subprocess, "run", lambda *_, **__: broken)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: broken)
     with pytest.raises(AssertionError, match="No module named"):
         faults.diverge(seeds=1)
 
