@@ -90,7 +90,11 @@ class Node:
             spec=lambda node: self.reconciler.desired().node(node),
             notices=self._notices,
         )
-        self._dashboard = Dashboard(self.roster.view, declared=lambda: declared_json(self.reconciler.desired()))
+        self._dashboard = Dashboard(
+            self.roster.view,
+            lately=lambda: self.roster.view(fresh_s=_LOOK_S),
+            declared=lambda: declared_json(self.reconciler.desired()),
+        )
         self._speech = Speech(self.store, self._heartbeat.presence, lambda: self._dashboard.watchers)
         self.custody = Custody(settings.data_dir, membership.credentials, self.store)
         self.owner = Owner(

@@ -41,7 +41,7 @@ class _Last:
 
 
 class Roster:
-    """Computes the view at most every 0.1 s, however often it is asked.
+    """Computes the view at most every 0.1 s, however often it is asked, and more rarely for who can wait.
 
     Args:
         store: The replica.
@@ -71,10 +71,10 @@ class Roster:
         self._view: FleetView | None = None
         self._viewed_at = float("-inf")
 
-    def view(self) -> FleetView:
-        """The fleet as this node sees it now."""
+    def view(self, fresh_s: float = _FRESH_S) -> FleetView:
+        """The fleet as this node sees it now, or saw it at most `fresh_s` ago."""
         now = self._monotonic()
-        if self._view is None or now - self._viewed_at > _FRESH_S:
+        if self._view is None or now - self._viewed_at > fresh_s:
             self._view, self._viewed_at = self._compute(now), now
         return self._view
 

@@ -35,6 +35,7 @@ class Dashboard:
 
     Args:
         view: Returns the fleet as this node sees it now; called on the loop, so it must be quick.
+        lately: The same, but a second or two old will do: for the past that a page shows. `view` if it is left out.
         declared: Returns what is declared, one JSON object a model; as quick.
         interval_s: Seconds between ticks: the most a change waits before it is shown. Less costs CPU on every tick.
     """
@@ -43,10 +44,12 @@ class Dashboard:
         self,
         view: Callable[[], FleetView],
         *,
+        lately: Callable[[], FleetView] | None = None,
         declared: Callable[[], list[dict[str, object]]] = list,
         interval_s: float = 1.0,
     ) -> None:
-        self._view, self._declared, self._interval_s = view, declared, interval_s
+        self._view, self._lately = view, lately or view
+        self._declared, self._interval_s = declared, interval_s
         self._pages = Pages()
         self._history = History()
         self._frames = Frames(epoch=secrets.token_hex(8), history=self._history, step_s=interval_s * TICKS_PER_SAMPLE)
@@ -82,7 +85,7 @@ class Dashboard:
         self._ticks += 1
         if not sampling and not self._streams:
             return
-        view = self._view()
+        view = self._view() if self._streams else self._lately()
         if sampling:
             self._history.sample(view)
         if self._streams and self._frames.update(self._shown(view)):

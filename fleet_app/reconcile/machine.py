@@ -131,6 +131,11 @@ class Machine:
         """When to step again, though nothing happens until then."""
         return self._wake_at
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it knows of any declared model."""
+        return bool(self._models)
+
     def conditions(self) -> tuple[Condition, ...]:
         """How each declared model stands that means this node, by name."""
         return tuple(model.condition for _, model in sorted(self._models.items()) if model.condition is not None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from fleet_app.desired import Desired, Holds, facts_of
 from fleet_app.errors import BackendError
-from fleet_app.reconcile.machine import Hold, Machine, Start, Stop
+from fleet_app.reconcile.machine import RESYNC_S, Hold, Machine, Start, Stop
 from fleet_app.reconcile.words import DONE, FAILED
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ class Reconciler:
 
     async def _next(self) -> None:
         """Wait until something is due or wakes us."""
-        left_s = min(self._machine.wake_at - time.monotonic(), PEERS_EVERY_S if self.desired().models else 60.0)
+        left_s = RESYNC_S
+        if self.desired().models:
+            left_s = min(self._machine.wake_at - time.monotonic(), PEERS_EVERY_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(EDITS_WAIT_S, left_s)):
                 await self._wake.wait()
@@ -130,8 +132,9 @@ class Reconciler:
 
     def _step(self, group: asyncio.TaskGroup) -> None:
         desired = self.desired()
-        self._perform(self._machine.step(desired, self.nodes(desired), time.monotonic()), group)
-        self._tell()
+        if desired.models or self._machine.remembers:
+            self._perform(self._machine.step(desired, self.nodes(desired), time.monotonic()), group)
+            self._tell()
 
     def _perform(self, effects: Sequence[Effect], group: asyncio.TaskGroup) -> None:
         for effect in effects:
