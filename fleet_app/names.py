@@ -15,10 +15,12 @@ _LIBRARY = "library/"
 @functools.lru_cache(maxsize=8192)
 def canonical(kind: str, name: str) -> str:
     """The one form of a name at an engine of this kind. Total and idempotent."""
-    if kind != "ollama":
-        return name
-    short = name.removeprefix("https://").removeprefix(_REGISTRY).removeprefix(_LIBRARY)
-    return tagged(short).casefold()
+    return short(name).casefold() if kind == "ollama" else name
+
+
+def short(name: str) -> str:
+    """The shortest form of an Ollama name that still has its tag."""
+    return tagged(name.removeprefix("https://").removeprefix(_REGISTRY).removeprefix(_LIBRARY))
 
 
 def tagged(name: str) -> str:

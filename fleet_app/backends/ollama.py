@@ -21,6 +21,7 @@ from fleet_app.backends.shape import JsonObject, as_bytes, as_count, as_name, as
 from fleet_app.backends.signature import seen
 from fleet_app.backends.wire import failure
 from fleet_app.engine import Progress
+from fleet_app.names import short, tagged
 from fleet_app.presence import BackendPresence, Capability, Model, Verb
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class OllamaEngine(Adapter):
 
     def named(self, model: str) -> str:
         """The shortest form with its tag; spelt as the engine spells it, which does not mind upper and lower case."""
-        name = tagged(model.removeprefix("registry.ollama.ai/").removeprefix("library/"))
+        name = short(model)
         known = {held.name.casefold(): held.name for held in self.seen.models}
         return known.get(name.casefold(), name)
 
@@ -255,8 +256,3 @@ def _abilities(entry: JsonObject) -> tuple[Capability, ...]:
     words = entry.get("capabilities")
     told = {word for word in words if isinstance(word, str)} if isinstance(words, list) else set()
     return tuple(ability for word, abilities in _ABILITIES.items() if word in told for ability in abilities)
-
-
-def tagged(name: str) -> str:
-    """The name with its tag, `:latest` where it has none."""
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
