@@ -56,6 +56,7 @@ class Engine:
                 web.get("/api/version", _says({"version": VERSION})),
                 web.get("/api/tags", self._tags),
                 web.get("/api/ps", self._running),
+                web.post("/api/show", self._show),
                 web.get("/v1/models", self._listed),
                 web.post("/api/pull", self._pull),
             ]
@@ -83,6 +84,13 @@ class Engine:
             if model.is_loaded
         ]
         return web.json_response({"models": loaded})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        model = self._models.get((await request.json())["model"])
+        if model is None:
+            return web.json_response({"error": "model not found"}, status=404)
+        known = {"general.architecture": "llama", "llama.context_length": model.context}
+        return web.json_response({"capabilities": model.words, "model_info": known})
 
     async def _listed(self, _: web.Request) -> web.Response:
         entries = [

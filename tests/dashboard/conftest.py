@@ -56,8 +56,8 @@ def _no_process_is_left() -> Iterator[None]:
     assert left == []
 
 
-SERVER_IS_GONE = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING")
-"""What chromium logs when a page outlives its server, as it does for a moment at the end of most tests."""
+SERVER_IS_GONE = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED_ENCODING", "status of 503")
+"""What chromium logs when a page outlives its server or asks it while it closes, as most do at the end of a test."""
 
 
 def _is_over(child: psutil.Process) -> bool:

@@ -45,7 +45,9 @@ export const NoEngines = () => html`<section class="guide">
   <p>Start one on any box of the fleet; it is found by itself within a few seconds. Each node looks at these ports of its own:</p>
   <ul class="ports">
     <li>Ollama <code>11434</code></li><li>llama.cpp <code>8080</code></li><li>vLLM <code>8000</code></li>
-    <li>TGI <code>80</code> <code>3000</code></li><li>LM Studio <code>1234</code></li>
+    <li>TGI <code>80</code> <code>3000</code></li><li>LM Studio <code>1234</code></li><li>SGLang <code>30000</code></li>
+    <li>KoboldCpp <code>5001</code></li><li>TabbyAPI <code>5000</code></li><li>Jan <code>1337</code></li>
+    <li>Lemonade <code>13305</code></li><li>Docker Model Runner <code>12434</code></li>
   </ul>
   <p>Somewhere else? Name its address when the node starts:</p>
   <${Command}>propagul fleet up --backend http://127.0.0.1:9000<//>
