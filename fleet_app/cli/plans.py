@@ -63,7 +63,7 @@ def show(console: Console, fleet: Fleet, edited: Sequence[Edited], plan: Plan) -
         console.print(_steps(plan))
         if total := _sum(plan):
             console.print(Text(total))
-        for name, after in plan.after.items():
+        for name, after in sorted(plan.after.items(), key=lambda item: item[0].casefold()):
             console.print(Text(printable(f"  {name}: {_standing(after)}")))
     for node, model in plan.later:
         console.print(Text(printable(f"  {node} is away and follows when it returns: {model}")))
@@ -124,7 +124,7 @@ def _steps(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False)
     for head in ("box", "does", "model", "by", "size"):
         table.add_column(head)
-    for step in plan.steps:
+    for step in sorted(plan.steps, key=lambda step: step.node.casefold()):
         size = "not known yet" if step.size_bytes is None else amount(step.size_bytes)
         cells = (step.node, _VERBS[step.verb], step.model, ENGINE_NAMES[step.engine], size)
         table.add_row(*(Text(printable(cell)) for cell in cells), style="bold red" if step.verb == "delete" else None)

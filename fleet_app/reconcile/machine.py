@@ -285,7 +285,10 @@ class Machine:
             model.stands("Progressing", "waits for another pull on this node")
             return False
         elif (wait_s := model.starts.wait_s(now)) > 0:
-            model.stands("Progressing", "was changed often; waits a moment")
+            if model.backoff.error:
+                model.stands("Degraded", model.backoff.error)
+            else:
+                model.stands("Progressing", "was changed often; waits a moment")
         elif action.is_disruptive and (wait_s := self._budget.wait_s(settings.disruptions_per_hour, now)) > 0:
             limit, minutes = settings.disruptions_per_hour, max(1, round(wait_s / 60))
             model.stands("Blocked", f"{limit} disruptions an hour are allowed; the next in {minutes} min")

@@ -140,6 +140,19 @@ def test_what_fails_for_ever_is_tried_ever_more_rarely_and_says_the_engines_word
     assert min(later - sooner for sooner, later in zip(starts[-5:], starts[-4:], strict=False)) > 250
 
 
+def test_what_fails_says_so_from_its_first_failure_on() -> None:
+    world = World(["a"])
+    world.nodes["a"].engine.fails = 10**6
+    world.nodes["a"].engine.pull_s = 0.1
+    world.declare("a", "m", where="all")
+    for _ in range(40):
+        world.run(2)
+        condition = world.condition("a", "m")
+        assert condition is not None
+        assert "changed often" not in condition.reason
+    assert condition.kind == "Degraded"
+
+
 def test_a_declaration_that_flaps_costs_a_few_actions_and_its_last_word_is_reached() -> None:
     world = World(["a", "b"])
     world.nodes["b"].engine.models["m:latest"] = False
