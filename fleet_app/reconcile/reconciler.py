@@ -108,7 +108,11 @@ class Reconciler:
             group.create_task(self._watch())
             while True:
                 self._wake.clear()
-                self._step(group)
+                try:
+                    self._step(group)
+                # supervisor: a fault of ours in reading the fleet must not end the node; it looks again
+                except Exception:  # noqa: BLE001 - logged with its trace
+                    _log.exception("reconcile.defect")
                 await self._next()
 
     async def _next(self) -> None:
@@ -160,8 +164,13 @@ class Reconciler:
         await asyncio.wait([running])
         for engine in self._around.engines():
             if "cancel" in engine.seen.can:
-                with suppress(BackendError):
+                try:
                     await engine.cancel(model)
+                except BackendError as error:
+                    _log.info("reconcile.cancel model=%s engine=%s: %s", model, engine.url, error)
+                # supervisor: as for every other act on an engine
+                except Exception:  # noqa: BLE001 - logged with its trace
+                    _log.exception("reconcile.defect", extra={"model": model, "verb": "cancel"})
 
     async def _act(
         self, model: str, action: Action, before: asyncio.Task[None] | None, group: asyncio.TaskGroup

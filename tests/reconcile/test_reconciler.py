@@ -81,9 +81,13 @@ class Box:
     def __init__(self, store: AgentStateStore, engine: FakeEngine) -> None:
         self.store, self.engine = store, engine
         self.notes: list[str] = []
+        self.faults = 0
         self.reconciler = Reconciler(store, self)
 
     def view(self) -> FleetView:
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError
         said = NodePresence(name="a", version="1", at_s=0, started_s=0, backends=(self.engine.seen,))
         here = NodeView(id=self.store.node, name="a", state="up", reach="here", heard_s=0.0, presence=said)
         return FleetView(nodes=(here,))
@@ -188,6 +192,20 @@ def test_a_failure_is_said_in_the_engines_words_and_a_fault_of_ours_ends_nothing
                 box.declare("old", where="all", state="absent")
                 await until(lambda box=box: box.stands("old") == "Ready gone")  # type: ignore[misc]
                 assert "delete old" in box.engine.told
+
+    asyncio.run(run())
+
+
+def test_a_fault_in_reading_the_fleet_ends_nothing() -> None:
+    async def run() -> None:
+        async with running(models=["m"]) as box:
+            box.faults = 2
+            box.declare("m", where="all")
+            while box.faults:
+                box.reconciler.wake()
+                await asyncio.sleep(0.05)
+            box.reconciler.wake()
+            await until(lambda: box.stands("m") == "Ready")
 
     asyncio.run(run())
 
