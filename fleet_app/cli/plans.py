@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fleet_app.desired import Edit, Place
     from fleet_app.desired.edits import Edited
-    from fleet_app.desired.plan import Plan
+    from fleet_app.desired.plan import After, Plan
     from fleet_app.fleet import Fleet
 
 _VERBS = {"pull": "pull", "delete": "DELETE", "load": "load", "unload": "unload", "cancel": "cancel"}
@@ -139,7 +139,7 @@ def _sum(plan: Plan) -> str:
     return ", and ".join([*known, *later])
 
 
-def _standing(after: Any) -> str:  # noqa: ANN401 - a NamedTuple of the plan
+def _standing(after: After) -> str:
     words = [] if after.disk is None else [f"disk {of_total(after.disk.used_bytes, after.disk.total_bytes)}"]
     if after.vram_bytes is not None and after.vram_used_bytes is not None:
         words.append(f"GPU memory {of_total(after.vram_used_bytes, after.vram_bytes)}")

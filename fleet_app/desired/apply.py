@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from fleet_app.desired.document import Document
+    from fleet_app.desired.fields import Table
     from fleet_app.desired.selector import Place as NodePlace
     from fleet_app.desired.specs import Desired, ModelSpec
 
@@ -95,13 +96,13 @@ def _model(name: str, fields: Mapping[str, object], spec: ModelSpec | None, sour
     yield from (Edit(place, value) for place, value in wanted.items())
 
 
-def _flat(table: str, name: str, fields: Mapping[str, object]) -> Iterator[tuple[Place, object]]:
+def _flat(table: Table, name: str, fields: Mapping[str, object]) -> Iterator[tuple[Place, object]]:
     for field, value in fields.items():
-        if TABLES[table][field].open_keys:  # type: ignore[index]  # one of the tables
+        if TABLES[table][field].open_keys:
             assert isinstance(value, dict)
-            yield from ((Place(table, name, field, key), inner) for key, inner in value.items())  # type: ignore[arg-type]
+            yield from ((Place(table, name, field, key), inner) for key, inner in value.items())
         else:
-            yield Place(table, name, field), value  # type: ignore[arg-type]  # one of the tables
+            yield Place(table, name, field), value
 
 
 def _check_managed(document: Document, spec: ModelSpec | None, name: str, source: Source) -> None:

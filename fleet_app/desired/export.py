@@ -12,6 +12,7 @@ from fleet_app.desired.fields import IN_FILES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fleet_app.desired.fields import Table
     from fleet_app.desired.rows import Value
     from fleet_app.desired.specs import Desired
 
@@ -39,10 +40,10 @@ def document_of(desired: Desired, names: Mapping[str, str], *, only: str | None 
     return text.getvalue().removeprefix("%YAML 1.2\n---\n")
 
 
-def _fields(table: str, values: Mapping[tuple[str, ...], Value]) -> dict[str, object]:
+def _fields(table: Table, values: Mapping[tuple[str, ...], Value]) -> dict[str, object]:
     found: dict[str, object] = {}
     for path, held in values.items():
-        if path[0] not in IN_FILES[table]:  # type: ignore[index]  # one of the tables
+        if path[0] not in IN_FILES[table]:
             continue
         if len(path) == 1:
             found[path[0]] = held.value
