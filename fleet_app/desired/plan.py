@@ -27,7 +27,6 @@ class Step:
         model: The declared model.
         engine: The kind of engine that does it.
         size_bytes: Of the disk that a pull takes or a delete frees; None if nobody knows.
-        reason: Why, where that is not plain.
     """
 
     node: str
@@ -35,7 +34,6 @@ class Step:
     model: str
     engine: str
     size_bytes: int | None = None
-    reason: str = ""
 
 
 class Stuck(NamedTuple):
@@ -122,7 +120,7 @@ def _note(found: Plan, spec: ModelSpec, node: NodeFacts, decision: Decision, siz
         return
     engine = next(engine for engine in node.engines if engine.url == action.url)
     step = Step(node=node.name, verb=action.verb, model=spec.name, engine=engine.kind, size_bytes=size_bytes)
-    found.steps.append(replace(step, reason=decision.reason if "declared with" in decision.reason else ""))
+    found.steps.append(step)
     if action.verb == "pull" and spec.loaded and "load" in engine.can:
         found.steps.append(replace(step, verb="load"))
 
