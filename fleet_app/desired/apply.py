@@ -60,8 +60,8 @@ def edits_of(
 
 
 def declared_by(desired: Desired, source: Source) -> Iterator[ModelSpec]:
-    """Models that a file declared."""
-    return (spec for spec in desired.models.values() if source.name in {spec.source, spec.managed_by})
+    """Models that a file declared; one that another file is watched for is that one's, whoever declared it before."""
+    return (spec for spec in desired.models.values() if source.name == (spec.managed_by or spec.source))
 
 
 def dropping(spec: ModelSpec) -> list[Edit]:

@@ -14,17 +14,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from fleet_app.desired.fields import IN_FILES, TABLES, Table, is_key
+from fleet_app.desired.fields import IN_FILES, NAME_CHARACTERS_MAX, TABLES, Table, is_key, is_name
 from fleet_app.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 FILE_BYTES_MAX: Final = 1 << 20
-NAME_CHARACTERS_MAX: Final = 256
 _DEPTH_MAX: Final = 8
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
-_NUMBER = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,18}(?:[eE][-+]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,18}\.[0-9]{1,32}(?:[eE][-+]?[0-9]{1,3})?")
 _TAGS: Final = {
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "int", "float", "null", "timestamp", "map", "seq")
 }
@@ -102,7 +101,7 @@ class _Reader:
                 continue
             table = cast("Table", word)
             for entry, node, body in self._entries(value, word, None):
-                if len(entry) > NAME_CHARACTERS_MAX or not entry.isprintable():
+                if not is_name(entry):
                     raise self._wrong(node, f"{word}: a name has 1 to {NAME_CHARACTERS_MAX} printable characters")
                 self._lines[word, entry] = node.start_mark.line + 1
                 tables[word][entry] = self._fields(table, entry, body)

@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from fleet_app.desired.fields import TABLES
-from fleet_app.desired.rows import By, Place, packed, read
+from fleet_app.desired.rows import By, Place, is_place, packed, read
 from fleet_app.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from fleet_app.desired.fields import Table
     from fleet_app.desired.rows import Rows, Value
 
 CHANGES: Final = "changes/"
 CHANGES_KEPT: Final = 1000
 _SLACK: Final = 50
+_SKEW_MS_MAX: Final = 3_600_000
 _ID = re.compile(r"[0-9]{13}-[0-9a-f]{8}")
 
 
@@ -58,7 +60,7 @@ class Change:
     """A change that was made.
 
     Attributes:
-        id: Rises with time: `1764486000000-9f3a11c2`.
+        id: Rises with time, and above the changes that its author's box had seen: `1764486000000-9f3a11c2`.
         by: Who made it.
         note: In words, what it was for.
         undoes: The id of the change that it took back; empty for most.
@@ -76,8 +78,10 @@ def checked(edit: Edit) -> Edit:
     """The edit with its value as `fields` keeps it.
 
     Raises:
-        ConfigError: It is no value for this field; the place is named.
+        ConfigError: There is no such field, or it is no value for it; the place is named.
     """
+    if not is_place(edit.place):
+        raise ConfigError(f"{str(edit.place)[:80]!r} can hold nothing: see the fields and names that a file may have")
     if isinstance(edit.value, Nothing):
         return edit
     try:
@@ -109,8 +113,9 @@ def commit(rows: Rows, edits: Iterable[Edit], by: By, *, note: str = "", undoes:
         edited = effective(kept, read(rows)[0])
         if not edited:
             return None
+        known = sorted(rows.keys(CHANGES))
         change = Change(
-            id=f"{int(by.at_s * 1000):013d}-{secrets.token_hex(4)}",
+            id=f"{_after(known, int(by.at_s * 1000)):013d}-{secrets.token_hex(4)}",
             by=by,
             note=note[:256],
             undoes=undoes,
@@ -122,7 +127,9 @@ def commit(rows: Rows, edits: Iterable[Edit], by: By, *, note: str = "", undoes:
             else:
                 rows.set(place.row, packed(after, by))
         rows.set(CHANGES + change.id, _packed(change))
-        _prune(rows)
+        if len(known) >= CHANGES_KEPT + _SLACK:
+            for key in known[: len(known) - CHANGES_KEPT]:
+                rows.delete(key)
     return change
 
 
@@ -164,11 +171,11 @@ def undo(change: Change, values: Mapping[Place, Value]) -> Undo:
     return found
 
 
-def _prune(rows: Rows) -> None:
-    known = sorted(rows.keys(CHANGES))
-    if len(known) > CHANGES_KEPT + _SLACK:
-        for key in known[: len(known) - CHANGES_KEPT]:
-            rows.delete(key)
+def _after(known: Sequence[str], now_ms: int) -> int:
+    """The time in a change's id: now, or after the changes that it saw, where clocks are less than an hour apart."""
+    found = (key.removeprefix(CHANGES) for key in reversed(known))
+    seen = (int(change_id[:13]) for change_id in found if _ID.fullmatch(change_id))
+    return max(now_ms, next((at_ms + 1 for at_ms in seen if at_ms < now_ms + _SKEW_MS_MAX), 0))
 
 
 def _packed(change: Change) -> object:
@@ -200,8 +207,9 @@ def _unpacked(change_id: str, row: object) -> Change | None:
 
 def _edited(edit: object) -> Edited | None:
     match edit:
-        case [str(table), str(name), str(field), str(key), list(before), list(after)] if field in TABLES.get(table, ()):  # type: ignore[call-overload]
-            place = Place(table, name, field, key)  # type: ignore[arg-type]  # it is in TABLES
-            return Edited(place, *(box[0] if box else NOTHING for box in (before, after)))
+        case [str(table), str(name), str(field), str(key), list(before), list(after)] if table in TABLES:
+            place = Place(cast("Table", table), name, field, key)
+            boxes = (box[0] if box else NOTHING for box in (before, after))
+            return Edited(place, *boxes) if is_place(place) else None
         case _:
             return None

@@ -6,15 +6,29 @@ import io
 from typing import TYPE_CHECKING
 
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from fleet_app.desired.fields import IN_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ruamel.yaml.nodes import ScalarNode
+
     from fleet_app.desired.fields import Table
     from fleet_app.desired.rows import Value
     from fleet_app.desired.specs import Desired
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes every number with a point: `1e-07` would be read as text."""
+
+    def number(self, value: float) -> ScalarNode:
+        text = repr(value)
+        return self.represent_scalar("tag:yaml.org,2002:float", text if "." in text else text.replace("e", ".0e"))
+
+
+_Representer.add_representer(float, _Representer.number)
 
 
 def document_of(desired: Desired, names: Mapping[str, str], *, only: str | None = None) -> str:
@@ -33,6 +47,7 @@ def document_of(desired: Desired, names: Mapping[str, str], *, only: str | None 
             place.field: found.value for place, found in desired.values.items() if place.table == "settings"
         }
     writer = YAML()
+    writer.Representer = _Representer
     writer.default_flow_style = False
     writer.version = (1, 2)
     text = io.StringIO()

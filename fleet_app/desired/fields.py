@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Table = Literal["models", "nodes", "settings"]
 
 TEXT_CHARACTERS_MAX: Final = 256
+NAME_CHARACTERS_MAX: Final = 256
+NUMBER_END: Final = 10**18
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
@@ -83,6 +85,8 @@ def _name(value: object) -> object:
 
 def _setting(value: object) -> object:
     if isinstance(value, (bool, int, float)):
+        if not -NUMBER_END < value < NUMBER_END:
+            raise ValueError("is a number of at most 18 digits")
         return value
     return _text(value)
 
@@ -144,6 +148,11 @@ IN_FILES: Final[Mapping[Table, frozenset[str]]] = {
     "settings": frozenset(TABLES["settings"]),
 }
 """Those that people write into a file."""
+
+
+def is_name(name: str) -> bool:
+    """Whether a model or a node may be called so."""
+    return 0 < len(name) <= NAME_CHARACTERS_MAX and name.isprintable()
 
 
 def is_key(field: str, key: str) -> bool:

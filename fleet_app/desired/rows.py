@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 from urllib.parse import quote, unquote
 
-from fleet_app.desired.fields import TABLES, Table, is_key
+from fleet_app.desired.fields import TABLES, Table, is_key, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,10 +93,17 @@ def place_of(row: str) -> Place | None:
     if table not in TABLES:
         return None
     name, field, key = (["", *parts, ""] if table == "settings" else [*parts, ""])[:3] if parts else ("", "", "")
-    known = TABLES[table].get(field)  # type: ignore[index]  # checked above
     found = Place(cast("Table", table), unquote(name), field, unquote(key))
-    fits = known is not None and known.open_keys == bool(key) and (not key or is_key(field, found.key))
-    return found if fits and found.row == row else None
+    return found if is_place(found) and found.row == row else None
+
+
+def is_place(place: Place) -> bool:
+    """Whether a value may stand there: the table has such a field, and name and key are some."""
+    known = TABLES[place.table].get(place.field)
+    is_named = not place.name if place.table == "settings" else is_name(place.name)
+    if known is None or not is_named or known.open_keys != bool(place.key):
+        return False
+    return not place.key or is_key(place.field, place.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,11 @@ def declared(**models: Mapping[str, object]) -> Desired:
 
 
 class Rows:
-    """As much of a store as edits need; what is written counts."""
+    """As much of a store as edits need; nothing is written outside of a transaction."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[object]] = {}
+        self._is_open = False
 
     def keys(self, prefix: str) -> list[str]:
         return sorted(key for key in self.values if key.startswith(prefix))
@@ -61,11 +62,17 @@ class Rows:
         return self.values.get(key, [])
 
     def set(self, key: str, value: object) -> None:
+        assert self._is_open
         self.values[key] = [value]
 
     def delete(self, key: str) -> bool:
+        assert self._is_open
         return self.values.pop(key, None) is not None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        yield
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,10 @@ def test_plain_numbers_and_truths_are_what_they_look_like(text: str, value: obje
     [
         ("model:\n  a: {}", "f:1: the file: 'model' is no word here; did you mean models?"),
         ("models:\n  a: {replcas: 2}", "f:2: models.a: 'replcas' is no word here; did you mean replicas?"),
+        (
+            "models:\n  a:\n    where: all\n    replcas: 2",
+            "f:4: models.a: 'replcas' is no word here; did you mean replicas?",
+        ),
         ("models:\n  a: {}\n  a: {}", "f:3: models: 'a' stands here a second time; keep one"),
         ("models:\n  a:\n    loaded: yes", "f:3: models.a.loaded is true or false, not 'yes'"),
         ("models:\n  a:\n    replicas: two", "f:3: models.a.replicas is a whole number from 1 to 1000, not 'two'"),
@@ -89,6 +95,7 @@ def test_plain_numbers_and_truths_are_what_they_look_like(text: str, value: obje
             "models:\n  a: {settings: {k: [1]}}",
             "f:2: models.a.settings.k is text of 1 to 256 printable characters, not [1]",
         ),
+        ("models:\n  a: {replicas: 0}", "f:2: models.a.replicas is a whole number from 1 to 1000, not 0"),
         ("models:\n  a: {source: me}", "f:2: models.a: 'source' is no word here"),
     ],
 )
@@ -132,6 +139,21 @@ def test_what_is_exported_is_read_as_the_same() -> None:
     assert {edit.place: edit.value for edit in again} == {edit.place: edit.value for edit in edits}
 
 
+_PRINTABLE = st.text(min_size=1, max_size=40).filter(str.isprintable)
+_LOOKS_LIKE = st.sampled_from(["yes", "1e3", "0x10", "~", "null", "True", "8", "0.5", "-", "a: b", "# a", "|", "="])
+
+_NUMBERS = st.integers(1 - 10**18, 10**18 - 1) | st.floats(-1e18, 1e18, exclude_min=True, exclude_max=True)
+
+
+@given(_PRINTABLE | _LOOKS_LIKE, _PRINTABLE | _LOOKS_LIKE | _NUMBERS | st.booleans())
+def test_any_name_and_any_value_that_is_exported_is_read_as_the_same(name: str, value: object) -> None:
+    places = [Place("models", name, "where"), Place("models", name, "settings", "key")]
+    values = {place: Value(held, BY) for place, held in zip(places, ({"nodes": [name]}, value), strict=True)}
+    found = parse(document_of(Desired.of(values), {}).encode(), "f")
+    assert found.models == {name: {"where": {"nodes": [name]}, "settings": {"key": value}}}
+    assert type(cast("dict[str, object]", found.models[name]["settings"])["key"]) is type(value)
+
+
 def test_a_model_that_a_file_names_is_declared_whole_and_what_it_does_not_name_stays() -> None:
     nodes = [node("attic")]
     before = Desired.of(
@@ -158,7 +180,17 @@ def test_a_model_that_a_file_names_is_declared_whole_and_what_it_does_not_name_s
     assert pruned == {"models.b.where", "models.b.source"}
 
 
-def test_a_model_that_another_file_is_watched_for_is_refused_and_the_file_named() -> None:
+def test_pruning_leaves_what_another_file_is_watched_for() -> None:
+    """Two files at once: one declared it, the other is watched for it."""
+    rows = {"where": "all", "source": "f@attic", "managed_by": "fleet.yaml@cellar"}
+    before = Desired.of({Place("models", "a", field): Value(value, BY) for field, value in rows.items()})
+    assert edits_of(parse(b"", "f"), before, [], Source("f@attic"), prune=True) == []
+    gone = edits_of(parse(b"", "fleet.yaml"), before, [], Source("fleet.yaml@cellar", watched=True), prune=True)
+    assert {edit.place.field for edit in gone} == {*rows}
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_model_that_another_file_is_watched_for_is_refused_and_the_file_named(*, watched: bool) -> None:
     before = Desired.of({Place("models", "a", "managed_by"): Value("fleet.yaml@cellar", BY)})
     with pytest.raises(ConfigError, match=r"f:1: models.a is managed by fleet.yaml@cellar"):
-        edits_of(parse(b"models: {a: {}}", "f"), before, [], Source("fleet.yaml@attic", watched=True))
+        edits_of(parse(b"models: {a: {}}", "f"), before, [], Source("fleet.yaml@attic", watched=watched))

@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet_app.desired import NOTHING, By, Desired, Edit, Place, changes, commit, last, undo
-from fleet_app.desired.edits import CHANGES, CHANGES_KEPT
+from fleet_app.desired import edits as editing
+from fleet_app.desired.edits import CHANGES
 from fleet_app.desired.rows import place_of
 from fleet_app.errors import ConfigError
 from tests.desired.facts import Rows
+from tests.reconcile.replica import Replica
 
 ANN, BOB = By("ann@attic", 1000.0, "cli"), By("bob@cellar", 2000.0, "page")
-WHERE, REPLICAS = Place("models", "llama3.2:1b", "where"), Place("models", "llama3.2:1b", "replicas")
+WHERE, REPLICAS, LOADED = (Place("models", "llama3.2:1b", field) for field in ("where", "replicas", "loaded"))
 
 
 def test_a_change_is_made_whole_and_remembers_what_was_before() -> None:
@@ -43,6 +45,28 @@ def test_a_value_that_is_none_for_its_field_changes_nothing_at_all() -> None:
     assert rows.values == {}
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        Place("models", "", "where"),
+        Place("models", "a\nb", "where"),
+        Place("models", "\udcff", "where"),
+        Place("models", "m" * 257, "where"),
+        Place("models", "m", "of-the-future"),
+        Place("models", "m", "where", "key"),
+        Place("models", "m", "settings"),
+        Place("models", "m", "settings", "no key"),
+        Place("settings", "m", "pulls_per_node"),
+    ],
+)
+@pytest.mark.parametrize("value", ["all", NOTHING])
+def test_what_has_no_place_is_not_written(place: Place, value: object) -> None:
+    rows = Rows()
+    with pytest.raises(ConfigError, match="can hold nothing"):
+        commit(rows, [Edit(place, value)], ANN)
+    assert rows.values == {}
+
+
 def test_any_earlier_change_is_taken_back_save_what_was_changed_since() -> None:
     rows = Rows()
     commit(rows, [Edit(WHERE, "all"), Edit(REPLICAS, 2)], ANN, note="first")
@@ -68,13 +92,40 @@ def test_undoing_again_and_again_goes_back_and_back() -> None:
     assert last(changes(rows)) is None
 
 
-def test_so_many_changes_are_kept_and_no_more() -> None:
+def test_a_change_comes_after_those_it_saw_unless_a_clock_is_out_by_more_than_an_hour() -> None:
     rows = Rows()
-    for number in range(CHANGES_KEPT + 60):
+    for at_s in (1000.0, 1000.0, 900.0, 9e9, 1001.0):
+        commit(rows, [Edit(REPLICAS, 1 + len(rows.keys(CHANGES)))], By("ann", at_s, "cli"))
+    assert [change.by.at_s for change in changes(rows)] == [9e9, 1001.0, 900.0, 1000.0, 1000.0]
+    ids = [int(change.id.partition("-")[0]) for change in reversed(changes(rows))]
+    assert ids == [1_000_000, 1_000_001, 1_000_002, 1_001_000, 9_000_000_000_000]
+
+
+def test_so_many_changes_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(editing, "CHANGES_KEPT", 100)
+    rows = Rows()
+    for number in range(160):
         commit(rows, [Edit(REPLICAS, 1 + number % 2)], By("ann", float(number), "cli"))
-    kept = changes(rows)
-    assert CHANGES_KEPT <= len(kept) <= CHANGES_KEPT + 50
-    assert kept[0].by.at_s == CHANGES_KEPT + 59
+    kept = [int(change.by.at_s) for change in changes(rows)]
+    assert 100 <= len(kept) <= 150
+    assert kept == list(reversed(range(160)))[: len(kept)]
+
+
+def test_two_edits_of_different_fields_at_once_both_hold() -> None:
+    """Each says the whole of the model, as a file does: what it does not change it does not write."""
+    here, there = Replica("here"), Replica("there")
+    number, other = (Place("models", "llama3.2:1b", "settings", key) for key in ("num_ctx", "num_gpu"))
+    commit(here, [Edit(WHERE, "all"), Edit(REPLICAS, 1), Edit(LOADED, False)], ANN)
+    there.merge(here)
+    commit(here, [Edit(WHERE, "all"), Edit(REPLICAS, 2), Edit(LOADED, False), Edit(number, 8192)], ANN)
+    commit(there, [Edit(WHERE, "all"), Edit(REPLICAS, 1), Edit(LOADED, True), Edit(other, 1)], BOB)
+    here.merge(there)
+    there.merge(here)
+    for replica in (here, there):
+        spec = Desired.read(replica).models["llama3.2:1b"]
+        assert (spec.replicas, spec.loaded, spec.conflicts()) == (2, True, {})
+        assert spec.settings == {"num_ctx": 8192, "num_gpu": 1}
+        assert {change.by for change in changes(replica)} == {ANN, BOB}
 
 
 def test_a_conflict_is_shown_with_both_authors_and_settled_by_writing_what_holds() -> None:
@@ -103,16 +154,23 @@ def test_a_conflict_is_shown_with_both_authors_and_settled_by_writing_what_holds
 )
 def test_a_row_that_cannot_be_read_declares_nothing_and_is_named(value: object) -> None:
     rows = Rows()
-    rows.values = {WHERE.row: [value], "desired/models/x/of-the-future": [["y", list(ANN)]]}
+    others: dict[str, list[object]] = {
+        "desired/models/x/of-the-future": [["y", list(ANN)]],
+        "desired/models/a%0Ab/where": [["all", list(ANN)]],
+        "desired/models/x/settings/k": [[float("nan"), list(ANN)]],
+    }
+    rows.values = {WHERE.row: [value], **others}
     found = Desired.read(rows)
     assert found.models == {}
-    assert {row for row, _ in found.unreadable} == {WHERE.row, "desired/models/x/of-the-future"}
+    assert {row for row, _ in found.unreadable} == {WHERE.row, *others}
 
 
 def test_changes_that_cannot_be_read_are_left_out() -> None:
     rows = Rows()
     commit(rows, [Edit(WHERE, "all")], ANN)
+    elsewhere = {"by": list(BOB), "note": "", "undoes": "", "edits": [["models", "a\nb", "where", "", [], []]]}
     rows.values |= {CHANGES + "junk": [{}], CHANGES + "0000000001000-00000000": [{"by": [1, 2, 3]}]}
+    rows.values |= {CHANGES + "0000000001001-00000000": [elsewhere]}
     assert len(changes(rows)) == 1
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleet_app.desired import Holds
+from fleet_app.desired import Holds, NodeSpec
 from fleet_app.desired.plan import plan
-from tests.desired.facts import GB, GIB, declared, node
+from fleet_app.desired.rows import Value
+from tests.desired.facts import BY, GB, GIB, declared, node
 
 
 def test_a_plan_says_who_pulls_what_and_what_is_left_of_the_disk() -> None:
@@ -25,9 +26,19 @@ def test_a_plan_says_who_pulls_what_and_what_is_left_of_the_disk() -> None:
 
 
 def test_every_delete_is_named_and_frees_its_bytes() -> None:
-    nodes = [node("a", "m:latest", "mine:latest"), node("b")]
+    nodes = [node("a", "m:latest", "m:1b", "mine:latest"), node("b", "m:1b")]
     found = plan(declared(m={"where": "all", "state": "absent"}), nodes)
     assert [(step.node, step.verb, step.model) for step in found.steps] == [("a", "delete", "m")]
+
+
+def test_a_drained_node_takes_nothing_and_keeps_what_it_has() -> None:
+    nodes = [
+        replace(each, spec=NodeSpec(each.id, {("drain",): Value(True, BY)}))
+        for each in (node("attic"), node("cellar", "m:latest", "r:latest"))
+    ]
+    found = plan(declared(m={"where": "all"}, r={"where": "all", "replicas": 2}), [*nodes, node("free", "m:latest")])
+    assert [(step.node, step.verb, step.model) for step in found.steps] == [("free", "pull", "r")]
+    assert found.stuck == [("attic", "m", "attic is drained and takes no new models")]
 
 
 def test_replicas_are_planned_for_those_who_will_take_them() -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleet_app.desired import Desired
+from fleet_app import desired_file
+from fleet_app.desired import By, Desired, Edit, Place, commit
 from fleet_app.desired_file import DesiredFile
 from propagul import AgentStateStore
 from tests.desired.facts import node
@@ -75,3 +76,21 @@ def test_a_file_that_is_not_watched_declares_once_and_owns_nothing(store: AgentS
     watched(store, path, once=True).look()
     spec = Desired.read(store).models["a"]
     assert (spec.source, spec.managed_by) == ("fleet.yaml@attic", None)
+    path.write_text("models: {b: {}}\n")
+    watched(store, path, once=True).look()
+    assert [*Desired.read(store).models] == ["a", "b"]
+
+
+def test_what_somebody_changed_elsewhere_is_declared_again_after_a_while(
+    store: AgentStateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text("models: {a: {replicas: 2}}\n")
+    file = watched(store, path)
+    file.look()
+    commit(store, [Edit(Place("models", "a", "replicas"), 3)], By("bob@cellar", 1.0, "cli"))
+    file.look()
+    assert Desired.read(store).models["a"].replicas == 3
+    monkeypatch.setattr(desired_file, "AGAIN_S", 0.0)
+    file.look()
+    assert Desired.read(store).models["a"].replicas == 2
