@@ -1,9 +1,10 @@
 """Hostile bytes for every decoder, seed after seed: `make fuzz`, or `python -m tests.fuzz FROM SECONDS`.
 
 A seed makes two hundred frames, half of them nearly good ones that were cut, spliced and overwritten, and gives each to
-a decoder: of the replica, the log, gossip, links, joining, certificates, invites, values and keys. A decoder takes a
-frame or raises its one error. Anything else ends the run with the line that replays it. What a link carries is given to
-its decoder twice: whole, and as it comes out of a connection that delivers it byte by byte.
+a decoder: of the replica, the log, gossip, links, joining, certificates, invites, questions, values and keys, and of
+the fleet (`tests.fleet.hostile`). A decoder takes a frame or raises its one error. Anything else ends the run with the
+line that replays it. What a link carries is given to its decoder twice: whole, and as it comes out of a connection that
+delivers it byte by byte.
 
 `tests.guided` gives the same decoders what coverage leads it to.
 """
@@ -37,10 +38,11 @@ from propagul.link import messages as link_messages
 from propagul.link.certificates import holder, issued_by, parse_certificate
 from propagul.link.join import _answer_text, _grant, _proof_text, _signed_answer
 from propagul.log import baton, records
-from propagul.store import _addresses, _asks, _paths, _query, _values
+from propagul.store import _addresses, _asks, _paths, _query, _questions, _values
 from propagul.store._types import _counter
 from propagul.store._types._counter import Cell
 from tests.crdt import test_hostile_bytes as replica
+from tests.fleet import hostile as fleet
 from tests.gossip import proven
 from tests.gossip.simulator import MemoryLog
 from tests.gossip.taking import taken
@@ -126,7 +128,7 @@ class Said:
     purpose, remote = Purpose.JOIN, _ROOT
 
     def __init__(self, *frames: bytes) -> None:
-        self.peer, self._frames = INVITE.key.node, list(frames)
+        self.peer, self._frames, self.sent = INVITE.key.node, list(frames), list[bytes]()
 
     async def receive(self) -> bytes:
         if not self._frames:
@@ -135,6 +137,7 @@ class Said:
 
     async def send(self, frame: bytes) -> None:
         assert frame
+        self.sent.append(frame)
 
 
 class OpenGate:
@@ -164,6 +167,8 @@ GRANTED: Final = link_messages.pack(
 )
 DOTS: Final = link_messages.pack(codec.flatten([(Origin(7), Stamp(9)), (Origin(8), Stamp(1))]))
 QUESTION: Final = link_messages.pack(["logged", 1, 100, 1])
+ANSWER: Final = wire.pack({"values": {"cpu": [1.0, None]}})
+HEAD: Final = link_messages.pack(["answer", len(ANSWER), 1])
 
 
 def join_request(packed: bytes) -> object:
@@ -187,6 +192,28 @@ def question(*packed: bytes) -> object:
         return int(timeout_s < 0)
 
     return asyncio.run(_query.answer_logged(cast("Link", Said(*packed)), logged))
+
+
+def asked(packed: bytes) -> object:
+    """A member's question; whatever it asks, the answer is one that a member can read."""
+
+    async def route(_: object, arguments: object) -> object:
+        return arguments
+
+    async def answered() -> object:
+        link = Said(packed)
+        await _questions.Questions({"history": route}).serve(cast("Link", link))
+        try:
+            return await _questions.ask(cast("Link", Said(*link.sent)), "history", b"?") if link.sent else None
+        except LinkError as refused:
+            return refused
+
+    return asyncio.run(answered())
+
+
+def answered(*packed: bytes) -> object:
+    """What a member may answer."""
+    return asyncio.run(_questions.ask(cast("Link", Said(*packed)), "history", b"?"))
 
 
 def comparison(frame: bytes) -> object:
@@ -226,6 +253,7 @@ def path(packed: bytes) -> object:
 
 DECODERS: Final[dict[str, Decoder]] = {
     **replica.DECODERS,
+    **fleet.DECODERS,
     "frames": (frames, PeerProtocolError),
     "hello": (link_messages.unpack_hello, PeerProtocolError),
     "answer": (lambda packed: link_messages.check_answer(packed, _ROOT, "gossip"), ANSWERS),
@@ -237,6 +265,9 @@ DECODERS: Final[dict[str, Decoder]] = {
     "grant": (grant, (IdentityError, LinkError)),
     "question": (lambda packed: question(packed, DOTS), (PeerProtocolError, ClosedError)),
     "dots": (lambda packed: question(QUESTION, packed), PeerProtocolError),
+    "asked": (asked, PeerProtocolError),
+    "answer head": (lambda packed: answered(packed, ANSWER), ANSWERS),
+    "answer piece": (lambda packed: answered(HEAD, packed), PeerProtocolError),
     "certificate": (certificate, IdentityError),
     "addresses": (addresses, StoreCorrupt),
     "baton": (baton._decode, ()),
@@ -247,7 +278,10 @@ DECODERS: Final[dict[str, Decoder]] = {
     "path": (path, ()),
 }
 
-CARRIED: Final = ("message", "rows", "comparison", "hello", "answer", "join request", "join answer", "question", "dots")
+CARRIED: Final = (
+    *("message", "rows", "comparison", "hello", "answer", "join request", "join answer", "question", "dots"),
+    *("asked", "answer head", "answer piece"),
+)
 """What a link carries a frame at a time."""
 
 
@@ -257,6 +291,7 @@ MENDED: Final = stream.chunks(None, [(proven.packed([(PROVEN, proven.signed(PROV
 
 GOOD: Final[Mapping[str, list[bytes]]] = {
     **replica.GOOD,
+    **fleet.GOOD,
     "frames": [encode_frame(b"one") + encode_frame(bytes(100))],
     "hello": [
         link_messages.pack_hello(link_messages.Hello("gossip", nonce=b"n" * 16)),
@@ -278,6 +313,9 @@ GOOD: Final[Mapping[str, list[bytes]]] = {
     "grant": [GRANT],
     "question": [QUESTION],
     "dots": [DOTS],
+    "asked": [_questions.packed_question("history", {"names": ["cpu"], "start_s": 0.0})],
+    "answer head": [HEAD, link_messages.pack(["refused", "busy"])],
+    "answer piece": [ANSWER],
     "certificate": [ssl.PEM_cert_to_DER_cert(pem) for pem in (ISSUER.certificate_pem, *ISSUER.ca_pems)],
     "addresses": [wire.pack([[["192.0.2.1", 9000], ["box.local", 1]]])[1:]],
     "baton": [baton._encode(baton.Baton(log_id="log", boot_id="boot", stamps={"": (7, 9)}))],

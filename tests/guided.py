@@ -6,7 +6,7 @@ lines can be watched; what was found is then given to the compiled kernel. The f
 and are where the next run begins. A decoder that raises what it must not, takes ten seconds or 2 GiB ends the run with
 the line that replays it.
 
-Nothing of propagul is imported here before it is watched.
+Nothing of propagul or the fleet is imported here before it is watched.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def seeded(name: str, frames: list[bytes]) -> Path:
 def watch(name: str, seconds: str) -> None:
     """Fuzz one decoder in this process, which ends with it."""
     atheris = importlib.import_module("atheris")
-    with atheris.instrument_imports(include=["propagul"]):
+    with atheris.instrument_imports(include=["propagul", "fleet_app"]):
         from tests import fuzz
 
     place = seeded(name, [])

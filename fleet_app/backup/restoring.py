@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from fleet_app.admin import running_node
 from fleet_app.backup.manifest import DECLARED, MANIFEST, MANIFEST_BYTES_MAX, Manifest, read_manifest
+from fleet_app.backup.writing import DECLARED_PREFIXES
 from fleet_app.config import load
 from fleet_app.errors import ConfigError, FleetError
 from fleet_app.home import ROOM
@@ -156,12 +157,24 @@ def _found(draft: Path, manifest: Manifest) -> None:
         while batch := [line for _, line in zip(range(_BATCH_ROWS), lines, strict=False)]:
             with store.transaction():
                 for line in batch:
-                    store.set(*_row(line))
+                    _declare(store, line)
     (draft / DECLARED).unlink()
+
+
+def _declare(store: AgentStateStore, line: bytes) -> None:
+    """Write what a line of the backup declares.
+
+    Raises:
+        FleetError: It declares nothing.
+    """
+    try:
+        store.set(*_row(line))
+    except (ValueError, TypeError, RecursionError):
+        raise FleetError("the backup is damaged: a line of it is no declaration") from None
 
 
 def _row(line: bytes) -> tuple[str, object]:
     match loads(line.decode()):
-        case [str(key), form]:
+        case [str(key), form] if key.startswith(DECLARED_PREFIXES):
             return key, from_json(form)
-    raise FleetError("the backup is damaged: a line of it is no declaration")
+    raise ValueError

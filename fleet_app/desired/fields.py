@@ -8,6 +8,7 @@ naming the field; who calls it knows where the value stood.
 from __future__ import annotations
 
 import re
+import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -22,7 +23,9 @@ Table = Literal["models", "nodes", "settings"]
 TEXT_CHARACTERS_MAX: Final = 256
 NAME_CHARACTERS_MAX: Final = 256
 NUMBER_END: Final = 10**18
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|d)")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
+_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
@@ -110,7 +113,8 @@ def seconds_of(span: str) -> float:
 
 
 def _shown(value: object) -> str:
-    return repr(value)[:80]
+    """A value in few characters, however long it is: it may be a peer's."""
+    return _SHORT.repr(value)[:80]
 
 
 STATES: Final = ("present", "absent")

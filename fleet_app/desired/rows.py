@@ -92,7 +92,7 @@ def place_of(row: str) -> Place | None:
     table, *parts = row.removeprefix(DESIRED).split("/")
     if table not in TABLES:
         return None
-    name, field, key = (["", *parts, ""] if table == "settings" else [*parts, ""])[:3] if parts else ("", "", "")
+    name, field, key = [*([""] if table == "settings" else []), *parts, "", "", ""][:3]
     found = Place(cast("Table", table), unquote(name), field, unquote(key))
     return found if is_place(found) and found.row == row else None
 

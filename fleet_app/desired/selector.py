@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 _GIB = 1024**3
-_BOUND = re.compile(r"(>=|<=|>|<|=)?\s*([0-9]+(?:\.[0-9]+)?)")
+_BOUND = re.compile(r"(>=|<=|>|<|=)?\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 _PARTS = ("nodes", "labels", "vram_gb", "ram_gb")
 ID_CHARACTERS_MIN = 8
 
@@ -77,7 +77,7 @@ class Bound:
         }[self.sign]
 
     def __str__(self) -> str:
-        return f"{self.sign}{self.gib:g}"
+        return f"{self.sign}{self.gib:.12g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

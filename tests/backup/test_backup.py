@@ -19,6 +19,7 @@ import pytest
 from fleet_app.admin import NodeFile, write_node_file
 from fleet_app.backup import back_up, restore
 from fleet_app.backup.manifest import MEMBERSHIP
+from fleet_app.backup.restoring import _declare
 from fleet_app.config import load
 from fleet_app.errors import ConfigError, FleetError
 from fleet_app.home import ROOM, Home
@@ -117,6 +118,25 @@ def test_without_secrets_a_backup_holds_what_was_declared_and_becomes_a_new_flee
     assert (tmp_path / "new" / "fleet").read_text() != (box / "fleet").read_text()
     assert (tmp_path / "new" / "identity.key").read_bytes() != (box / "identity.key").read_bytes()
     assert not (tmp_path / "new" / "declared.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff",
+        b"[",
+        b'["desired/m"]',
+        b'["desired/m", {"$float": "x"}]',
+        b'["desired/m", 99999999999999999999999]',
+        b'["desired/m", ' + b"[" * 600 + b"]" * 600 + b"]",
+        b'["nodes/somebody", {"name": "mallory"}]',
+    ],
+)
+def test_a_line_of_a_backup_that_declares_nothing_is_damage(line: bytes) -> None:
+    with contextlib.closing(AgentStateStore("fleet", port=None)) as store:
+        with pytest.raises(FleetError, match="a line of it is no declaration"):
+            _declare(store, line)
+        assert store.get_all() == {}
 
 
 def test_a_backup_of_a_busy_node_is_a_moment_of_it(tmp_path: Path) -> None:

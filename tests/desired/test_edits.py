@@ -157,6 +157,10 @@ def test_a_row_that_cannot_be_read_declares_nothing_and_is_named(value: object) 
     others: dict[str, list[object]] = {
         "desired/models/x/of-the-future": [["y", list(ANN)]],
         "desired/models/a%0Ab/where": [["all", list(ANN)]],
+        "desired/models/a": [["all", list(ANN)]],
+        "desired/models": [["all", list(ANN)]],
+        "desired/settings": [["all", list(ANN)]],
+        "desired/settings/replace_after": [["9" * 400 + "h", list(ANN)]],
         "desired/models/x/settings/k": [[float("nan"), list(ANN)]],
     }
     rows.values = {WHERE.row: [value], **others}
