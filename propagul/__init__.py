@@ -34,6 +34,7 @@ from propagul.store import Heard as Heard
 from propagul.store import History as History
 from propagul.store import Limits as Limits
 from propagul.store import Member as Member
+from propagul.store import Oversized as Oversized
 from propagul.store import PastState as PastState
 from propagul.store import Retention as Retention
 from propagul.store import Rotation as Rotation

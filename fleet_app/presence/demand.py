@@ -30,8 +30,8 @@ class Said(Protocol):
     def delete(self, key: str) -> None:
         """Take it back."""
 
-    def get(self, key: str) -> Heard | None:
-        """What was heard."""
+    def get(self, key: str, *, bytes_max: int) -> Heard | None:
+        """What was heard, `propagul.Oversized` for what is larger."""
 
 
 class Demand:
@@ -76,7 +76,7 @@ class Demand:
     def is_anywhere(self) -> bool:
         """Whether somebody watches at any node that is heard. Call it now and then: it lets what is over lapse."""
         self._say(self.is_here)
-        return self._is_said or any(self._said.get(row + WATCHING) is not None for row in self._others())
+        return self._is_said or any(self._said.get(row + WATCHING, bytes_max=0) for row in self._others())
 
     def _say(self, watched: bool) -> None:  # noqa: FBT001 - a value
         if watched and not self._is_said:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fleet_app.presence.intake import Bounds
+from fleet_app.presence.intake import ROW_BYTES_MAX, Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +27,11 @@ BEAT: Final = ""
 class Sayings(Protocol):
     """What is read: `AgentStateStore.presence`."""
 
-    def get(self, key: str) -> Heard | None:
-        """What stands under a key."""
+    def get(self, key: str, *, bytes_max: int) -> Heard | None:
+        """What stands under a key, `propagul.Oversized` for what is larger."""
 
-    def get_all(self, prefix: str = "") -> dict[str, Heard]:
-        """What stands under a prefix."""
+    def get_all(self, prefix: str = "", *, bytes_max: int) -> dict[str, Heard]:
+        """The same for what stands under a prefix."""
 
     def listen(self, heard: Callable[[str], None]) -> None:
         """Tell of changes."""
@@ -86,7 +86,7 @@ class Ear:
     def _read_all(self, now: float) -> set[str]:
         self._resync_at, self._later = now + RESYNC_S, set()
         fresh: dict[str, dict[str, Heard]] = {}
-        for key, heard in self._sayings.get_all(self._prefix).items():
+        for key, heard in self._sayings.get_all(self._prefix, bytes_max=ROW_BYTES_MAX).items():
             node, name = self._parted(key)
             fresh.setdefault(node, {})[name] = heard
         for node, rows in fresh.items():
@@ -97,7 +97,7 @@ class Ear:
 
     def _read(self, key: str) -> str | None:
         node, name = self._parted(key)
-        rows, heard = self._nodes.setdefault(node, {}), self._sayings.get(key)
+        rows, heard = self._nodes.setdefault(node, {}), self._sayings.get(key, bytes_max=ROW_BYTES_MAX)
         if heard is not None:
             self._keep(node, name, heard)
         elif name in rows and self._sayings.heard_s(rows[name]) is not None:

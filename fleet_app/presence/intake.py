@@ -1,8 +1,8 @@
 """What comes from other machines is hostile until it has been looked at: bounds, and a pace for reading.
 
-Bounds of one value: `DEPTH_MAX` deep, `KEYS_MAX` keys of maps in all. Bounds of one node: `NODE_BYTES_MAX` in all its
-rows, and so many new rows a second that a node of ours needs; who writes faster is read now and then only, and is said
-to flood.
+Bounds of one value: `ROW_BYTES_MAX` encoded, beyond which it is not even decoded; `DEPTH_MAX` deep, `KEYS_MAX` keys of
+maps in all. Bounds of one node: `NODE_BYTES_MAX` in all its rows, and so many new rows a second that a node of ours
+needs; who writes faster is read now and then only, and is said to flood.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from propagul import Oversized
+
+ROW_BYTES_MAX: Final = 2**18
 DEPTH_MAX: Final = 5
 KEYS_MAX: Final = 500
 NODE_BYTES_MAX: Final = 2**20
@@ -22,10 +25,12 @@ BURST_ROWS: Final = 500.0
 
 
 def weight(value: object) -> int | None:
-    """About how many bytes a value has, or None for one that is deeper or wider than any node of ours says.
+    """About how many bytes a value has, or None for one that is larger, deeper or wider than any node of ours says.
 
     No recursion: a value may be as deep as its sender likes.
     """
+    if isinstance(value, Oversized):
+        return None
     level, keys, size = [value], 0, 0
     for _ in range(DEPTH_MAX + 1):
         below: list[object] = []

@@ -165,7 +165,7 @@ class Room:
             return word.session == self.session and not self._is_in
         key, now = self._presence_key(word.node, word.agent, word.session), self.store.clock.monotonic()
         with self._lock:
-            if self.store.presence.get(key) is not None:
+            if self.store.presence.get(key, bytes_max=0) is not None:
                 self._missed_at.pop(key, None)
                 return False
             since = self._missed_at.setdefault(key, now)

@@ -10,6 +10,7 @@ from propagul.store._history import History as History
 from propagul.store._history import PastState as PastState
 from propagul.store._history import Version as Version
 from propagul.store._presence import Heard as Heard
+from propagul.store._presence import Oversized as Oversized
 from propagul.store._presence import Presence as Presence
 from propagul.store._report import Member as Member
 from propagul.store._report import PeerSync as PeerSync

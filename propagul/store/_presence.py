@@ -13,7 +13,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from propagul.crdt import ABSENT, Origin
+from propagul.crdt import ABSENT, VALUE_BYTES_MAX, Origin
+from propagul.crdt.wire import size_of
 from propagul.errors import StoreCorrupt
 from propagul.store import _values
 from propagul.store._instant import rows_of
@@ -36,12 +37,23 @@ _PAUSE: Final = 0.5
 """For so much of `ttl_s` time goes on although nobody looked after presence: a stopped process accuses nobody."""
 
 
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """Stands where a value is larger than its reader wanted; it was not decoded.
+
+    Attributes:
+        size_bytes: How large it is, encoded; of a text, its characters.
+    """
+
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
     """A presence row and how fresh it is.
 
     Attributes:
-        value: What its owner said.
+        value: What its owner said, or `Oversized`.
         age_s: Seconds since its owner was last known to live, by this process's monotonic clock; 0 for this store's.
         origin: Which process said it, as 16 hexadecimal digits.
     """
@@ -95,14 +107,20 @@ class Presence:
         self._space.remove(key)
         self._wrote()
 
-    def get(self, key: str) -> Heard | None:
-        """What was last heard under a key; None if nothing, or nothing recent."""
-        return self._heard(key)
+    def get(self, key: str, *, bytes_max: int = VALUE_BYTES_MAX) -> Heard | None:
+        """What was last heard under a key; None if nothing, or nothing recent.
 
-    def get_all(self, prefix: str = "") -> dict[str, Heard]:
-        """Everything heard recently under a prefix, by key."""
+        Args:
+            key: Which.
+            bytes_max: A value that is larger, encoded, is not decoded: `Oversized` stands in its place. Another member
+                may say up to 16 MiB, and each `get` decodes it anew.
+        """
+        return self._heard(key, bytes_max)
+
+    def get_all(self, prefix: str = "", *, bytes_max: int = VALUE_BYTES_MAX) -> dict[str, Heard]:
+        """Everything heard recently under a prefix, by key; see `get`."""
         keys = sorted(key for key, _ in rows_of(self._space.blocks()) if key.startswith(prefix))
-        return {key: heard for key in keys if (heard := self._heard(key)) is not None}
+        return {key: heard for key in keys if (heard := self._heard(key, bytes_max)) is not None}
 
     def heard_s(self, said: Heard) -> float | None:
         """Seconds since who said that was last known to live; None if that is too long for it to count. O(1)."""
@@ -184,15 +202,16 @@ class Presence:
         for key in list(self._own):
             self.delete(key)
 
-    def _heard(self, key: str) -> Heard | None:
+    def _heard(self, key: str, bytes_max: int) -> Heard | None:
         winner = self._space.row(key).winner
         if winner is None:
             return None
         age_s = 0.0 if key in self._own else self.age_s(winner.dot.origin)
         if age_s > self._ttl_s:
             return None
+        size_bytes = size_of(winner.payload)
         try:
-            value = _values.thaw(key, winner.payload)
+            value = Oversized(size_bytes) if size_bytes > bytes_max else _values.thaw(key, winner.payload)
         except StoreCorrupt:  # one member's bad row must not hide the others'
             return None
         return None if value is ABSENT else Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")

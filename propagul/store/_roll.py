@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from propagul.crdt.wire import size_of
 from propagul.errors import StoreCorrupt
 from propagul.gossip.membership import reachable, short
 from propagul.link import NodeId
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 LEAF: Final = "leaf"
 """Where a leaf's row says that it is one."""
+
+ROW_BYTES_MAX: Final = 64 * 1024
+"""A larger row is no member's, and is not decoded."""
 
 _LINKS_MAX: Final = 64
 _LABEL_CHARS_MAX: Final = 64
@@ -195,6 +199,8 @@ class Roll:
 
 def _enrolled(key: str, dot: Dot, payload: Payload | Evicted) -> Enrolled | None:
     """A member's row; None for what is none: it came from another machine."""
+    if size_of(payload) > ROW_BYTES_MAX:
+        return None
     try:
         row = _values.thaw(key, payload)
     except StoreCorrupt:

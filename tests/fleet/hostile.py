@@ -150,7 +150,11 @@ def wanted(frame: bytes) -> object:
 
     route, arguments = parts(frame, str)[:2]
     answer = questions.answers(cast("History", Kept()), NODE).get(cast("str", route))
-    return None if answer is None else asyncio.run(answer(NODE, arguments))
+
+    async def answered() -> object:
+        return None if answer is None else await answer(NODE, arguments)
+
+    return asyncio.run(answered())
 
 
 def told(frame: bytes) -> object:

@@ -37,7 +37,8 @@ class Board:
         self.rows.pop(key, None)
         self.writes.append(key)
 
-    def get(self, key: str) -> Heard | None:
+    def get(self, key: str, *, bytes_max: int) -> Heard | None:
+        assert bytes_max == 0
         return Heard(value=self.rows[key], age_s=0.0, origin=self.origin) if key in self.rows else None
 
     def heard(self, row: str) -> dict[str, Heard]:

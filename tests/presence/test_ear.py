@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleet_app.presence.ear import RESYNC_S, Ear
+from fleet_app.presence.intake import ROW_BYTES_MAX
 from propagul import Heard
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ class Room:
         del self.said[key]
         self.tell(key)
 
-    def get(self, key: str) -> Heard | None:
+    def get(self, key: str, *, bytes_max: int) -> Heard | None:
+        assert bytes_max == ROW_BYTES_MAX
         self.read.append(key)
         said = self.said.get(key)
         return said if said is not None and said.origin not in self.away else None
 
-    def get_all(self, prefix: str = "") -> dict[str, Heard]:
-        return {key: said for key in self.said if key.startswith(prefix) and (said := self.get(key)) is not None}
+    def get_all(self, prefix: str = "", *, bytes_max: int) -> dict[str, Heard]:
+        found = {key: self.get(key, bytes_max=bytes_max) for key in self.said if key.startswith(prefix)}
+        return {key: said for key, said in found.items() if said is not None}
 
     def listen(self, heard: Callable[[str], None]) -> None:
         self.tell = heard

@@ -8,17 +8,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fleet_app.presence.demand import Demand
+from fleet_app.presence.intake import ROW_BYTES_MAX
 from fleet_app.presence.voice import Voice
 from fleet_app.roster import NODES, Roster
-from propagul import AgentStateStore
+from propagul import AgentStateStore, Limits
+from propagul.crdt.wire import size_of
+from propagul.store import _values
 from tests.presence.scene import box, engine, gpu
 from tests.store.world import FAST, ROOM, SECRET, run, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import pytest
+
     from fleet_app.presence import NodePresence
     from fleet_app.view import FleetView, NodeView
+    from propagul.crdt import Payload
 
 
 class Member:
@@ -138,6 +144,31 @@ def test_rows_that_nobody_can_read_are_told_of_and_hide_no_other() -> None:
             attic.store.presence.delete(f"{attic.row}/conditions/0")
             await until(lambda: here.view().notices == ())
 
+    run(scenario)
+
+
+def test_a_row_of_two_mebibytes_is_refused_without_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with two() as (here, attic):
+            attic.store.presence._limits = Limits(value_bytes=4 * 2**20)
+            attic.store.presence.set(f"{attic.row}/conditions/0", [0] * 2**21)
+            attic.store.presence.set(f"{attic.row}/watching", [0] * 2**21)
+            await until(here.demand.is_anywhere)
+            told = "attic sends rows this version cannot read: update the older of the two"
+            await until(lambda: told in here.view().notices)
+            assert here.roster._last[attic.store.node].account.refused == 2
+            seen = here.other()
+            assert seen
+            assert seen.presence
+            assert seen.presence.backends
+
+    thaw = _values.thaw
+
+    def careful(key: str, payload: Payload) -> object:
+        assert size_of(payload) <= ROW_BYTES_MAX
+        return thaw(key, payload)
+
+    monkeypatch.setattr(_values, "thaw", careful)
     run(scenario)
 
 

@@ -1,8 +1,17 @@
-"""What a store tells of the presence of others: which keys changed, and who still counts."""
+"""What a store tells of the presence of others: which keys changed, who still counts, and what is too large to read."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from propagul import AgentStateStore, Oversized
+from propagul.store import _values
 from tests.store.world import FAST, loopback, run, until
+
+if TYPE_CHECKING:
+    import pytest
+
+    from propagul.crdt import Payload
 
 
 def test_every_change_of_presence_is_told_by_its_key() -> None:
@@ -54,3 +63,26 @@ def test_what_somebody_said_counts_for_as_long_as_it_can_be_reached() -> None:
             await a.stop()
 
     run(scenario)
+
+
+def test_what_is_larger_than_its_reader_wants_is_not_decoded_and_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = AgentStateStore("room", port=None)
+    values: dict[str, object] = {"bytes": b"x" * 101, "list": [0] * 101, "small": [0] * 50, "text": "x" * 101}
+    for key, value in values.items():
+        store.presence.set(key, value)
+    assert {key: heard.value for key, heard in store.presence.get_all().items()} == values
+    decoded, thaw = list[str](), _values.thaw
+
+    def counted(key: str, payload: Payload) -> object:
+        decoded.append(key)
+        return thaw(key, payload)
+
+    monkeypatch.setattr(_values, "thaw", counted)
+    found = {key: heard.value for key, heard in store.presence.get_all(bytes_max=100).items()}
+    assert found == {"bytes": Oversized(101), "list": Oversized(104), "small": [0] * 50, "text": Oversized(101)}
+    alone = store.presence.get("list", bytes_max=100)
+    assert alone is not None
+    assert (alone.value, decoded) == (Oversized(104), ["small"])
+    store.close()

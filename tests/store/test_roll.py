@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from propagul.crdt import Replica, VersionVector
 from propagul.link import NodeId
 from propagul.store import _values
 from propagul.store._namespace import Namespace
 from propagul.store._origin import fresh_origin
 from propagul.store._presence import Presence
-from propagul.store._roll import Roll
+from propagul.store._roll import ROW_BYTES_MAX, Roll
 from tests.gossip.taking import taken
 
 ME, NEAR, FAR = NodeId("aaaaaaaaaaaaaaaa"), NodeId("bbbbbbbbbbbbbbbb"), NodeId("cccccccccccccccc")
@@ -62,6 +64,15 @@ def test_a_row_that_is_here_before_the_links_that_lead_to_its_owner_shows_nobody
     me.hear(far)
     me.look(NEAR)
     assert me.sees() == {"b", "c"}
+
+
+def test_a_row_that_is_larger_than_any_member_s_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    me, near = Member(ME), Member(NEAR)
+    near.roll.enrol({"label": "b", "rest": [0] * ROW_BYTES_MAX})
+    me.linked.append(NEAR)
+    monkeypatch.setattr(_values, "thaw", lambda *_: pytest.fail("it was decoded"))
+    me.hear(near)
+    assert me.sees() == set()
 
 
 def test_before_anybody_looked_a_row_shows_nobody() -> None:
