@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import IO
 
 WINDOWS = sys.platform == "win32"
 
@@ -199,7 +200,8 @@ def create_private(path: Path, content: bytes) -> None:
     Raises:
         FileExistsError: It exists already; it was not touched.
     """
-    draft = _draft(path, content)
+    draft = _draft(path)
+    _write_new(draft, content)
     try:
         os.link(draft, path)
     except FileExistsError:
@@ -211,14 +213,28 @@ def create_private(path: Path, content: bytes) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a private file in one step: a reader finds the old one, the new one or none."""
-    draft = _draft(path, content)
+    """Write a private file in one step; see `writing_private`."""
+    with writing_private(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing_private(path: Path) -> Iterator[IO[bytes]]:
+    """Give a private file to write in, which takes its name in one step when the block ends and all is on the disk.
+
+    A reader finds the old one, the new one or none. Nothing is left of a block that raises.
+    """
+    draft = _draft(path)
     try:
+        with os.fdopen(open_new(draft), "wb") as file:
+            yield file
+            file.flush()
+            sync_contents(file.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    sync_directory(path.absolute().parent)
 
 
 def move(source: Path, target: Path) -> None:
@@ -338,10 +354,9 @@ def lend(content: bytes) -> Iterator[str]:
         yield str(path)
 
 
-def _draft(path: Path, content: bytes) -> Path:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    _write_new(draft, content)
-    return draft
+def _draft(path: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
 def _write_new(path: Path, content: bytes) -> None:

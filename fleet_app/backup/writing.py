@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import tarfile
 import time
 from typing import TYPE_CHECKING
@@ -46,21 +45,8 @@ def back_up(data_dir: Path, file: Path, *, name: str, secrets: bool = True) -> M
     state = data_dir / "state"
     if not (state / "room.json").exists():
         raise FleetError(f"{data_dir} holds no node: nothing was ever started there")
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        with os.fdopen(_system.open_new(draft), "wb") as opened:
-            manifest = _write(opened, data_dir, name=name, secrets=secrets)
-            opened.flush()
-            _system.sync_contents(opened.fileno())
-        if _system.WINDOWS:  # where moving replaces nothing
-            file.unlink(missing_ok=True)
-        _system.move(draft, file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    _system.sync_directory(file.absolute().parent)
-    return manifest
+    with _system.writing_private(file) as opened:
+        return _write(opened, data_dir, name=name, secrets=secrets)
 
 
 def _write(opened: IO[bytes], data_dir: Path, *, name: str, secrets: bool) -> Manifest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,20 +30,8 @@ def writing(file: str) -> Iterator[Callable[[str], object]]:
         yield lambda text: out.write(text.encode())
         out.flush()
         return
-    target = Path(file)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    try:
-        with os.fdopen(_system.open_new(draft), "wb") as opened:
-            yield lambda text: opened.write(text.encode())
-            opened.flush()
-            _system.sync_contents(opened.fileno())
-        if _system.WINDOWS:  # where moving replaces nothing
-            target.unlink(missing_ok=True)
-        _system.move(draft, target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with _system.writing_private(Path(file)) as opened:
+        yield lambda text: opened.write(text.encode())
 
 
 @contextlib.contextmanager

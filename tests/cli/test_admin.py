@@ -28,17 +28,17 @@ from fleet_app.admin import (
 from fleet_app.admin.api import AdminApi
 from fleet_app.errors import FleetError
 from propagul.errors import IdentityError
+from tests.cli import nodes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fleet_app.admin import ChangeOrder
 
 TOKEN = "the-token-of-this-run"
 
 
-class Node:
+class Node(nodes.Node):
     """A node's actions that remember what they were asked."""
 
     def __init__(self) -> None:
@@ -47,18 +47,6 @@ class Node:
 
     def status(self) -> dict[str, object]:
         return {"nodes": [], "models": {}, "notices": ["a notice"]}
-
-    def rows(self, prefix: str) -> dict[str, list[object]]:
-        return {prefix + "row": [1]}
-
-    def events(self, limit: int) -> list[dict[str, object]]:
-        return [{"kind": "node_up", "words": f"one of {limit}\x1b[31m", "at_s": 0.0, "node": "attic", "subject": ""}]
-
-    def logs(self, after: int, limit: int) -> list[dict[str, object]]:
-        return [{"number": after + 1, "at": "2026-11-30T08:00:00.000+00:00", "level": "info", "event": f"e{limit}\x07"}]
-
-    def change(self, order: ChangeOrder) -> str | None:
-        return order.note or None
 
     def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
         self.orders.append((expires_s, uses, "admin") if admin else (expires_s, uses))

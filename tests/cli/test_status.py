@@ -22,12 +22,12 @@ from fleet_app.cli.words import ago, of_total
 from fleet_app.errors import ConfigError
 from fleet_app.presence import BackendPresence, Cpu, Gpu, Model, NodePresence, Usage
 from fleet_app.view import FleetView, NodeView
+from tests.cli import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fleet_app.admin import ChangeOrder
     from tests.cli.conftest import Shell
 
 GIB = 1024**3
@@ -62,21 +62,9 @@ def named(letter: str) -> Model:
     return Model(name=f"model-{letter}")
 
 
-class Node:
+class Node(nodes.Node):
     def status(self) -> dict[str, object]:
         return fleet().to_json()
-
-    def rows(self, prefix: str) -> dict[str, list[object]]:
-        return {prefix + "row": [1]}
-
-    def events(self, limit: int) -> list[dict[str, object]]:
-        return [{"kind": "node_up", "words": f"one of {limit}\x1b[31m", "at_s": 0.0, "node": "attic", "subject": ""}]
-
-    def logs(self, after: int, limit: int) -> list[dict[str, object]]:
-        return [{"number": after + 1, "at": "2026-11-30T08:00:00.000+00:00", "level": "info", "event": f"e{limit}\x07"}]
-
-    def change(self, order: ChangeOrder) -> str | None:
-        return order.note or None
 
     def invite(self, *, expires_s: int, uses: int, admin: bool) -> str:
         return f"invite-{expires_s}-{uses}{'-admin' if admin else ''}"

@@ -104,23 +104,7 @@ class LmStudioReplay(Replay):
 
     async def _run(self, job_id: str, name: str) -> None:
         """A download, which goes on whoever asks for it."""
-        total, line = self.library[name].size, 0
-        while self.parts.get(name, 0) < total:
-            await self.pulls.passed()
-            await asyncio.sleep(self.pace_s)
-            line += 1
-            step = min(self.chunk_bytes, total - self.parts.get(name, 0))
-            failed = self.fail_pull_at is not None and line >= self.fail_pull_at[0]
-            if failed or (self.disk is not None and self.used() + step > self.disk):
-                self.fail_pull_at = None
-                self.jobs[job_id]["status"] = "failed"
-                return
-            self.parts[name] = self.parts.get(name, 0) + step
-            self.save()
-        self.parts.pop(name)
-        self.models[name] = self.library[name]
-        self.jobs[job_id]["status"] = "completed"
-        self.save()
+        self.jobs[job_id]["status"] = "completed" if await self.fetched(name) else "failed"
 
     # --- memory --------------------------------------------------------------------------------------------------
 

@@ -294,6 +294,25 @@ class Replay:
 
     # --- state ---------------------------------------------------------------------------------------------------
 
+    async def fetched(self, name: str) -> bool:
+        """Pull a model step by step, whoever looks; whether all of it came."""
+        total, line = self.library[name].size, 0
+        while self.parts.get(name, 0) < total:
+            await self.pulls.passed()
+            await asyncio.sleep(self.pace_s)
+            line += 1
+            step = min(self.chunk_bytes, total - self.parts.get(name, 0))
+            failed = self.fail_pull_at is not None and line >= self.fail_pull_at[0]
+            if failed or (self.disk is not None and self.used() + step > self.disk):
+                self.fail_pull_at = None
+                return False
+            self.parts[name] = self.parts.get(name, 0) + step
+            self.save()
+        self.parts.pop(name)
+        self.models[name] = self.library[name]
+        self.save()
+        return True
+
     def save(self) -> None:
         """Keep models and parts in the folder."""
         kept = {"models": {name: asdict(held) for name, held in self.models.items()}, "parts": self.parts}

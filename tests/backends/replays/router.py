@@ -118,23 +118,8 @@ class RouterReplay(Replay):
         return shape("llamacpp_router/download").response()
 
     async def _download(self, name: str) -> None:
-        total, line = self.library[name].size, 0
-        while self.parts.get(name, 0) < total:
-            await self.pulls.passed()
-            await asyncio.sleep(self.pace_s)
-            line += 1
-            step = min(self.chunk_bytes, total - self.parts.get(name, 0))
-            failed = self.fail_pull_at is not None and line >= self.fail_pull_at[0]
-            if failed or (self.disk is not None and self.used() + step > self.disk):
-                self.fail_pull_at = None
-                self.values.pop(name)
-                return
-            self.parts[name] = self.parts.get(name, 0) + step
-            self.save()
-        self.parts.pop(name)
-        self.models[name] = self.library[name]
+        await self.fetched(name)
         self.values.pop(name)
-        self.save()
 
     @answers(
         "DELETE",
