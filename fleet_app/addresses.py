@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 # The hosts that mean every address, and the IP versions a listener there takes; recognised here, bound elsewhere.
-_VERSIONS = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104
+_VERSIONS = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 - recognised
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 

@@ -129,7 +129,7 @@ class Roster:
             addresses=addresses,
         )
 
-    def _node(self, node: NodeId, row: object, speaking: bool, linked: bool, now: float) -> NodeView:  # noqa: FBT001
+    def _node(self, node: NodeId, row: object, speaking: bool, linked: bool, now: float) -> NodeView:  # noqa: FBT001 - values
         last = self._last.get(node)
         name, addresses = _identity(row, node)
         heard_s = None if last is None else now - last.heard_at

@@ -56,23 +56,23 @@ class StoreError(PropagulError):
     """Base of what the event log and its directory can raise."""
 
 
-class StoreCorrupt(StoreError):  # noqa: N818
+class StoreCorrupt(StoreError):  # noqa: N818 - as above
     """A record in the middle of the log fails its checksum. Nothing after it was trusted."""
 
 
-class StoreFull(StoreError):  # noqa: N818
+class StoreFull(StoreError):  # noqa: N818 - as above
     """The disk took no more bytes. Reads and gossip go on."""
 
 
-class StoreBusy(StoreError):  # noqa: N818
+class StoreBusy(StoreError):  # noqa: N818 - as above
     """The disk is behind with what was written, and the caller would not wait. Nothing was stored; try again."""
 
 
-class StoreLocked(StoreError):  # noqa: N818
+class StoreLocked(StoreError):  # noqa: N818 - as above
     """Another process holds the directory; the message names its pid."""
 
 
-class NotRetained(StoreError):  # noqa: N818
+class NotRetained(StoreError):  # noqa: N818 - as above
     """The past that was asked for is no longer kept.
 
     Attributes:
@@ -86,9 +86,9 @@ class NotRetained(StoreError):  # noqa: N818
         )
 
 
-class NotReplicated(PropagulError):  # noqa: N818
+class NotReplicated(PropagulError):  # noqa: N818 - as above
     """`flush(peers=n)` ran out of time before n other machines had logged the writes."""
 
 
-class SyncTimeout(PropagulError):  # noqa: N818
+class SyncTimeout(PropagulError):  # noqa: N818 - as above
     """`start(require_peers=n)` ran out of time before n peers had handed over their state."""

@@ -120,7 +120,7 @@ def _read_path(text: Text, base: Path) -> Path:
         raise ConfigError("a path has printable characters only")
     try:
         # `resolve` would replace links that the user chose, so only `..` and `.` go.
-        return Path(os.path.abspath(base / Path(path).expanduser()))  # noqa: PTH100
+        return Path(os.path.abspath(base / Path(path).expanduser()))  # noqa: PTH100 - as above
     except RuntimeError as problem:
         raise ConfigError(f"{path!r} names a user this machine does not know") from problem
 
@@ -161,7 +161,7 @@ def _user() -> str:
 
 
 # Listening on every address is safe because a link needs the room's secret.
-_LISTEN_DEFAULT = Address("0.0.0.0", 8788)  # noqa: S104
+_LISTEN_DEFAULT = Address("0.0.0.0", 8788)  # noqa: S104 - as above
 
 KNOBS: Mapping[str, Knob] = {
     knob.key: knob

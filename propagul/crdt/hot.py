@@ -41,8 +41,8 @@ def replayer(replica: Replica) -> Replay:  # noqa: C901 - likewise
     """The way of `local_writer` for writes that are in the log already. Nobody watches, and nothing is captured."""
     table = replica.table
     slots, values, special = table.slots, table.values, table._special  # noqa: SLF001 - as above
-    stamps, origins, kinds, arrivals = table._stamps, table._origins, table._kinds, table._arrivals  # noqa: SLF001
-    journal, new_slot = table._journal, table._new_slot  # noqa: SLF001
+    stamps, origins, kinds, arrivals = table._stamps, table._origins, table._kinds, table._arrivals  # noqa: SLF001 - as above
+    journal, new_slot = table._journal, table._new_slot  # noqa: SLF001 - as above
     slot_of, scalars = slots.get, SCALARS
     minter = newest = 0
 
@@ -101,8 +101,8 @@ def local_writer(
     """
     table = replica.table
     slots, values, special = table.slots, table.values, table._special  # noqa: SLF001 - the same room, unrolled
-    stamps, origins, kinds, arrivals = table._stamps, table._origins, table._kinds, table._arrivals  # noqa: SLF001
-    captures, journal, new_slot, leave = table._captures, table._journal, table._new_slot, table._leave  # noqa: SLF001
+    stamps, origins, kinds, arrivals = table._stamps, table._origins, table._kinds, table._arrivals  # noqa: SLF001 - as above
+    captures, journal, new_slot, leave = table._captures, table._journal, table._new_slot, table._leave  # noqa: SLF001 - as above
     slot_of = slots.get
 
     def put(key: str, payload: Payload) -> bool:

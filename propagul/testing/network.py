@@ -244,7 +244,7 @@ class _MemoryListener:
     async def aclose(self) -> None:
         """Stop listening; open links stay."""
         if self._network._listeners.get(self.address) is self:  # noqa: SLF001 - one module
-            del self._network._listeners[self.address]  # noqa: SLF001
+            del self._network._listeners[self.address]  # noqa: SLF001 - as above
         self.stop()
 
     async def _own_tasks(self, started: asyncio.Event) -> None:
@@ -348,7 +348,7 @@ class _MemoryLink:
             return
         if self.other._broken.is_set():  # noqa: SLF001 - same class
             self._break()
-        elif self.other._ended:  # noqa: SLF001
+        elif self.other._ended:  # noqa: SLF001 - as above
             self._end()
         self._moved.set()
 
@@ -370,7 +370,7 @@ class _MemoryLink:
         self._ended = True
         self._moved.set()
         if self in self._network._links:  # noqa: SLF001 - one module
-            self._network._links.remove(self)  # noqa: SLF001
+            self._network._links.remove(self)  # noqa: SLF001 - as above
 
 
 def _identity(host: str) -> NodeId:
