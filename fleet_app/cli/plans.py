@@ -13,9 +13,9 @@ from rich.text import Text
 from fleet_app.cli.frame import printable
 from fleet_app.cli.words import of_total
 from fleet_app.desired import amount
-from fleet_app.desired.decision import ENGINE_NAMES
 from fleet_app.desired.edits import Nothing
 from fleet_app.desired.selector import Selector
+from fleet_app.engine_names import ENGINE_NAMES
 from fleet_app.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
 """The places a setting can come from, asked in their order: flag, environment, file.
 
 Every complaint is one line that begins with its place: `--listen`, `PROPAGUL_LISTEN` or `/etc/p.yaml:3: listen`.
-Unknown keys and variables are errors, so that a typo never becomes a default. The YAML file is composed and never
-constructed: no tag in it can make an object. No message and no cause of an error holds any part of a secret, which is
-why parsers' own messages, which quote what they read, are not passed on.
+Unknown keys and variables are errors, so that a typo never becomes a default. No message and no cause of an error holds
+any part of a secret, which is why parsers' own messages, which quote what they read, are not passed on.
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import platformdirs
 from pydantic import SecretStr
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fleet_app.config.knobs import CONFIG_VARIABLE, KNOBS, SECRET_VARIABLE, VARIABLES, Text
 from fleet_app.errors import ConfigError, did_you_mean
+from fleet_app.yaml_nodes import composed
 from propagul._system import read_private
 
 if TYPE_CHECKING:
@@ -175,23 +173,7 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, Given]:
         raise ConfigError(f"{path}: cannot be read: {problem.strerror}") from None
     if len(content) > _FILE_BYTES_MAX:
         raise ConfigError(f"{path}: is over {_FILE_BYTES_MAX} bytes, which no config file is")
-    return _keys_of(_compose(content, path), path)
-
-
-def _compose(content: bytes, path: Path) -> Node | None:
-    reader = YAML(typ="safe", pure=True)
-    try:
-        node: Node | None = reader.compose(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not text in UTF-8") from None
-    except MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
-        raise ConfigError(
-            f"{path}:{mark.line + 1 if mark else 1}: this is not YAML; check colons and indents"
-        ) from None
-    except (YAMLError, RecursionError):
-        raise ConfigError(f"{path}: this is not YAML") from None
-    return node
+    return _keys_of(composed(content, str(path)), path)
 
 
 def _keys_of(root: Node | None, path: Path) -> dict[str, Given]:

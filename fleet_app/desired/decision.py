@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from fleet_app.desired.placement import RESERVE_BYTES, Standing, standing
+from fleet_app.engine_names import ENGINE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,25 +21,6 @@ if TYPE_CHECKING:
 
 RANK_WAIT_S: Final = 5.0
 """So long a node waits for each one that would be a better place and has not said that it will take the model."""
-
-ENGINE_NAMES: Final[Mapping[str, str]] = {
-    "llamacpp": "llama.cpp",
-    "ollama": "Ollama",
-    "vllm": "vLLM",
-    "tgi": "TGI",
-    "lmstudio": "LM Studio",
-    "sglang": "SGLang",
-    "localai": "LocalAI",
-    "koboldcpp": "KoboldCpp",
-    "tabbyapi": "TabbyAPI",
-    "lemonade": "Lemonade",
-    "docker": "Docker Model Runner",
-    "mlx": "mlx_lm",
-    "jan": "Jan",
-    "openai": "OpenAI-compatible server",
-    "unknown": "unknown engine",
-}
-"""Engines as their makers write them."""
 
 CONTEXT_SETTINGS: Final = ("num_ctx", "context_length", "ctx_size")
 """Settings that say how many tokens a request may use; engines tell that of a loaded model, so drift can be seen."""

@@ -1,7 +1,7 @@
 """`fleet.yaml`: what should be there, read with the line of everything that is wrong.
 
-YAML 1.2: `yes`, `on` and `1e3` are text, and only `true`, `false`, `null` and plain numbers are not. The file is
-composed and never constructed, so no tag in it can make an object. Unknown words are errors with the nearest known one.
+YAML 1.2: `yes`, `on` and `1e3` are text, and only `true`, `false`, `null` and plain numbers are not. Unknown words are
+errors with the nearest known one.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fleet_app.desired.fields import IN_FILES, NAME_CHARACTERS_MAX, TABLES, Table, is_key, is_name
 from fleet_app.errors import ConfigError, did_you_mean
+from fleet_app.yaml_nodes import composed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -68,21 +67,7 @@ def parse(content: bytes, name: str) -> Document:
     """
     if len(content) > FILE_BYTES_MAX:
         raise ConfigError(f"{name}: is over {FILE_BYTES_MAX} bytes")
-    return _Reader(name).document(_composed(content, name))
-
-
-def _composed(content: bytes, name: str) -> Node | None:
-    try:
-        node: Node | None = YAML(typ="safe", pure=True).compose(content.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ConfigError(f"{name}: is not text in UTF-8") from None
-    except MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
-        line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{name}:{line}: this is not YAML; check colons and indents") from None
-    except (YAMLError, RecursionError):
-        raise ConfigError(f"{name}: this is not YAML") from None
-    return node
+    return _Reader(name).document(composed(content, name))
 
 
 class _Reader:

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from fleet_app.engine_names import ENGINE_NAMES
 from fleet_app.exposure import remedies
 from fleet_app.exposure.holes import holes_of_ollama
 from fleet_app.exposure.kind import EXPOSURES_MAX, Exposure
@@ -22,17 +23,7 @@ if TYPE_CHECKING:
     from fleet_app.exposure.kind import Severity
     from fleet_app.exposure.sockets import Listening
 
-_NAMES = {
-    "ollama": "Ollama",
-    "llamacpp": "llama.cpp",
-    "vllm": "vLLM",
-    "tgi": "TGI",
-    "lmstudio": "LM Studio",
-    "sglang": "SGLang",
-    "localai": "LocalAI",
-    "koboldcpp": "KoboldCpp",
-    "mlx": "MLX",
-}
+_NAMELESS = {"openai", "unknown"}
 _CAN_DO = {"ollama": "run, pull and delete models"}
 _RANK: dict[Severity, int] = {"danger": 0, "warning": 1, "note": 2}
 
@@ -133,7 +124,7 @@ def _far_words(engine: Seen, public: str) -> str:
 
 
 def _name(engine: Seen) -> str:
-    return _NAMES.get(engine.kind, "the engine")
+    return "the engine" if engine.kind in _NAMELESS else ENGINE_NAMES.get(engine.kind, "the engine")
 
 
 def _deeds(engine: Seen) -> str:
