@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALONE = (
     *("-q", "-x", "--noconftest", "--import-mode=importlib", "-c", os.devnull, "--rootdir", str(ROOT)),
     *("-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:timeout", "-p", "no:xdist"),
+    *("-p", "no:unraisableexception", "-p", "no:threadexception"),
 )
 """A session of pytest inside another."""
 
