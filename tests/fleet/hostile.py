@@ -8,12 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
 from fleet_app import replica, roster
 from fleet_app.backup import restoring
 from fleet_app.backup.manifest import Entry, Manifest, read_manifest
-from fleet_app.desired import NOTHING, By, Desired, Holds, Place, Source, changes, commit, edits_of, parse, undo
+from fleet_app.desired import (
+    NOTHING,
+    By,
+    Desired,
+    Holds,
+    Place,
+    Source,
+    changes,
+    commit,
+    edits_of,
+    facts_of,
+    parse,
+    undo,
+)
 from fleet_app.desired.edits import CHANGES, Change, Edited, _packed
 from fleet_app.desired.export import document_of
 from fleet_app.desired.fields import IN_FILES
@@ -22,7 +38,8 @@ from fleet_app.desired.rows import DESIRED, Value, packed
 from fleet_app.desired.shown import declared_json
 from fleet_app.errors import ConfigError, FleetError
 from fleet_app.history import questions
-from fleet_app.history.events import Event
+from fleet_app.history.events import Event, Observer
+from fleet_app.history.figures import figures_of
 from fleet_app.history.series import NAMES_MAX, Series
 from fleet_app.presence.account import Account
 from fleet_app.presence.beat import pack
@@ -38,7 +55,7 @@ from tests.desired import facts
 from tests.presence.scene import box, engine, gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fleet_app.history import History
     from propagul import AgentStateStore
@@ -47,6 +64,7 @@ if TYPE_CHECKING:
 
 NODE: Final = NodeId("n" * 52)
 _LIMITS: Final = _values.Limits()
+DECLARED: Final = facts.declared(m={"where": "all"}, r={"where": {"vram_gb": ">=1"}, "replicas": 1, "loaded": True})
 NODES: Final = (facts.node("attic", "m:latest", vram_gib=8), facts.node("cellar"))
 FILE: Final = b"""
 models:
@@ -114,8 +132,12 @@ def who(frame: bytes) -> object:
     return roster._identity(row, NODE), replica._addresses(addresses)
 
 
+def _noted(kind: str, subject: str, words: str, *, node: str) -> None:
+    json.dumps([kind, subject, words, node])
+
+
 def presence(frame: bytes) -> object:
-    """The rows of a node, by their names: bounded, read, shown to people, and read again by a command."""
+    """The rows of a node, by their names: bounded, read, shown to people, planned with, and kept for later."""
     rows, bounds, account = parts(frame, dict)[0], Bounds(), Account(0.0)
     heard = {
         name: Heard(value=bounds.admit(name, row), age_s=0.0, origin="0")
@@ -123,12 +145,19 @@ def presence(frame: bytes) -> object:
         if isinstance(name, str)
     }
     account.take(heard, 0.0)
-    shown = [
-        NodeView(id=NODE, name="n", state="up", reach="linked", heard_s=0.0, presence=account.presence(now, 0.0))
-        for now in (1.0, 1e6)
-    ]
-    text = json.dumps(FleetView(nodes=tuple(shown)).to_json(), allow_nan=False)
-    assert FleetView.of_json(json.loads(text)).nodes == tuple(shown)
+    quiet = NodeView(id=NODE, name="n", state="down", reach="none", heard_s=None, presence=None)
+    views = [FleetView(nodes=(quiet,))]
+    for now in (1.0, 1e6):
+        said = account.presence(now, 0.0)
+        views.append(FleetView(nodes=(replace(quiet, state="up", reach="linked", heard_s=0.0, presence=said),)))
+        if said is not None:
+            assert all(map(math.isfinite, figures_of(said).values()))
+    seen = Observer(_noted, -1e9)
+    for view in views:
+        text = json.dumps(view.to_json(), allow_nan=False)
+        assert [node.presence for node in FleetView.of_json(json.loads(text)).nodes] == [view.nodes[0].presence]
+        plan(DECLARED, facts_of(view, DECLARED, {}, {}))
+        seen.saw(view, 0.0)
     return account.refused
 
 
@@ -242,3 +271,36 @@ GOOD: Final[dict[str, list[bytes]]] = {
     "manifest": [_MANIFEST.model_dump_json().encode()],
     "declaration": [b'["desired/models/m/where", ["all", ["ann", {"$float": "inf"}, "cli"]]]\n'],
 }
+
+_ODD: Final[list[object]] = [
+    *(None, True, 0, -1, 256, 2**63 - 1, -(2**63), 2**64 - 1, -1.5, 1e308, math.inf, b"", b"\xff"),
+    *("", "x" * 300, "\n", "\x1b[31m", "\u202e", "absent", "all", "9" * 30 + "d", ">=8", "0"),
+    *([], {}, [[]], {"": 0}, {1: 2}, {"a": {"b": [1]}}, [[[[[[[1]]]]]]], ["all", ["ann", 1.0, "x"]]),
+]
+"""What may stand where something else should."""
+
+
+def twisted(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+    """Good frames in which some values are other ones, doubled, gone or under another name; each for its decoder."""
+    chance = random.Random(seed)
+    kinds = [kind for kind, (_, error) in DECODERS.items() if _is_row(error)]
+    for _ in range(count):
+        kind = chance.choice(kinds)
+        yield kind, wire.pack(_twisted(value(chance.choice(GOOD[kind])), chance, chance.choice((0.01, 0.03, 0.1, 0.3))))
+
+
+def _is_row(error: type[Exception] | tuple[type[Exception], ...]) -> bool:
+    """Whether what a decoder is given is a value of the store."""
+    return error is StoreCorrupt or (isinstance(error, tuple) and StoreCorrupt in error)
+
+
+def _twisted(good: object, chance: random.Random, share: float) -> object:
+    if chance.random() < share:
+        return chance.choice(_ODD)
+    if isinstance(good, list):
+        found = [_twisted(item, chance, share) for item in good if chance.random() >= share]
+        return [*found, *found] if chance.random() < share else found
+    if isinstance(good, dict):
+        told = {name: _twisted(item, chance, share) for name, item in good.items() if chance.random() >= share}
+        return told | ({chance.choice(("", "x", 1, *told)): chance.choice(_ODD)} if chance.random() < share else {})
+    return good

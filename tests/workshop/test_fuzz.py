@@ -28,12 +28,12 @@ def test_seeds_are_attacked_until_the_time_is_up(capsys: pytest.CaptureFixture[s
     fuzz.main(5, 0.2)
     told = re.fullmatch(r"(\d+) frames, 0 failures; go on with FROM=(\d+)\n", capsys.readouterr().out)
     assert told is not None
-    assert int(told[1]) == (int(told[2]) - 5) * 2 * fuzz.FRAMES > 0
+    assert int(told[1]) == (int(told[2]) - 5) * fuzz.A_SEED > 0
 
 
 def test_a_decoder_that_raises_something_else_is_found_again_by_its_line() -> None:
     def careless(packed: bytes) -> object:
-        if packed.startswith(b"\xdd"):
+        if len(packed) % 5 == 0:
             raise KeyError
         return fuzz.DECODERS["hello"][0](packed)
 
