@@ -18,6 +18,7 @@ from propagul.crdt.wire import size_of
 from propagul.errors import StoreCorrupt
 from propagul.store import _values
 from propagul.store._instant import rows_of
+from propagul.store._signed import is_withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -210,8 +211,9 @@ class Presence:
         if age_s > self._ttl_s:
             return None
         size_bytes = size_of(winner.payload)
+        is_wanted = size_bytes <= bytes_max or is_withdrawn(winner.payload)
         try:
-            value = Oversized(size_bytes) if size_bytes > bytes_max else _values.thaw(key, winner.payload)
+            value = _values.thaw(key, winner.payload) if is_wanted else Oversized(size_bytes)
         except StoreCorrupt:  # one member's bad row must not hide the others'
             return None
         return None if value is ABSENT else Heard(value=value, age_s=age_s, origin=f"{winner.dot.origin:016x}")

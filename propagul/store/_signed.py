@@ -30,6 +30,8 @@ SIGNATURE_BYTES: Final = 64
 
 _LABEL: Final = b"propagul signed row 1\n"
 _SIGNED: Final = 4
+_WITHDRAWN_BYTES_MAX: Final = SIGNATURE_BYTES + 16
+"""One that says that there is no value has a header, its signature and a number."""
 
 
 class Place(NamedTuple):
@@ -101,7 +103,7 @@ def rank(sibling: Sibling) -> tuple[int, Dot]:
 
 def is_withdrawn(payload: object) -> bool:
     """Whether it says that there is no value. Such a payload is short, so it is never evicted."""
-    if not is_signed(payload):
+    if not is_signed(payload) or len(payload) > _WITHDRAWN_BYTES_MAX:  # type: ignore[arg-type]  # a `Packed`
         return False
     signed = read(payload)  # type: ignore[arg-type]  # a `Packed`
     return signed is not None and signed.value is ABSENT

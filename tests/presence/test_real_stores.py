@@ -124,6 +124,17 @@ def test_who_watches_at_one_node_makes_another_beat() -> None:
     run(scenario)
 
 
+def test_who_watches_no_more_is_heard_no_more() -> None:
+    async def scenario() -> None:
+        async with two() as (here, attic):
+            attic.store.presence.set(f"{attic.row}/watching", 1)
+            await until(here.demand.is_anywhere)
+            attic.store.presence.delete(f"{attic.row}/watching")
+            await until(lambda: not here.demand.is_anywhere())
+
+    run(scenario)
+
+
 def test_rows_that_nobody_can_read_are_told_of_and_hide_no_other() -> None:
     async def scenario() -> None:
         async with two() as (here, attic):
