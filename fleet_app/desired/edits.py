@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from fleet_app.desired.fields import TABLES
+from fleet_app.desired.fields import NAME_CHARACTERS_MAX, TABLES
 from fleet_app.desired.rows import By, Place, is_place, packed, read
 from fleet_app.errors import ConfigError
 
@@ -81,7 +81,8 @@ def checked(edit: Edit) -> Edit:
         ConfigError: There is no such field, or it is no value for it; the place is named.
     """
     if not is_place(edit.place):
-        raise ConfigError(f"{str(edit.place)[:80]!r} can hold nothing: see the fields and names that a file may have")
+        lack = f"no such field, or a name that is not 1 to {NAME_CHARACTERS_MAX} printable characters"
+        raise ConfigError(f"{str(edit.place)[:80]!r}: {lack}")
     if isinstance(edit.value, Nothing):
         return edit
     try:
