@@ -32,7 +32,7 @@ def test_the_page_of_a_real_fleet_shows_its_boxes_and_answers_a_chat(tmp_path: P
         node("workstation", tmp_path / "a", "--backend", alpha.url) as first,
         node("attic", tmp_path / "b", "--backend", bravo.url, join=first.token) as second,
     ):
-        wait_for(lambda: len(first.models()) == 2, 15)
+        wait_for(lambda: len(first.models()) == 2, 30)
         page.set_viewport_size({"width": 1180, "height": 720})
         page.goto(f"http://127.0.0.1:{first.port}/")
         cards = page.locator(".card[data-node]")
@@ -49,6 +49,6 @@ def test_the_page_of_a_real_fleet_shows_its_boxes_and_answers_a_chat(tmp_path: P
             PICTURES.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=PICTURES / f"dashboard-{scheme}.png")
         second.kill()
-        expect(cards.nth(1)).to_contain_text(re.compile("down", re.IGNORECASE), timeout=10_000)
+        expect(cards.nth(1)).to_contain_text(re.compile("down", re.IGNORECASE))
         expect(page.get_by_role("combobox")).to_contain_text("bravo-14b (not available now)")
         page.goto("about:blank")
