@@ -66,7 +66,7 @@ class Ollama:
     """Ollama's native API."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, Shown | None] = {}
+        self._shown: dict[str, dict[str, Shown | None]] = {}
 
     async def recognise(self, talk: Conversation) -> BackendPresence | None:
         """See `Signature`."""
@@ -77,22 +77,24 @@ class Ollama:
         running = (await talk.try_get("/api/ps")).content
         if not _fits(tags, running) or None in owners((await talk.try_get("/v1/models")).content):
             return None
-        await self._ask_about(talk, _local(tags))
-        return seen("ollama", talk.url, models=models(tags, running, self._shown), version=version, can=_VERBS)
+        shown = await self._ask_about(talk, _local(tags))
+        return seen("ollama", talk.url, models=models(tags, running, shown), version=version, can=_VERBS)
 
     def adapter(self, wire: Wire, presence: BackendPresence) -> OllamaEngine:
         """See `Signature`."""
         return OllamaEngine(wire, presence)
 
-    async def _ask_about(self, talk: Conversation, entries: Iterable[JsonObject]) -> None:
-        """Learn of models that were not asked about yet."""
+    async def _ask_about(self, talk: Conversation, entries: Iterable[JsonObject]) -> Mapping[str, Shown | None]:
+        """Learn of models that were not asked about yet; nobody is believed of what another address holds."""
+        known = self._shown.setdefault(talk.url, {})
         named = {
             digest: name for entry in entries if (digest := _digest(entry)) and (name := as_name(entry.get("name")))
         }
-        for digest in [digest for digest in named if digest not in self._shown][:SHOWS_A_LOOK]:
-            if len(self._shown) < SHOWN_MAX:
+        for digest in [digest for digest in named if digest not in known][:SHOWS_A_LOOK]:
+            if len(known) < SHOWN_MAX:
                 reply = await talk.try_post("/api/show", {"model": named[digest]})
-                self._shown[digest] = _shown(as_object(reply.content)) if reply.status == 200 else None
+                known[digest] = _shown(as_object(reply.content)) if reply.status == 200 else None
+        return known
 
 
 class OllamaEngine(Adapter):

@@ -7,8 +7,8 @@ from contextlib import aclosing
 
 import pytest
 
-from fleet_app.backends.ollama import tagged
 from fleet_app.errors import BackendError
+from fleet_app.names import tagged
 from tests.backends.contract import engine_at, pulled, refusal_of, rest_of, sight
 from tests.backends.replays.ollama import OllamaReplay, ollama_replay
 from tests.backends.replays.replay import Weights
@@ -170,6 +170,16 @@ def test_a_model_that_hangs_does_not_speak(monkeypatch: pytest.MonkeyPatch) -> N
             replay.hang = {"/api/generate"}
             assert not await engine.speaks("m")
             assert await engine.speaks("e")
+
+    asyncio.run(run())
+
+
+def test_what_one_engine_says_of_a_model_is_not_believed_of_another_engines() -> None:
+    async def run() -> None:
+        with ollama_replay({"m:latest": Weights(abilities=("chat", "tools"))}) as replay:
+            with ollama_replay({"m:latest": Weights(abilities=("embeddings",))}) as other:
+                async with sight(other.url), sight(replay.url) as seen:
+                    assert seen.engine.seen.models[0].capabilities == ("chat", "completions", "tools")
 
     asyncio.run(run())
 
