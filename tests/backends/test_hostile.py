@@ -255,7 +255,7 @@ def test_a_port_that_does_not_speak_http_is_no_engine(greeting: bytes) -> None:
 
     seen, seconds = look_at_raw(greet)
     assert seen is None
-    assert seconds < 2
+    assert seconds < conversation.ANSWER_TIMEOUT_S
 
 
 def test_a_body_that_lies_about_its_encoding_or_length_is_survived() -> None:
@@ -268,7 +268,7 @@ def test_a_body_that_lies_about_its_encoding_or_length_is_survived() -> None:
 
         seen, seconds = look_at_raw(lie)
         assert seen is None
-        assert seconds < 2
+        assert seconds < conversation.ANSWER_TIMEOUT_S
 
 
 def test_no_connection_is_kept_because_each_one_holds_a_thread_of_llamacpp() -> None:
