@@ -20,19 +20,19 @@ def test_a_box_is_renamed_drained_brought_back_and_forgotten_from_another_one(tm
         engines = [stack.enter_context(ollama_replay({"m:latest": Weights()})) for _ in range(2)]
         a = stack.enter_context(node("a", tmp_path / "a", "--backend", engines[0].url))
         b = stack.enter_context(node("b", tmp_path / "b", "--backend", engines[1].url, join=a.token))
-        wait_for(lambda: a.models() == {"m:latest": ["a", "b"]}, 15)
+        wait_for(lambda: a.models() == {"m:latest": ["a", "b"]}, 20)
         with Fleet.open(a.data_dir) as fleet:
             fleet.apply([*fleet.on_node("b", "name", "attic"), *fleet.on_node("b", "labels", "up", "floor")])
-            wait_for(lambda: b.models() == {"m:latest": ["a", "attic"]}, 10)
+            wait_for(lambda: b.models() == {"m:latest": ["a", "attic"]}, 20)
             assert {place.name: place.labels.get("floor") for place in fleet.nodes()} == {"a": None, "attic": "up"}
             fleet.apply(fleet.on_node("attic", "drain", True))
-            wait_for(lambda: a.models() == b.models() == {"m:latest": ["a"]}, 10)
+            wait_for(lambda: a.models() == b.models() == {"m:latest": ["a"]}, 20)
             fleet.apply(fleet.on_node("attic", "drain", NOTHING))
-            wait_for(lambda: a.models() == {"m:latest": ["a", "attic"]}, 10)
+            wait_for(lambda: a.models() == {"m:latest": ["a", "attic"]}, 20)
             b.kill()
-            wait_for(lambda: a.node("attic").get("state") == "down", 15)
+            wait_for(lambda: a.node("attic").get("state") == "down", 20)
             fleet.apply(fleet.on_node("attic", "forgotten", True))
-            wait_for(lambda: not a.node("attic"), 5)
+            wait_for(lambda: not a.node("attic"), 20)
             assert [found["name"] for found in a.status()["nodes"]] == ["a"]
         with node("b", tmp_path / "b", "--backend", engines[1].url):
             wait_for(lambda: a.node("attic").get("state") == "up", 20)

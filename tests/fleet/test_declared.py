@@ -73,9 +73,9 @@ def test_what_is_declared_arrives_on_three_boxes_also_on_one_that_was_away_and_g
         first.pulls.hold()
         with Fleet.open(b.data_dir) as there:
             there.pull("llama3.2")
-        wait_for(lambda: conditions(a, "llama3.2").get("a") == "Progressing", 10)
+        wait_for(lambda: conditions(a, "llama3.2").get("a") == "Progressing", 20)
         first.pulls.allow(1)
-        wait_for(lambda: any(pull["completed_bytes"] for pull in b.node("a")["presence"]["pulls"]), 10)
+        wait_for(lambda: any(pull["completed_bytes"] for pull in b.node("a")["presence"]["pulls"]), 20)
         first.pulls.open()
         wait_for(lambda: conditions(b, "llama3.2") == dict.fromkeys("abc", "Ready"), 20)
         b.kill()
@@ -105,7 +105,7 @@ def test_a_box_follows_an_edit_made_while_its_node_was_off_and_a_pull_through_a_
             offline.pull("llama3.2")
         for asked, steps in enumerate((0, 1, 2)):
             box = stack.enter_context(node("attic", box.data_dir, "--backend", engine.url))
-            wait_for(partial(lambda count: len(engine.asked("/api/pull")) == count, asked + 1), 15)
+            wait_for(partial(lambda count: len(engine.asked("/api/pull")) == count, asked + 1), 20)
             engine.pulls.allow(steps)
             box.kill()
         engine.pulls.open()

@@ -64,7 +64,7 @@ def test_the_secret_is_changed_while_the_fleet_runs_and_every_box_starts_again(t
         wait_for(lambda: reaches(a, "b"), 20)
         with node("c", tmp_path / "c") as c:
             wait_for(lambda: reaches(c, "b") and secrets_of(tmp_path / "a") == [successor], 30)
-            wait_for(lambda: len(json.loads((tmp_path / "c" / "grant.json").read_text())) == 2, 5)
+            wait_for(lambda: len(json.loads((tmp_path / "c" / "grant.json").read_text())) == 2, 20)
         b.kill()
         b = stack.enter_context(node("b", tmp_path / "b"))
         wait_for(lambda: reaches(a, "b"), 20)

@@ -37,10 +37,10 @@ def test_a_running_node_takes_its_file_is_backed_up_and_ends_at_sigterm_without_
         assert engines() == ["http://127.0.0.1:9"]
         file.write_text("backends: http://127.0.0.1:10\nlog_format: json\nallow_plaintext: true\n")
         a.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: engines() == ["http://127.0.0.1:10"], 10)
-        wait_for(lambda: '"event": "config file read again, in force: backends, log_format"' in a.printed, 10)
+        wait_for(lambda: engines() == ["http://127.0.0.1:10"], 20)
+        wait_for(lambda: '"event": "config file read again, in force: backends, log_format"' in a.printed, 20)
         file.write_text("backends: http://127.0.0.1:11\nnaem: x\n")
-        wait_for(lambda: "node.yaml:2: 'naem' is no setting" in notices(), 10)
+        wait_for(lambda: "node.yaml:2: 'naem' is no setting" in notices(), 20)
         assert engines() == ["http://127.0.0.1:10"]
         made = propagul("fleet", "backup", str(tmp_path / "b.tar"), "--data-dir", str(a.data_dir))
         assert made.returncode == 0, made.stderr

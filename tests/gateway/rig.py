@@ -173,7 +173,7 @@ async def read_until_cut(front: Front, model: str, said: bytearray) -> None:
         await read_stream(front, model, said)
 
 
-async def until(truth: Callable[[], bool | Awaitable[bool]], *, within_s: float = 5.0) -> float:
+async def until(truth: Callable[[], bool | Awaitable[bool]], *, within_s: float = 20.0) -> float:
     """Wait until `truth()` holds and return how long that took; fail at the deadline."""
     began = time.monotonic()
     while True:

@@ -23,7 +23,7 @@ async def say(link: ByteLink, request: bytes) -> bytes:
     transport = link.hand_over(asyncio.StreamReaderProtocol(reader))
     transport.write(request)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             return await reader.read()
     finally:
         transport.abort()

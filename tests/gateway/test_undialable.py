@@ -42,7 +42,7 @@ def test_the_others_are_answered_by_a_node_that_listens_nowhere(alpha: LlamaServ
             a = await stack.enter_async_context(replica(first))
             b = await stack.enter_async_context(replica(second, peer=a))
             c = await stack.enter_async_context(replica(behind, None, a))
-            await until(lambda: {a.node, b.node} <= c.linked(), within_s=10)
+            await until(lambda: {a.node, b.node} <= c.linked())
             assert c.addresses == ()
             fronts = [
                 await stack.enter_async_context(fleet(box, behind, open_tunnel=store.open_tunnel))

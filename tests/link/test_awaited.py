@@ -37,7 +37,7 @@ def test_a_tunnel_that_is_brought_goes_to_who_waits_for_it_although_none_is_serv
             answering.write(b"answer")
             await until(lambda: near.heard == b"answer")
             asking.close()
-            await asyncio.wait_for(far.lost.wait(), 5)
+            await asyncio.wait_for(far.lost.wait(), 20)
 
     run(scenario)
 

@@ -138,11 +138,11 @@ def test_a_revocation_in_the_middle_of_a_handshake_counts() -> None:
         mine, yours = old(), old()
         theirs = TcpTransport(yours)
         async with listening(theirs) as listener:
-            stream = await open_stream(listener.address, mine.dialer_context(), 5)
+            stream = await open_stream(listener.address, mine.dialer_context(), 20)
             await until(lambda: mine.node in yours.linked())
             yours.revoke(mine.node)
             with pytest.raises(LinkError, match="hung up"):
-                await ask(stream, listener.address, Purpose.GOSSIP, 5)
+                await ask(stream, listener.address, Purpose.GOSSIP, 20)
 
     run(scenario)
 

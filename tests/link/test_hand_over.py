@@ -68,7 +68,7 @@ def test_an_http_server_answers_through_a_link(body_bytes: int, *, early: bool) 
             assert caller.heard.count(b"HTTP/1.1 200 OK") == 2
             assert caller.made == 1
             transport.close()
-            await asyncio.wait_for(caller.lost.wait(), 5)
+            await asyncio.wait_for(caller.lost.wait(), 20)
         await server.shutdown()
 
     run(scenario)
@@ -98,7 +98,7 @@ def test_a_connection_that_was_paused_flows_again_after_the_hand_over() -> None:
             await until(lambda: len(far.heard) == 2_500_000)
             assert far.heard == bytes(range(250)) * 10_000
             transport.close()
-            await asyncio.wait_for(caller.lost.wait(), 5)
+            await asyncio.wait_for(caller.lost.wait(), 20)
 
     run(scenario)
 
@@ -125,8 +125,8 @@ def test_a_spent_link_does_nothing_any_more() -> None:
             transport.write(b"raw")
             await until(lambda: far.heard == b"raw")
             transport.close()
-            await asyncio.wait_for(far.lost.wait(), 5)
-            await asyncio.wait_for(caller.lost.wait(), 5)
+            await asyncio.wait_for(far.lost.wait(), 20)
+            await asyncio.wait_for(caller.lost.wait(), 20)
 
     run(scenario)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def issuing(
-    gate: Gate, credentials: Credentials | None = None, *, timeout_s: float = 5.0
+    gate: Gate, credentials: Credentials | None = None, *, timeout_s: float = 20.0
 ) -> AsyncIterator[tuple[TcpTransport, Credentials, Address]]:
     """A member that serves joiners, gossip and tunnels."""
     credentials = credentials or standing()
@@ -171,9 +171,9 @@ def test_an_invite_opens_neither_gossip_nor_a_tunnel(purpose: Purpose) -> None:
         gate = Gate()
         async with issuing(gate) as (transport, issuer, address):
             gate.invites.append(invite := invite_to(issuer, address))
-            stream = await open_stream(address, joiner_context(invite), 5)
+            stream = await open_stream(address, joiner_context(invite), 20)
             with pytest.raises(LinkError, match="an invite opens links for join and for nothing else"):
-                await ask(stream, address, purpose, 5)
+                await ask(stream, address, purpose, 20)
             await until(lambda: bool(transport.refusals()))
             assert "invite" in transport.refusals()[0].reason
 
@@ -199,7 +199,7 @@ def test_the_key_of_an_invite_certifies_nobody() -> None:
             forged = member_certificate(identity.node, invite.key.key)
             context = tls_context(ssl.PROTOCOL_TLS_SERVER, identity, forged, ())
             with pytest.raises(IdentityError):
-                await open_stream(address, context, 5)
+                await open_stream(address, context, 20)
             await until(lambda: bool(transport.refusals()))
 
     run(scenario)
@@ -210,8 +210,8 @@ def test_a_joiner_must_hold_the_key_it_joins_with() -> None:
         gate, victim = Gate(), Identity.generate()
         async with issuing(gate) as (_, issuer, address):
             gate.invites.append(invite := invite_to(issuer, address))
-            stream = await open_stream(address, joiner_context(invite), 5)
-            await ask(stream, address, Purpose.JOIN, 5)
+            stream = await open_stream(address, joiner_context(invite), 20)
+            await ask(stream, address, Purpose.JOIN, 20)
             await stream.send(pack([bytes(32), victim.node, Identity.generate().sign(b"")]))
             with pytest.raises(ClosedError):
                 await stream.receive()
@@ -235,8 +235,8 @@ def test_a_malformed_request_ends_the_link(request_frame: bytes) -> None:
 
         gate.invites.append(invite := invite_to(credentials))
         async with listening(TcpTransport(credentials, invites=gate), {Purpose.JOIN: admit}) as listener:
-            stream = await open_stream(listener.address, joiner_context(invite), 5)
-            await ask(stream, listener.address, Purpose.JOIN, 5)
+            stream = await open_stream(listener.address, joiner_context(invite), 20)
+            await ask(stream, listener.address, Purpose.JOIN, 20)
             await stream.send(request_frame)
             with pytest.raises(ClosedError):
                 await stream.receive()
@@ -292,7 +292,7 @@ def test_the_issuer_shows_a_joiner_no_certificate_before_it_answers() -> None:
         gate = Gate()
         async with issuing(gate) as (_, issuer, address):
             gate.invites.append(invite := invite_to(issuer, address))
-            stream = await open_stream(address, joiner_context(invite), 5)
+            stream = await open_stream(address, joiner_context(invite), 20)
             assert stream.peer_certificate() is None
             stream.abort()
             await asyncio.sleep(0)

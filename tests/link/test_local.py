@@ -321,7 +321,7 @@ def test_whoever_knocks_in_the_moment_of_the_end_is_let_go_of(private: Path, ste
         for _ in range(steps):
             await asyncio.sleep(0)
         if ended:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(20):
                 await listener.end()
             assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -243,7 +243,7 @@ def test_tunnels_through_a_member_carry_a_link_that_this_member_cannot_read(*, l
             assert body[:64] not in copied
             assert PLAIN[:32] not in copied
             asking.close()
-            await asyncio.wait_for(far.lost.wait(), 5)
+            await asyncio.wait_for(far.lost.wait(), 20)
 
     run(scenario)
 

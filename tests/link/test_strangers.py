@@ -248,7 +248,7 @@ def test_two_hundred_idle_connections_do_not_keep_a_member_out(hosts: int) -> No
 
 
 async def soon_linked(transport: TcpTransport, address: Address):  # type: ignore[no-untyped-def] # noqa: ANN201 - TcpLink
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             try:
                 return await transport.dial(address, Purpose.GOSSIP)

@@ -326,7 +326,7 @@ def test_a_cancelled_dial_leaves_nothing_behind() -> None:
                 dial.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await dial
-                connection.settimeout(5)
+                connection.settimeout(20)
                 assert await asyncio.to_thread(connection.recv, 1) == b""
 
     run(scenario)

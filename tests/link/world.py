@@ -50,7 +50,7 @@ async def until(condition: Callable[[], bool], deadline_s: float = 20.0) -> None
 
 
 def member(
-    secret: str = SECRET, room: str = ROOM, *, invites: InviteGate | None = None, timeout_s: float = 5.0
+    secret: str = SECRET, room: str = ROOM, *, invites: InviteGate | None = None, timeout_s: float = 20.0
 ) -> TcpTransport:
     """Return the transport of a new member of a room."""
     return TcpTransport(standing(secret, room), invites=invites, handshake_timeout_s=timeout_s)
@@ -129,7 +129,7 @@ async def tls_as_dialer(address: Address, context: ssl.SSLContext) -> tuple[asyn
     loop = asyncio.get_running_loop()
     try:
         transport = await loop.start_tls(
-            writer.transport, writer.transport.get_protocol(), context, server_side=True, ssl_handshake_timeout=5
+            writer.transport, writer.transport.get_protocol(), context, server_side=True, ssl_handshake_timeout=20
         )
     except BaseException:
         writer.transport.abort()

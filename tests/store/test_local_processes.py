@@ -95,7 +95,7 @@ def remote() -> Iterator[AgentStateStore]:
     store.close()
 
 
-def eventually(condition: Callable[[], object], deadline_s: float = 15.0) -> None:
+def eventually(condition: Callable[[], object], deadline_s: float = 30.0) -> None:
     deadline = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -357,7 +357,7 @@ def test_what_was_adopted_is_announced_at_once(tmp_path: Path) -> None:
     command = reopened(tmp_path)
     command.set("k", 1)
     command.close()
-    eventually(lambda: elsewhere.get("k") == 1, deadline_s=5)
+    eventually(lambda: elsewhere.get("k") == 1, deadline_s=20)
     agent.close()
     elsewhere.close()
 

@@ -64,7 +64,7 @@ async def talk(caller: AgentStateStore, link: ByteLink, body_bytes: int = 300_00
         await until(lambda path=path: f"{path} {body_bytes} for {caller.node}".encode() in client.heard)  # type: ignore[misc]
     assert client.heard.count(b"HTTP/1.1 200 OK") == 2
     transport.close()
-    await asyncio.wait_for(client.lost.wait(), 5)
+    await asyncio.wait_for(client.lost.wait(), 20)
 
 
 def store(name: str, *, port: int | None = 0, advertise: Sequence[tuple[str, int]] | None = None) -> AgentStateStore:
