@@ -7,6 +7,9 @@ SECONDS ?= 60
 RUN := .venv/bin/python
 LONG_LIMITS := --timeout=1200 -o faulthandler_timeout=1190
 
+# Tests start hundreds of interpreters: each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-check test test-all test-real lint format bench docs sim fuzz wheel clean .setup-demo .setup-wheel .setup-crewai .setup-agents .test-main .test-crewai
 
