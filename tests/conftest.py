@@ -69,12 +69,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipCount(), "skip-count")
 
 
-def pytest_collection_finish() -> None:
-    """Make the collector's later passes cheap: what was imported until now stays."""
-    gc.collect()
-    gc.freeze()
-
-
 def _adopt_orphans() -> None:
     """Have processes whose parent ended become ours rather than init's, so that they are seen (Linux only)."""
     if sys.platform == "linux":
@@ -133,6 +127,13 @@ def _no_process_outlives_the_session() -> Iterator[None]:
     before = set(_children())
     yield
     _end_strays(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_stays_is_collected_once() -> None:
+    """Keep the collection after each test cheap: what a file finds when it begins (imports, reports) stays anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,9 @@ def _networks_can_be_made() -> None:
         pytest.skip(why_not)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    """Five members, all linked with all; the tests of a worker share them and leave them so."""
+    """Five members, all linked with all; the tests of a file share them and leave them so."""
     with Lab([*NAMES, GUEST, OUTSIDE]) as lab, Room(lab, tmp_path_factory.mktemp("room")) as room:
         room.start(*NAMES)
         yield room
