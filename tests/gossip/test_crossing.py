@@ -12,11 +12,12 @@ from propagul.crdt import Origin
 from propagul.gossip import Drop, GossipConfig, GossipNode, LinkDown, LinkKey, LinkUp, Ready, Received
 from propagul.gossip.messages import Hello, encode
 from propagul.link import NodeId
+from tests.crdt.histories import LONG
 from tests.gossip.oracle import History
 from tests.gossip.simulator import MemoryLog, SimSource
 from tests.gossip.taking import taken
 
-SCHEDULES = 1000
+SCHEDULES = 1000 if LONG else 200
 FORMER = LinkKey(0)
 
 

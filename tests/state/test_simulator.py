@@ -12,10 +12,11 @@ from unittest import mock
 import pytest
 
 from propagul.crdt import REMOVE, Op, Origin, Replica, Stamp, VersionVector
+from tests.crdt.histories import LONG
 from tests.state.oracle import Deed, History
 from tests.state.simulator import simulate
 
-SEEDS, CHUNK = 1_000, 500
+SEEDS, CHUNK = (1_000 if LONG else 500), 500
 
 LEAST = {
     "batons refused": 20,

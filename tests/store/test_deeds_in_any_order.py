@@ -26,6 +26,7 @@ from propagul.link.lineage import Lineage
 from propagul.store._instant import rows_of
 from propagul.store._namespace import Namespace
 from propagul.store._ring import Ring
+from tests.crdt.histories import LONG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +141,7 @@ def test_every_order_of_a_change_of_the_secret_ends_the_same() -> None:
         assert Store().after(*order) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 if LONG else 50, deadline=None)
 @given(st.permutations(list(enumerate(HONEST + LATER + THIEVES + FORGED))))
 def test_any_order_ends_the_same_with_forgeries_and_thieves_among_them(order: list[tuple[int, Written]]) -> None:
     store = Store()

@@ -12,6 +12,7 @@ from propagul.crdt.row import Row, Sibling
 from propagul.link import Identity
 from propagul.store import _signed
 from propagul.store._signed import Place
+from tests.crdt.histories import LONG
 from tests.store.owners import NOW_NS, ROOM, SPACE, Wall, hand, member, shown, tell
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Room:
         return f"nodes/{OWNERS[at % 3].node}"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 if LONG else 50, deadline=None)
 @given(data=st.data())
 def test_honest_members_agree_and_hold_each_owners_newest_word(data: st.DataObject) -> None:
     """Whatever was written, taken back and exchanged in which order, and whatever a hostile member sent in between."""

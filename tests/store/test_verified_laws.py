@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.crdt.histories import LONG
 from tests.planted import Mutant, run_mutant, unharmed
 from tests.store.verified_simulator import play, play_honestly
 
@@ -59,13 +60,13 @@ MUTANTS = [
 
 def test_honest_members_agree_on_what_the_signed_words_say() -> None:
     """Whatever was written, removed and told in which order, and whatever a hostile member signed and sent."""
-    for seed in range(150):
+    for seed in range(150 if LONG else 50):
         play(seed)
 
 
 def test_where_nobody_lies_a_row_is_what_no_word_had_seen() -> None:
     """Of all words ever signed, not only of those that are held; and rows are told by vectors alone."""
-    for seed in range(100):
+    for seed in range(100 if LONG else 40):
         play_honestly(seed)
 
 
