@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.dashboard.conftest import Complaints
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("chat")]  # one worker, so that one browser starts
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 

@@ -19,7 +19,7 @@ from tests.desired.facts import declared
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("declared")]  # one worker, so that one browser starts
 
 URL = "http://127.0.0.1:11434"
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("page")]  # one worker, so that one browser starts
 
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 

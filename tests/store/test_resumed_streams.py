@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ROWS = 50_000
+ROWS = 25_000
 CUTS = 5
-CUT_AFTER_BYTES = 140_000
+CUT_AFTER_BYTES = 70_000
 
 
 class Proxy:
