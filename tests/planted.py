@@ -52,21 +52,26 @@ def planted(mutant: Mutant, *, tested: bool = False) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         copy, whole = Path(scratch), _compiled()
-        (copy / "propagul").mkdir()
         if tested:
             shutil.copytree(whole / "tests", copy / "tests")
         else:
             (copy / "tests").symlink_to(whole / "tests")
-        for part in (whole / "propagul").iterdir():
-            if mutant.file.startswith(f"{part.name}/"):
-                shutil.copytree(part, copy / "propagul" / part.name)
-            else:
-                (copy / "propagul" / part.name).symlink_to(part)
+        _link(whole / "propagul", copy / "propagul", Path(mutant.file).parts)
         patched = copy / "propagul" / mutant.file
-        text = patched.read_text()
+        text = (whole / "propagul" / mutant.file).read_text()
         assert text.count(mutant.old) == 1, f"the patch no longer applies to {mutant.file}: {mutant.old!r}"
         patched.write_text(text.replace(mutant.old, mutant.new))
         yield copy
+
+
+def _link(whole: Path, copy: Path, way: tuple[str, ...]) -> None:
+    """Make `copy` a directory of links to what is in `whole`, without the file to which `way` leads."""
+    copy.mkdir()
+    for part in whole.iterdir():
+        if part.name != way[0]:
+            (copy / part.name).symlink_to(part)
+    if way[1:]:
+        _link(whole / way[0], copy / way[0], way[1:])
 
 
 def run_in(copy: Path, timeout_s: float, *module: str) -> subprocess.CompletedProcess[str]:
