@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from tests.workshop.documents import runs_elsewhere
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 DEADLINE_S = 60
 """What an example may take on a busy machine; each takes under a second on an idle one; with LangGraph three."""
+
+SLOW = r"Executing <.*> took [\d.]+ seconds"
+"""What asyncio says in Python's developer mode of a step that takes a tenth of a second, as any does under load."""
 
 PRINTS = {
     "conflicts.py": [
@@ -76,7 +80,7 @@ def test_every_example_is_checked() -> None:
 def test_an_example_prints_what_a_reader_expects(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-X", "dev", str(EXAMPLES / name)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if not re.fullmatch(SLOW, line)] == []
     assert done.stdout.splitlines() == PRINTS[name]
     assert done.returncode == 0
     assert list(tmp_path.iterdir()) == [], "an example leaves nothing behind"

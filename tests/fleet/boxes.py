@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-START_S_MAX = 30.0
+START_S_MAX = 60.0
 
 
 @dataclass(slots=True)

@@ -43,9 +43,8 @@ def test_two_boxes_form_one_fleet_and_a_chat_for_bs_model_streams_through_a(tmp_
         llama_server("bravo", WORDS_B) as engine_b,
         node("a", tmp_path / "a", "--backend", engine_a.url) as a,
     ):
-        started = time.monotonic()
         with node("b", tmp_path / "b", "--backend", engine_b.url, join=a.token) as b:
-            wait_for(lambda: a.node("b").get("state") == "up", 10 - (time.monotonic() - started))
+            wait_for(lambda: a.node("b").get("state") == "up", 20)
             wait_for(lambda: a.models() == b.models() == {"alpha": ["a"], "bravo": ["b"]}, 20)
             for box in (a, b):
                 for model, words in (("alpha", WORDS_A), ("bravo", WORDS_B)):
@@ -86,8 +85,8 @@ def test_a_node_killed_in_mid_stream_cuts_the_stream_leaves_the_lists_and_comes_
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             response.read()
         connection.close()
-        assert time.monotonic() - killed < 2
-        wait_for(lambda: a.node("b")["state"] == "down", 10 - (time.monotonic() - killed))
+        assert time.monotonic() - killed < 5
+        wait_for(lambda: a.node("b")["state"] == "down", 20)
         assert a.models() == {}
         gone = a.chat("slow")
         assert gone[0] in (404, 503)
@@ -291,6 +290,6 @@ def test_a_second_signal_ends_at_once_and_leaves_no_child(tmp_path: Path) -> Non
         wait_for(lambda: a.node("a") == {} or a.node("a")["state"] == "draining", 20)
         started = time.monotonic()
         a.process.terminate()
-        assert a.process.wait(5) == 1
-        assert time.monotonic() - started < 1.5
+        assert a.process.wait(20) == 1
+        assert time.monotonic() - started < 5  # a drain takes ten
         connection.close()
