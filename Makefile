@@ -40,7 +40,8 @@ demo-check: .setup-demo ## the same fleet, checked from outside, then ended
 test: setup .setup-crewai ## every test, and lint beside them
 	@$(MAKE) --no-print-directory --jobs=3 lint .test-crewai .test-main
 
-.test-main:
+.test-main: # in a fresh checkout the tests are compiled once, not by every worker at the same time
+	@test -d tests/__pycache__ || $(RUN) -m pytest --collect-only -qq > /dev/null || true
 	@$(RUN) -m pytest -n $(WORKERS) --dist loadgroup --durations=15
 
 .test-crewai:

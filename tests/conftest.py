@@ -57,6 +57,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=long)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect tests without collecting garbage: nearly all of what is made meanwhile stays."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Shut the developer's own settings out, adopt orphans, and start counting skips where the report is written."""
     for name in [name for name in os.environ if name.startswith("PROPAGUL_") and name not in KEPT_SETTINGS]:
