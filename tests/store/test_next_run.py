@@ -41,7 +41,11 @@ class Line:
         return host, port
 
     async def _serve(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
-        far, to_far = await asyncio.open_connection(*self._target)
+        try:
+            far, to_far = await asyncio.open_connection(*self._target)
+        except ConnectionRefusedError:  # a dial between two runs
+            to_near.transport.abort()
+            return
         self._open |= {to_near, to_far}
         await asyncio.gather(self._copy(near, to_far), self._copy(far, to_near))
         for writer in (to_near, to_far):
