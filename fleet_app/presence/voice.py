@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fleet_app.presence.demand import Said
     from fleet_app.presence.shape import NodePresence
 
-WATCHED_S, WATCHED_S_MAX = 2.0, 20.0
+WATCHED_S, WATCHED_S_MAX = 2.0, 60.0
 UNWATCHED_S, UNWATCHED_S_MAX = 15.0, 240.0
 
 ROW_S: Final = 1.0

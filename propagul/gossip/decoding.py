@@ -86,6 +86,7 @@ def _digest(reader: wire.Reader, fields: int) -> Digest:
         only_these=bool(flags & 16),
         join=bool(flags & 32),
         goes_on=bool(flags & 64),
+        patient=bool(flags & 128),
         entries=tuple(codec.read_entries(reader, _ENTRIES_MAX)) if fields > 3 else (),
         held=_position(reader) if fields > 4 else b"",
     )

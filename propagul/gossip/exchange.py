@@ -178,7 +178,7 @@ class Exchange:
         self._announced = digest
         self._theirs_held = digest.held or self._theirs_held
         self.heard, self._hello_vector = True, None
-        self.owes_delta = self.owes_delta or not digest.only_these  # a push asks for nothing
+        self.owes_delta = self.owes_delta or not (digest.only_these or digest.patient)  # a push asks for nothing
         if self.caught_up:
             self._unadopted.clear()  # or what comes by other links would pile up here
             self._quota.caught_up()
@@ -222,10 +222,14 @@ class Exchange:
         if self.tell_at <= now:
             entries, _ = self._untold()
             hint_at = min(self._hint_at, now + HINT_S) if entries else NEVER
-            if self.lags or hint_at <= now or not self.theirs.covers_all(entries):
+            if self._must_ask() or hint_at <= now or not self.theirs.covers_all(entries):
                 self.owes_digest, hint_at = True, NEVER
             self._hint_at = self.tell_at = hint_at
         return self.owes_anything
+
+    def ask(self) -> None:
+        """Ask the peer for what it has told of."""
+        self.owes_digest = True
 
     def abandon(self) -> Held | None:
         """The link is gone: return what came of a stream that the peer may go on with over another."""
@@ -374,6 +378,14 @@ class Exchange:
         for piece in chunks(floor, blocks, CHUNK_BYTES):
             yield piece if isinstance(piece, InThread) else encode(Delta(space=self._number, **piece._asdict()))
 
+    def _must_ask(self) -> bool:
+        """Whether the peer is to be asked with what it is told now."""
+        return self.lags
+
+    def _asks(self) -> bool:
+        """Whether the telling that is made now is a question as well."""
+        return True
+
     def _untold(self) -> tuple[list[Entry], int]:
         """How our vector changed since the peer was told, or what answers it, and the mark now."""
         if not self.course.gives:
@@ -394,7 +406,6 @@ class Exchange:
     def _tell(self, entries: list[Entry], **flags: bool) -> Iterator[bytes]:
         """A telling with these flags of `Digest`."""
         (same, self._same), (held, self._holds) = (self._same, False), (self._holds, b"")
-        told = Digest(
-            space=self._number, applied=self._applied(), same=same, entries=tuple(entries), held=held, **flags
-        )
+        flags |= {"applied": self._applied(), "same": same, "patient": not self._asks()}
+        told = Digest(space=self._number, entries=tuple(entries), held=held, **flags)
         yield from map(encode, told.pieces())

@@ -87,6 +87,7 @@ class Digest:
         only_these: That delta backs these entries and none that were told before.
         join: That delta is a snapshot join: it holds every row, and our vector is all that was told so far.
         goes_on: That delta is the rest of the one you hold the first rows of.
+        patient: Send nothing for this; the sender asks for what it lacks when nobody else has sent it.
         entries: How my vector changed since I last told you.
         held: The last position of a delta of yours that broke off; what came of it is still here. In the first telling
             on a link, if at all: the next full delta goes on from there or replaces it, and follows in any case.
@@ -100,6 +101,7 @@ class Digest:
     only_these: bool = False
     join: bool = False
     goes_on: bool = False
+    patient: bool = False
     entries: tuple[Entry, ...] = ()
     held: bytes = b""
 
@@ -274,6 +276,7 @@ def _flags_of(digest: Digest) -> int:
         | digest.only_these << 4
         | digest.join << 5
         | digest.goes_on << 6
+        | digest.patient << 7
     )
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
+from propagul.gossip.asking import Asking
 from propagul.gossip.beside import ExchangeBeside
 from propagul.gossip.callers import Callers
 from propagul.gossip.decoding import decode
@@ -71,7 +72,7 @@ class GossipNode:
         label: What people call it.
         spaces: The namespaces by name.
         config: Timing.
-        patient: Namespaces whose news may wait for `presence_announce_delay_s` in a full mesh.
+        patient: Namespaces whose news may wait: it is told of, and asked for of one neighbour after the other.
         jitter: Spreads timers so that nodes do not act in step.
         rules: By what rows are admitted here; members with other rules are told apart at their hello.
         directions: What this node wants of those namespaces that it does not just share, towards other members; the
@@ -96,9 +97,9 @@ class GossipNode:
     ) -> None:
         self._me = me
         self._label = label
-        self._spaces = Spaces(spaces, directions or {}, config.process_patience_s)
+        self._spaces = Spaces(spaces, directions or {}, patient, config.process_patience_s)
         self._config = config
-        self._patient = patient
+        self._asking = {space: Asking(config.ask_delay_s, config.answer_s_max) for space in patient}
         self._rules = rules
         self._jitter = jitter
         self._peers: dict[LinkKey, Peer] = {}
@@ -174,6 +175,7 @@ class GossipNode:
         """When `Tick` is due, by the clock of `now`; None while there is no link."""
         due = [self._spaces.held.next_expiry(), self._callers.next_lapse(self._config.silence_s_max)]
         due += [self._lanes_at, self._spaces.turns.next_lapse()] if self._peers else []
+        due += [asking.at for asking in self._asking.values()]
         due += [peer.next_due(self._config.silence_s_max) for peer in self._peers.values()]
         return at if (at := min(due)) < NEVER else None
 
@@ -236,6 +238,8 @@ class GossipNode:
         if peer is not None:
             self._lanes.forget(link)
             self._lanes_at = min(self._lanes_at, now)
+            for asking in self._asking.values():
+                asking.forget(link, now)
             self._spaces.abandon(peer.node, peer.exchanges, now, is_sound=is_sound)
 
     def _received(self, event: Received, now: float) -> list[Effect]:
@@ -272,8 +276,10 @@ class GossipNode:
         if isinstance(message, Digest):
             self._lanes.heard(link, message.entries, now)
             if exchange.peer_told(message):
-                self._plan_to_ask(exchange, now)
+                self._plan_to_ask(link, exchange, now)
         else:
+            if isinstance(message, Push) or message.last:
+                self._answered(exchange.space, link, now)
             if exchange.peer_sent(message):
                 effects = self._pass_on(exchange.space, now, heard_on=link)
             if isinstance(message, Push) and exchange.taken is not None:
@@ -336,26 +342,35 @@ class GossipNode:
             if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
                 continue
             exchange = peer.exchanges[space]
+            wanted = Lane.TELL if space in self._asking else peer.wanted
             if isinstance(exchange, ExchangeBeside) and not came_beside:
                 exchange.relay(now + self._spread(self._announce_delay_s(space)))
             elif isinstance(exchange, ExchangeBeside):
                 exchange.tell_at = min(exchange.tell_at, now + self._spread(exchange.patience_s))
-            elif peer.wanted is Lane.PUSH:
+            elif wanted is Lane.PUSH:
                 exchange.owes_delta = True
                 at_once.append(Ready(link))
-            elif peer.wanted is Lane.SPARE:
+            elif wanted is Lane.SPARE:
                 exchange.relay_at = min(exchange.relay_at, now + self._spread(self._config.spare_delay_s))
             else:
                 exchange.tell_at = min(exchange.tell_at, now + self._spread(self._announce_delay_s(space)))
         return at_once
 
     def _announce_delay_s(self, space: str) -> float:
-        return self._config.telling_delay_s(sparse=self._sparse, patient=space in self._patient)
+        return self._config.telling_delay_s(sparse=self._sparse, patient=space in self._asking)
 
-    def _plan_to_ask(self, exchange: Exchange, now: float) -> None:
+    def _answered(self, space: str, link: LinkKey, now: float) -> None:
+        """Rows came: where one neighbour at a time is asked for them, it may be the next one's turn."""
+        if space in self._asking:
+            self._asking[space].answered(link, now)
+
+    def _plan_to_ask(self, link: LinkKey, exchange: Exchange, now: float) -> None:
         """Ask for what a peer told of, unless it comes by itself; one neighbour after the other, not all at once."""
         if not self._sparse:
-            exchange.owes_digest = True
+            exchange.ask()
+            return
+        if exchange.space in self._asking and not isinstance(exchange, ExchangeBeside):
+            self._asking[exchange.space].told(link, exchange, now)
             return
         wait_s = self._config.ask_delay_s
         ask_at = max(now + wait_s, self._asked_at.get(exchange.space, 0.0) + 2 * wait_s)
@@ -372,6 +387,8 @@ class GossipNode:
         self._excuse(now - (self.next_tick() or now))
         if self._lanes_at <= now:
             self._choose_lanes(now)
+        asked = [asking.due(now) for asking in self._asking.values()]
+        effects += [Ready(link) for link in asked if link is not None]
         silent = self._callers.lapse(now, self._config.silence_s_max)
         for link, peer in list(self._peers.items()):
             if now - peer.heard_at >= self._config.silence_s_max:

@@ -8,6 +8,7 @@ from propagul.gossip.beside import ExchangeBeside
 from propagul.gossip.compare import Comparison
 from propagul.gossip.directions import Course, Direction
 from propagul.gossip.exchange import Exchange
+from propagul.gossip.patient import ExchangePatient
 from propagul.gossip.quota import Quotas
 from propagul.gossip.stage import HeldStreams
 from propagul.gossip.turns import Turn, Turns
@@ -15,7 +16,7 @@ from propagul.link.local import is_local
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from propagul.gossip.events import LinkUp, Source
     from propagul.link.base import NodeId
@@ -27,6 +28,7 @@ class Spaces:
     Args:
         sources: Their rows.
         directions: What this node wants of those that it does not just share.
+        patient: Those whose rows may wait.
         patience_s: How long the processes of one directory wait for each other; see `GossipConfig.process_patience_s`.
 
     Attributes:
@@ -35,11 +37,17 @@ class Spaces:
         held: What is kept of streams that broke off.
     """
 
-    def __init__(self, sources: Mapping[str, Source], directions: Mapping[str, Direction], patience_s: float) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        directions: Mapping[str, Direction],
+        patient: Collection[str],
+        patience_s: float,
+    ) -> None:
         self.sources = sources
         self.turns, self.held = Turns(), HeldStreams()
         self._quotas = Quotas()
-        self._directions, self._patience_s = directions, patience_s
+        self._directions, self._patient, self._patience_s = directions, patient, patience_s
 
     def exchanges(self, event: LinkUp) -> dict[str, Exchange]:
         """What a new link says of vectors and rows. The processes of one directory share all namespaces."""
@@ -47,7 +55,8 @@ class Spaces:
 
     def _exchange(self, event: LinkUp, number: int, name: str) -> Exchange:
         is_beside, source = is_local(event.peer), self.sources[name]
-        exchange = (ExchangeBeside if is_beside else Exchange)(
+        kind = ExchangeBeside if is_beside else ExchangePatient if name in self._patient else Exchange
+        exchange = kind(
             name,
             number,
             source,
@@ -56,7 +65,9 @@ class Spaces:
             course=Course(Direction.MESH if is_beside else self._directions.get(name, Direction.MESH)),
             held=self.held.take(name, event.peer),
         )
-        return exchange.be_patient(self._patience_s) if isinstance(exchange, ExchangeBeside) else exchange
+        if isinstance(exchange, ExchangeBeside):
+            return exchange.be_patient(self._patience_s)
+        return exchange.be_patient() if isinstance(exchange, ExchangePatient) else exchange
 
     def comparisons(self, interval_s: float, jitter: random.Random, now: float) -> dict[str, Comparison]:
         """What a new link compares: the namespaces whose rows prove themselves."""

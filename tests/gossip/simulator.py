@@ -3,7 +3,7 @@
 FIFO links that break in the middle of a stream, several links between one pair that the two ends see in different
 order, crashes that in some schedules are noticed late, restored backups, lost nodes, disks that are full for a while,
 clocks ten years apart, two namespaces, in some schedules nodes that want nothing of one or send nothing of it, in some
-nodes that are processes of one directory.
+nodes that are processes of one directory, in some namespaces whose news may wait.
 The shipped node, replica and codec run unchanged and talk in encoded frames. Beside each replica walks the oracle's
 knowledge: what a stream conveys is what its sender knew at the cut. After every change the replica must show exactly
 what the oracle says, and after healing all survivors must be equal, as far as directions let them. A failing seed
@@ -232,6 +232,7 @@ class Simulation:
         spaces: The namespaces.
         directions: Those of some nodes; None for some in some schedules.
         processes: Nodes that are processes of one directory; None for some in some schedules.
+        patient: Namespaces whose news may wait; None for some in some schedules.
     """
 
     def __init__(
@@ -243,6 +244,7 @@ class Simulation:
         spaces: Sequence[str] = SPACES,
         directions: Mapping[int, Mapping[str, Direction]] | None = None,
         processes: Collection[int] | None = None,
+        patient: Collection[str] | None = None,
     ) -> None:
         self.rng, self.breaks = random.Random(seed), random.Random(seed)
         self.brittle = 0.0 if lan else self.breaks.choice([0.0, 0.1, 0.3])
@@ -269,8 +271,16 @@ class Simulation:
         count = nodes or self.rng.randint(3, 6)
         self.directions = self.some_directions(seed, count) if directions is None else directions
         self.processes = self.some_processes(seed, count) if processes is None else processes
+        self.patient = self.some_patient(seed) if patient is None else patient
         for number in range(count):
             self.boot(number, {})
+
+    def some_patient(self, seed: int) -> Collection[str]:
+        """In the second hundred of each five hundred schedules, and in every other one of those with directions."""
+        chance = random.Random(seed + 3 * 10**9)
+        if self.lan or not (100 <= seed % 500 < 200 or (seed % 500 >= 400 and seed % 2)):
+            return ()
+        return chance.sample(self.spaces, chance.randint(1, len(self.spaces)))
 
     def some_directions(self, seed: int, nodes: int) -> dict[int, dict[str, Direction]]:
         """In the last hundred of each five hundred schedules up to half of the nodes have a direction somewhere."""
@@ -309,7 +319,9 @@ class Simulation:
         me = self.called(number, number)
         jitter = random.Random(self.rng.random())
         ways = self.directions.get(number, {})
-        self.nodes[number] = GossipNode(me, me, self.sources[number], self.config, jitter, directions=ways)
+        self.nodes[number] = GossipNode(
+            me, me, self.sources[number], self.config, jitter, patient=self.patient, directions=ways
+        )
         self.nodes[number].be_sparse(self.sparse and self.rng.random() < 0.9, self.now)
 
     def at(self, delay: float, action: Callable[[], None]) -> None:
