@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fleet_app.presence import NodePresence
     from propagul import AgentStateStore
 
-TICK_S: Final = 0.5
-"""How often a node looks whether it has something to say, or is watched."""
+TICK_S: Final = 1.0
+"""How often a node looks whether it has something to say."""
 
 
 class Speech:
@@ -36,17 +36,13 @@ class Speech:
     def __init__(
         self, store: AgentStateStore, presence: Callable[[], NodePresence], watchers: Callable[[], int]
     ) -> None:
-        self._store, self._presence, self._watchers = store, presence, watchers
-        own = NODES + store.node
-        self._voice = Voice(store.presence, row=own)
-        self.demand = Demand(
-            store.presence,
-            row=f"{own}/",
-            others=lambda: [f"{NODES}{node}/" for node in self._others],
-            monotonic=time.monotonic,
-        )
-        self._others: frozenset[str] = frozenset()
+        self._presence, self._watchers = presence, watchers
+        self._voice = Voice(store.presence, row=NODES + store.node)
         self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.demand = Demand(
+            store.presence, nodes=NODES, node=store.node, monotonic=time.monotonic, changed=self._wake_from_any_thread
+        )
 
     def wake(self) -> None:
         """Something has changed that people wait for. In the node's loop."""
@@ -56,17 +52,19 @@ class Speech:
         """Say what is due now."""
         if self._watchers():
             self.demand.touch()
-        others = frozenset(self._store.linked()) | frozenset(member.node for member in self._store.members())
-        is_new = bool(others - self._others)  # who is new here has no beat of ours yet, or an old one
-        self._others = others
-        watched = self.demand.is_anywhere()
-        self._voice.say(self._presence(), time.monotonic(), watched=watched, at_once=is_new)
+        self._voice.say(self._presence(), time.monotonic(), watched=self.demand.is_anywhere())
 
     async def run(self) -> None:
         """Go on until cancelled."""
+        self._loop = asyncio.get_running_loop()
         while True:
             self.say()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._wake.wait()
+
+    def _wake_from_any_thread(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is said any more
+                self._loop.call_soon_threadsafe(self._wake.set)

@@ -26,6 +26,9 @@ FILE: Final = "history.db"
 LAPSE_S_MAX: Final = 10.0
 """A longer pause between two views was none of watching: the machine slept."""
 
+COUNT_S: Final = 10.0
+"""How often figures of the fleet are counted: a mean over a minute needs no more, and most do not move in between."""
+
 KEEP_ABSENCE_S: Final = 60.0
 """So much of an absence may be lost when this node dies."""
 
@@ -62,6 +65,7 @@ class History:
         self._absent = self._book.absences()
         self._kept = dict(self._absent)
         self._saw_at: float | None = None
+        self._counted_at = float("-inf")
 
     @property
     def notices(self) -> list[str]:
@@ -82,9 +86,11 @@ class History:
         lapse_s = 0.0 if self._saw_at is None else min(now - self._saw_at, LAPSE_S_MAX)
         self._saw_at = now
         self._observer.saw(view, now)
+        is_counting = now - self._counted_at >= COUNT_S
+        self._counted_at = now if is_counting else self._counted_at
         for node in view.nodes[:NODES_MAX]:
             self._count_absence(node.id, lapse_s, away=node.state == "down")
-            if node.state != "down" and node.presence is not None:
+            if is_counting and node.state != "down" and node.presence is not None:
                 self._count(node.id, now_s, figures_of(node.presence))
 
     def absence_s(self, node: str) -> float:

@@ -11,7 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from propagul import Heard
 
@@ -33,21 +33,34 @@ class Said(Protocol):
     def get(self, key: str, *, bytes_max: int) -> Heard | None:
         """What was heard, `propagul.Oversized` for what is larger."""
 
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Tell of the keys of changes, in any thread."""
+
 
 class Demand:
     """Who watches.
 
     Args:
         said: The presence of the fleet.
-        row: What stands before the rows of a node, this one's: `nodes/<id>/`.
-        others: The same for every other node.
+        nodes: What stands before the ids of nodes.
+        node: This one's.
         monotonic: Seconds.
+        changed: Called, in any thread, when somebody watches or ceases to at another node.
     """
 
     def __init__(
-        self, said: Said, *, row: str, others: Callable[[], Iterable[str]], monotonic: Callable[[], float]
+        self,
+        said: Said,
+        *,
+        nodes: str,
+        node: str,
+        monotonic: Callable[[], float],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._said, self._row, self._others, self._monotonic = said, row + WATCHING, others, monotonic
+        self._said, self._monotonic, self._changed = said, monotonic, changed
+        self._nodes, self._row = nodes, f"{nodes}{node}/{WATCHING}"
+        self._elsewhere: set[str] = set()
+        said.listen(self._hear)
         self._watchers = 0
         self._until = float("-inf")
         self._is_said = False
@@ -76,7 +89,13 @@ class Demand:
     def is_anywhere(self) -> bool:
         """Whether somebody watches at any node that is heard. Call it now and then: it lets what is over lapse."""
         self._say(self.is_here)
-        return self._is_said or any(self._said.get(row + WATCHING, bytes_max=0) for row in self._others())
+        return self._is_said or any(self._said.get(row, bytes_max=0) for row in tuple(self._elsewhere))
+
+    def _hear(self, key: str) -> None:
+        """Rows are kept, not what stands in them: who is out of reach watches again when it is back."""
+        if key.endswith(WATCHING) and key.startswith(self._nodes) and key.count("/") == 2 and key != self._row:
+            self._elsewhere.add(key)
+            self._changed()
 
     def _say(self, watched: bool) -> None:  # noqa: FBT001 - a value
         if watched and not self._is_said:

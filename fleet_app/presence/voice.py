@@ -50,21 +50,20 @@ class Voice:
         self._was_watched = False
         self._loads = Loads()
 
-    def say(self, what: NodePresence, now: float, *, watched: bool, at_once: bool = False) -> None:
+    def say(self, what: NodePresence, now: float, *, watched: bool) -> None:
         """Write what is due: rows that changed, and a beat.
 
         Args:
             what: All that the node has to say.
             now: By a monotonic clock.
             watched: Whether anybody watches.
-            at_once: Whether the beat is due whatever has moved.
         """
         self._numbers = _numbered(self._numbers, [engine.url for engine in what.backends])
         self._say_standing(what, now)
         every_s, latest_s = (WATCHED_S, WATCHED_S_MAX) if watched else (UNWATCHED_S, UNWATCHED_S_MAX)
         averaged = self._loads.averaged(what, now, every_s)
         packed = beat.pack(averaged, self._numbers, next_s=latest_s + every_s)
-        at_once = at_once or watched is not self._was_watched or self._waited_for(packed)  # a promise changes, too
+        at_once = watched is not self._was_watched or self._waited_for(packed)  # a promise changes, too
         self._was_watched = watched
         if at_once or self._is_due(packed, now - self._beat_at + _EARLY_S, every_s, latest_s):
             self._said.set(self._row, packed)

@@ -51,14 +51,14 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Collection, Iterator, Mapping
 
-    from propagul.crdt import Dot
+    from propagul.crdt import Dot, Entry
     from propagul.gossip.config import GossipConfig
     from propagul.gossip.directions import Direction
     from propagul.gossip.events import Source
     from propagul.link.base import NodeId
 
 LANES_S: Final = 1.0
-"""How often lanes are chosen anew."""
+"""How long after news lanes are chosen anew."""
 
 LATE_S: Final = 1.0
 """A timer later than this means that this process was stopped, or the machine asleep."""
@@ -108,6 +108,7 @@ class GossipNode:
         self._lanes = Lanes(jitter)
         self._lanes_at = NEVER
         self._asked_at: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
         self.recovering = True
         self._sparse = False
 
@@ -274,7 +275,7 @@ class GossipNode:
     def _exchanged(self, link: LinkKey, exchange: Exchange, message: Digest | Delta | Push, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if isinstance(message, Digest):
-            self._lanes.heard(link, message.entries, now)
+            self._came(exchange.space, link, message.entries, now)
             if exchange.peer_told(message):
                 self._plan_to_ask(link, exchange, now)
         else:
@@ -283,8 +284,15 @@ class GossipNode:
             if exchange.peer_sent(message):
                 effects = self._pass_on(exchange.space, now, heard_on=link)
             if isinstance(message, Push) and exchange.taken is not None:
-                self._lanes.heard(link, [(exchange.taken.origin, exchange.taken.stamp)], now)
+                self._came(exchange.space, link, [(exchange.taken.origin, exchange.taken.stamp)], now)
         return [*effects, Ready(link)] if exchange.owes_anything else effects
+
+    def _came(self, space: str, link: LinkKey, entries: Collection[Entry], now: float) -> None:
+        """Such news came on a link. It tells which lanes to want, unless nobody is ever sent it at once."""
+        if self._sparse and entries and space not in self._asking:
+            self._lanes.heard(link, entries, now)
+            if self._lanes_at == NEVER:
+                self._lanes_at = now + self._spread(LANES_S)
 
     def _compared(self, link: LinkKey, peer: Peer, message: Compare | Mend, now: float) -> list[Effect]:
         comparison = peer.compared(message.space)
@@ -337,6 +345,7 @@ class GossipNode:
     def _pass_on(self, space: str, now: float, heard_on: LinkKey | None) -> list[Effect]:
         """There is news: each other peer hears of it in the lane it wants. Return which links have frames at once."""
         at_once: list[Effect] = []
+        telling_at = self._telling_at(space, now)
         came_beside = heard_on is not None and self._peers[heard_on].is_beside
         for link, peer in self._peers.items():
             if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
@@ -353,8 +362,17 @@ class GossipNode:
             elif wanted is Lane.SPARE:
                 exchange.relay_at = min(exchange.relay_at, now + self._spread(self._config.spare_delay_s))
             else:
-                exchange.tell_at = min(exchange.tell_at, now + self._spread(self._announce_delay_s(space)))
+                at = telling_at or now + self._spread(self._announce_delay_s(space))
+                exchange.tell_at = min(exchange.tell_at, at)
         return at_once
+
+    def _telling_at(self, space: str, now: float) -> float:
+        """When all are told of news that may wait: together, with what comes until then; 0 for other news."""
+        if space not in self._asking:
+            return 0.0
+        if self._told_at.get(space, 0.0) <= now:
+            self._told_at[space] = now + self._spread(self._announce_delay_s(space))
+        return self._told_at[space]
 
     def _announce_delay_s(self, space: str) -> float:
         return self._config.telling_delay_s(sparse=self._sparse, patient=space in self._asking)
@@ -390,11 +408,12 @@ class GossipNode:
         asked = [asking.due(now) for asking in self._asking.values()]
         effects += [Ready(link) for link in asked if link is not None]
         silent = self._callers.lapse(now, self._config.silence_s_max)
+        pulse_at = now + self._spread(self._config.pulse_interval_s)
         for link, peer in list(self._peers.items()):
             if now - peer.heard_at >= self._config.silence_s_max:
                 self._forget(link, now)
                 silent.append(link)
-            elif peer.due(now, now + self._spread(self._config.pulse_interval_s)):
+            elif peer.due(now, pulse_at):
                 effects.append(Ready(link))
         return [*effects, *(Drop(link, "silent for too long") for link in silent)]
 
@@ -406,7 +425,7 @@ class GossipNode:
 
     def _choose_lanes(self, now: float) -> None:
         """Say on which links we want to hear of news at once, from now on."""
-        self._lanes_at = now + self._spread(LANES_S) if self._sparse else NEVER
+        self._lanes_at = NEVER
         held = {link: peer.lane for link, peer in self._peers.items()}
         chosen = self._lanes.choose(held) if self._sparse else dict.fromkeys(held, Lane.TELL)
         for link, lane in chosen.items():

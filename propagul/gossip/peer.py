@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from propagul.link.base import NodeId
 
 
+_EARLY: Final = 0.2
+"""By this much of its interval a pulse may be early."""
+
 CROSSING_S: Final = 5.0
 """Of two links that come up within so much time each may have been dialled without knowing of the other."""
 
@@ -186,8 +189,11 @@ class Peer:
         return due
 
     def due(self, now: float, next_pulse_at: float) -> bool:
-        """Let what is due by now be owed; return whether that is anything."""
-        if self.pulse_at <= now:
+        """Let what is due by now be owed; return whether that is anything.
+
+        A pulse may be a little early, so that all links of a node have theirs together.
+        """
+        if self.pulse_at <= now + _EARLY * (next_pulse_at - now):
             self.owes_pulse, self.spoke = self.owes_pulse or not self.spoke, False
             self.pulse_at = next_pulse_at
         for space, comparison in self.comparisons.items():

@@ -169,7 +169,7 @@ def test_the_watch_finds_an_engine_that_listens_everywhere_and_forgets_it_when_i
     async def scenario() -> None:
         with socket.create_server(("", 0)) as server:
             seen = [engine(url=f"http://127.0.0.1:{server.getsockname()[1]}")]
-            watch = ExposureWatch(lambda: tuple(seen), interval_s=0.01)
+            watch = ExposureWatch(lambda: tuple(seen), notice_s=0.01)
             task = asyncio.create_task(watch.run())
             async with asyncio.timeout(20):
                 while not watch.exposures():

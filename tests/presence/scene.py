@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fleet_app.presence import (
     BackendPresence,
@@ -17,6 +18,9 @@ from fleet_app.presence import (
 )
 from propagul import Heard
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 GIB = 2**30
 MIB = 2**20
 
@@ -28,14 +32,23 @@ class Board:
     rows: dict[str, object] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     origin: str = "a"
+    listeners: list[Callable[[str], None]] = field(default_factory=list)
 
     def set(self, key: str, value: object) -> None:
         self.rows[key] = value
-        self.writes.append(key)
+        self._wrote(key)
 
     def delete(self, key: str) -> None:
         self.rows.pop(key, None)
+        self._wrote(key)
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        self.listeners.append(heard)
+
+    def _wrote(self, key: str) -> None:
         self.writes.append(key)
+        for heard in self.listeners:
+            heard(key)
 
     def get(self, key: str, *, bytes_max: int) -> Heard | None:
         assert bytes_max == 0

@@ -36,10 +36,7 @@ class Member:
         self.said = box(name)
         self.voice = Voice(self.store.presence, row=self.row)
         self.roster = Roster(self.store, lambda: self.said)
-        self.demand = Demand(self.store.presence, row=f"{self.row}/", others=self.others, monotonic=time.monotonic)
-
-    def others(self) -> list[str]:
-        return [f"{NODES}{member.node}/" for member in self.store.members()]
+        self.demand = Demand(self.store.presence, nodes=NODES, node=self.store.node, monotonic=time.monotonic)
 
     def say(self) -> None:
         self.voice.say(self.said, time.monotonic(), watched=self.demand.is_anywhere())

@@ -161,10 +161,10 @@ class Watched:
     def __init__(self) -> None:
         self.now = 0.0
         self.board = Board()
-        self.a, self.b = self.demand("nodes/a/", "nodes/b/"), self.demand("nodes/b/", "nodes/a/")
+        self.a, self.b = self.demand("a"), self.demand("b")
 
-    def demand(self, row: str, other: str) -> Demand:
-        return Demand(self.board, row=row, others=lambda: [other], monotonic=lambda: self.now)
+    def demand(self, node: str) -> Demand:
+        return Demand(self.board, nodes="nodes/", node=node, monotonic=lambda: self.now)
 
 
 def test_who_watches_anywhere_is_felt_everywhere() -> None:
