@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from propagul import Heard
 
-RESYNC_S: Final = 120.0
+RESYNC_S: Final = 600.0
 """Everything is read anew this often."""
 
 BEAT: Final = ""
