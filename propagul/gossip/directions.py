@@ -7,6 +7,10 @@ the two lines in `Course.meet`; nothing else in gossip decides on a direction.
 Whoever sends no rows on a link tells of none either: its peer would lag for ever. All that it tells are answers, which
 of the entries that its peer has told it are applied here, and acknowledgements. A direction is an economy and no right:
 nobody is kept from knowing what is sent elsewhere in the room.
+
+What makes a full delta complete (`propagul.gossip.exchange`) holds as it stands: each fact is of one sender and what it
+was told. Who sends nothing names nothing but what it was told and has. So the other's `theirs` may be less than the
+truth, which costs bytes at most, and reaches all that the other has, which is all that it can send.
 """
 
 from __future__ import annotations

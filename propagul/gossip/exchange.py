@@ -21,16 +21,12 @@ A full delta that its link broke off *goes on* over the next one: the receiver h
 in its first telling; the sender makes a new cut, of today's vector, and leaves out of it the rows that are there and
 have not changed since. Blocks and rest are the stream of that cut, and are applied as one; where the rest names a row
 again, that is the row. Whether the sender can do so or must begin anew, a full delta answers.
-
-Where rows go one way only (`propagul.gossip.directions`) the four facts hold as they stand: each is of one sender and
-what it was told. Who sends nothing names nothing but what it was told and has. So the other's `theirs` may be less than
-the truth, which costs bytes at most, and reaches all that the other has, which is all that it can send.
 """
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from propagul.crdt import Dot, VersionVector
 from propagul.crdt.dot import STAMP_MAX
@@ -80,14 +76,17 @@ class Exchange:
         owes_ack: Nothing but the acknowledgement of a push is due to the peer.
         tell_at: When to tell the peer of news, or to ask it for what it told of, by the caller's clock.
         relay_at: When to send it what it lacks of others' writes.
+        asks_always: Whether each telling asks for what its author lacks; else the first one, and those after `ask`.
     """
 
     __slots__ = (
-        "_announced", "_hello_vector", "_hint_at", "_holds", "_implied", "_intake", "_is_out", "_number", "_own_place",
-        "_place", "_pushed", "_quota", "_same", "_source", "_theirs_held", "_told", "_turn", "_unacked", "_unadopted",
-        "_unsure", "course", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at", "space",
-        "taken", "tell_at", "theirs",
+        "_announced", "_asks", "_hello_vector", "_hint_at", "_holds", "_implied", "_intake", "_is_out", "_number",
+        "_own_place", "_place", "_pushed", "_quota", "_same", "_source", "_theirs_held", "_told", "_turn", "_unacked",
+        "_unadopted", "_unsure", "course", "heard", "owes_ack", "owes_delta", "owes_digest", "owes_push", "relay_at",
+        "space", "taken", "tell_at", "theirs",
     )  # fmt: skip
+
+    asks_always: ClassVar[bool] = True
 
     def __init__(
         self, space: str, number: int, source: Source, turn: Turn, *, quota: Quota, course: Course, held: Held | None
@@ -99,7 +98,7 @@ class Exchange:
         self.theirs = VersionVector()
         self._unadopted: dict[Origin, Stamp] = {}
         self._hello_vector: VersionVector | None = None
-        self._same = False
+        self._same, self._asks = False, True
         self._announced: Digest | None = None
         self._told = self._place = self._own_place = 0
         self._is_out = self._unacked = False
@@ -205,10 +204,8 @@ class Exchange:
         stage = self._intake.stage
         if stage is None or not stage.is_complete or self._source.is_busy:
             return False
-        if stage.is_push:
-            self.owes_ack = True
-        else:
-            self.owes_digest = True
+        self.owes_ack |= stage.is_push
+        self.owes_digest |= not stage.is_push
         return self._apply(stage)
 
     def due(self, now: float) -> bool:
@@ -222,14 +219,14 @@ class Exchange:
         if self.tell_at <= now:
             entries, _ = self._untold()
             hint_at = min(self._hint_at, now + HINT_S) if entries else NEVER
-            if self._must_ask() or hint_at <= now or not self.theirs.covers_all(entries):
+            if (self._asks and self.lags) or hint_at <= now or not self.theirs.covers_all(entries):
                 self.owes_digest, hint_at = True, NEVER
             self._hint_at = self.tell_at = hint_at
         return self.owes_anything
 
     def ask(self) -> None:
         """Ask the peer for what it has told of."""
-        self.owes_digest = True
+        self.owes_digest = self._asks = True
 
     def abandon(self) -> Held | None:
         """The link is gone: return what came of a stream that the peer may go on with over another."""
@@ -279,8 +276,7 @@ class Exchange:
         self._quota.admit(stage.adopt, self._turn.now, is_push=stage.is_push)
         news = stage.apply()
         self._quota.adopted()
-        self._intake.stage = None
-        self._unacked = True
+        self._intake.stage, self._unacked = None, True
         for origin, stamp in stage.adopt.items():
             if self._unadopted.get(origin, STAMP_MAX + 1) <= stamp:
                 del self._unadopted[origin]
@@ -378,14 +374,6 @@ class Exchange:
         for piece in chunks(floor, blocks, CHUNK_BYTES):
             yield piece if isinstance(piece, InThread) else encode(Delta(space=self._number, **piece._asdict()))
 
-    def _must_ask(self) -> bool:
-        """Whether the peer is to be asked with what it is told now."""
-        return self.lags
-
-    def _asks(self) -> bool:
-        """Whether the telling that is made now is a question as well."""
-        return True
-
     def _untold(self) -> tuple[list[Entry], int]:
         """How our vector changed since the peer was told, or what answers it, and the mark now."""
         if not self.course.gives:
@@ -406,6 +394,7 @@ class Exchange:
     def _tell(self, entries: list[Entry], **flags: bool) -> Iterator[bytes]:
         """A telling with these flags of `Digest`."""
         (same, self._same), (held, self._holds) = (self._same, False), (self._holds, b"")
-        flags |= {"applied": self._applied(), "same": same, "patient": not self._asks()}
+        flags |= {"applied": self._applied(), "same": same, "patient": not (self._asks or flags.get("only_these"))}
+        self._asks = self.asks_always
         told = Digest(space=self._number, entries=tuple(entries), held=held, **flags)
         yield from map(encode, told.pieces())

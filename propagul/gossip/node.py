@@ -22,8 +22,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from propagul.errors import PeerProtocolError, StoreError
-from propagul.gossip.asking import Asking
-from propagul.gossip.beside import ExchangeBeside
 from propagul.gossip.callers import Callers
 from propagul.gossip.decoding import decode
 from propagul.gossip.events import (
@@ -41,24 +39,21 @@ from propagul.gossip.events import (
     Wrote,
 )
 from propagul.gossip.exchange import NEVER, Exchange
-from propagul.gossip.lanes import Lane, Lanes
 from propagul.gossip.messages import Compare, Delta, Digest, Hello, Mend, Pulse, Push
 from propagul.gossip.overlay import Overlay
 from propagul.gossip.peer import Peer
+from propagul.gossip.relay import Relay
 from propagul.gossip.spaces import Spaces
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Collection, Iterator, Mapping
 
-    from propagul.crdt import Dot, Entry
+    from propagul.crdt import Dot
     from propagul.gossip.config import GossipConfig
     from propagul.gossip.directions import Direction
     from propagul.gossip.events import Source
     from propagul.link.base import NodeId
-
-LANES_S: Final = 1.0
-"""How long after news lanes are chosen anew."""
 
 LATE_S: Final = 1.0
 """A timer later than this means that this process was stopped, or the machine asleep."""
@@ -99,28 +94,24 @@ class GossipNode:
         self._label = label
         self._spaces = Spaces(spaces, directions or {}, patient, config.process_patience_s)
         self._config = config
-        self._asking = {space: Asking(config.ask_delay_s, config.answer_s_max) for space in patient}
         self._rules = rules
         self._jitter = jitter
         self._peers: dict[LinkKey, Peer] = {}
         self._callers = Callers()
         self.overlay = Overlay(config.active_max, jitter)
-        self._lanes = Lanes(jitter)
-        self._lanes_at = NEVER
-        self._asked_at: dict[str, float] = {}
-        self._told_at: dict[str, float] = {}
+        self._relay = Relay(config, jitter, patient)
         self.recovering = True
-        self._sparse = False
 
     @property
     def sparse(self) -> bool:
         """Whether there are more members than links, so that news must be relayed."""
-        return self._sparse
+        return self._relay.sparse
 
     def be_sparse(self, sparse: bool, now: float) -> None:  # noqa: FBT001 - a switch
         """There are more members than links, or not. `next_tick` may be earlier now."""
-        if sparse != self._sparse:
-            self._sparse, self._lanes_at = sparse, now
+        if sparse != self._relay.sparse:
+            self._relay.sparse = sparse
+            self._relay.choose_lanes_at(now)
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take in one event; return what to do about it. A peer's error drops its link and nothing else."""
@@ -175,8 +166,7 @@ class GossipNode:
     def next_tick(self) -> float | None:
         """When `Tick` is due, by the clock of `now`; None while there is no link."""
         due = [self._spaces.held.next_expiry(), self._callers.next_lapse(self._config.silence_s_max)]
-        due += [self._lanes_at, self._spaces.turns.next_lapse()] if self._peers else []
-        due += [asking.at for asking in self._asking.values()]
+        due += [self._relay.next_due(), self._spaces.turns.next_lapse()] if self._peers else []
         due += [peer.next_due(self._config.silence_s_max) for peer in self._peers.values()]
         return at if (at := min(due)) < NEVER else None
 
@@ -228,7 +218,7 @@ class GossipNode:
         who = event.peer, event.dialed, event.urgent, event.instance
         pulse_at = now + self._spread(self._config.pulse_interval_s)
         self._peers[event.link] = Peer(*who, exchanges, now, now, pulse_at, comparisons)
-        self._lanes_at = min(self._lanes_at, now)
+        self._relay.choose_lanes_at(now)
         effects: list[Effect] = [Ready(event.link)]
         if twin is not None:
             effects.append(Drop(twin, "replaced by another link to the same node"))
@@ -237,10 +227,7 @@ class GossipNode:
     def _forget(self, link: LinkKey, now: float, *, is_sound: bool = True) -> None:
         peer = self._peers.pop(link, None)
         if peer is not None:
-            self._lanes.forget(link)
-            self._lanes_at = min(self._lanes_at, now)
-            for asking in self._asking.values():
-                asking.forget(link, now)
+            self._relay.forget(link, now)
             self._spaces.abandon(peer.node, peer.exchanges, now, is_sound=is_sound)
 
     def _received(self, event: Received, now: float) -> list[Effect]:
@@ -275,24 +262,17 @@ class GossipNode:
     def _exchanged(self, link: LinkKey, exchange: Exchange, message: Digest | Delta | Push, now: float) -> list[Effect]:
         effects: list[Effect] = []
         if isinstance(message, Digest):
-            self._came(exchange.space, link, message.entries, now)
+            self._relay.heard(exchange.space, link, message.entries, now)
             if exchange.peer_told(message):
-                self._plan_to_ask(link, exchange, now)
+                self._relay.ask(link, exchange, now)
         else:
             if isinstance(message, Push) or message.last:
-                self._answered(exchange.space, link, now)
+                self._relay.answered(exchange.space, link, now)
             if exchange.peer_sent(message):
                 effects = self._pass_on(exchange.space, now, heard_on=link)
             if isinstance(message, Push) and exchange.taken is not None:
-                self._came(exchange.space, link, [(exchange.taken.origin, exchange.taken.stamp)], now)
+                self._relay.heard(exchange.space, link, [(exchange.taken.origin, exchange.taken.stamp)], now)
         return [*effects, Ready(link)] if exchange.owes_anything else effects
-
-    def _came(self, space: str, link: LinkKey, entries: Collection[Entry], now: float) -> None:
-        """Such news came on a link. It tells which lanes to want, unless nobody is ever sent it at once."""
-        if self._sparse and entries and space not in self._asking:
-            self._lanes.heard(link, entries, now)
-            if self._lanes_at == NEVER:
-                self._lanes_at = now + self._spread(LANES_S)
 
     def _compared(self, link: LinkKey, peer: Peer, message: Compare | Mend, now: float) -> list[Effect]:
         comparison = peer.compared(message.space)
@@ -312,7 +292,7 @@ class GossipNode:
 
     def _room_for(self, link: LinkKey, peer: Peer, hello: Hello, now: float) -> list[Effect]:
         """Where links are few: turn a newcomer away if we have enough, or give up another for one who has none."""
-        if not self._sparse or peer.dialed or not peer.passes_on:
+        if not self.sparse or peer.dialed or not peer.passes_on:
             return []
         links = {key: held.up_at for key, held in self._peers.items() if held.passes_on}
         given_up = self.overlay.give_up(links, link, now, urgent=hello.urgent)
@@ -343,70 +323,17 @@ class GossipNode:
         return Drop(link, str(error))
 
     def _pass_on(self, space: str, now: float, heard_on: LinkKey | None) -> list[Effect]:
-        """There is news: each other peer hears of it in the lane it wants. Return which links have frames at once."""
-        at_once: list[Effect] = []
-        telling_at = self._telling_at(space, now)
-        came_beside = heard_on is not None and self._peers[heard_on].is_beside
-        for link, peer in self._peers.items():
-            if link == heard_on or peer.hello is None:  # our first telling, which is yet to come, tells all
-                continue
-            exchange = peer.exchanges[space]
-            wanted = Lane.TELL if space in self._asking else peer.wanted
-            if isinstance(exchange, ExchangeBeside) and not came_beside:
-                exchange.relay(now + self._spread(self._announce_delay_s(space)))
-            elif isinstance(exchange, ExchangeBeside):
-                exchange.tell_at = min(exchange.tell_at, now + self._spread(exchange.patience_s))
-            elif wanted is Lane.PUSH:
-                exchange.owes_delta = True
-                at_once.append(Ready(link))
-            elif wanted is Lane.SPARE:
-                exchange.relay_at = min(exchange.relay_at, now + self._spread(self._config.spare_delay_s))
-            else:
-                at = telling_at or now + self._spread(self._announce_delay_s(space))
-                exchange.tell_at = min(exchange.tell_at, at)
-        return at_once
-
-    def _telling_at(self, space: str, now: float) -> float:
-        """When all are told of news that may wait: together, with what comes until then; 0 for other news."""
-        if space not in self._asking:
-            return 0.0
-        if self._told_at.get(space, 0.0) <= now:
-            self._told_at[space] = now + self._spread(self._announce_delay_s(space))
-        return self._told_at[space]
-
-    def _announce_delay_s(self, space: str) -> float:
-        return self._config.telling_delay_s(sparse=self._sparse, patient=space in self._asking)
-
-    def _answered(self, space: str, link: LinkKey, now: float) -> None:
-        """Rows came: where one neighbour at a time is asked for them, it may be the next one's turn."""
-        if space in self._asking:
-            self._asking[space].answered(link, now)
-
-    def _plan_to_ask(self, link: LinkKey, exchange: Exchange, now: float) -> None:
-        """Ask for what a peer told of, unless it comes by itself; one neighbour after the other, not all at once."""
-        if not self._sparse:
-            exchange.ask()
-            return
-        if exchange.space in self._asking and not isinstance(exchange, ExchangeBeside):
-            self._asking[exchange.space].told(link, exchange, now)
-            return
-        wait_s = self._config.ask_delay_s
-        ask_at = max(now + wait_s, self._asked_at.get(exchange.space, 0.0) + 2 * wait_s)
-        self._asked_at[exchange.space] = ask_at
-        exchange.tell_at = min(exchange.tell_at, ask_at)
+        """There is news: return which links have frames at once."""
+        return [Ready(link) for link in self._relay.pass_on(space, self._peers, now, heard_on)]
 
     def _spread(self, interval_s: float) -> float:
         return interval_s * self._jitter.uniform(0.8, 1.2)
 
     def _tick(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
         self._spaces.turns.lapse()
         self._spaces.held.expire(now)
         self._excuse(now - (self.next_tick() or now))
-        if self._lanes_at <= now:
-            self._choose_lanes(now)
-        asked = [asking.due(now) for asking in self._asking.values()]
-        effects += [Ready(link) for link in asked if link is not None]
+        effects: list[Effect] = [Ready(link) for link in self._relay.due(self._peers, now)]
         silent = self._callers.lapse(now, self._config.silence_s_max)
         pulse_at = now + self._spread(self._config.pulse_interval_s)
         for link, peer in list(self._peers.items()):
@@ -422,12 +349,3 @@ class GossipNode:
         if late_s > LATE_S:
             for peer in self._peers.values():
                 peer.heard_at += late_s
-
-    def _choose_lanes(self, now: float) -> None:
-        """Say on which links we want to hear of news at once, from now on."""
-        self._lanes_at = NEVER
-        held = {link: peer.lane for link, peer in self._peers.items()}
-        chosen = self._lanes.choose(held) if self._sparse else dict.fromkeys(held, Lane.TELL)
-        for link, lane in chosen.items():
-            peer = self._peers[link]
-            peer.lane, peer.owes_pulse = lane, peer.owes_pulse or lane is not peer.lane

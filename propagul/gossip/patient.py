@@ -13,29 +13,16 @@ from propagul.gossip.exchange import Exchange
 
 
 class ExchangePatient(Exchange):
-    """One namespace over a link, made as any other, then `be_patient`."""
+    """One namespace over a link, made as any other."""
 
-    __slots__ = ("_is_question",)
+    __slots__ = ()
 
-    def be_patient(self) -> ExchangePatient:
-        """Ask for nothing by itself from here on, but with the first telling."""
-        self._is_question = True
-        return self
-
-    def ask(self) -> None:
-        """See `Exchange.ask`."""
-        self._is_question = True
-        super().ask()
+    asks_always = False
 
     def resume(self) -> bool:
-        """See `Exchange.resume`: what the peer told of while its rows came is asked for with the acknowledgement."""
+        """See `Exchange.resume`: what the peer told of while its rows came is asked for then."""
+        came = self._intake.stage is not None
         news = super().resume()
-        self._is_question = self._is_question or self.lags
+        if came and self.lags:
+            self.ask()
         return news
-
-    def _must_ask(self) -> bool:
-        return False
-
-    def _asks(self) -> bool:
-        asks, self._is_question = self._is_question, False
-        return asks

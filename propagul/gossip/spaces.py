@@ -65,9 +65,7 @@ class Spaces:
             course=Course(Direction.MESH if is_beside else self._directions.get(name, Direction.MESH)),
             held=self.held.take(name, event.peer),
         )
-        if isinstance(exchange, ExchangeBeside):
-            return exchange.be_patient(self._patience_s)
-        return exchange.be_patient() if isinstance(exchange, ExchangePatient) else exchange
+        return exchange.be_patient(self._patience_s) if isinstance(exchange, ExchangeBeside) else exchange
 
     def comparisons(self, interval_s: float, jitter: random.Random, now: float) -> dict[str, Comparison]:
         """What a new link compares: the namespaces whose rows prove themselves."""
