@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fleet_app.exposure.examine import Seen
     from fleet_app.exposure.kind import Exposure
 
-INTERVAL_S = 120.0
+INTERVAL_S = 300.0
 """From one look to the next where nothing is seen to change."""
 
 NOTICE_S = 5.0
