@@ -91,9 +91,12 @@ class Ollama:
             digest: name for entry in entries if (digest := _digest(entry)) and (name := as_name(entry.get("name")))
         }
         for digest in [digest for digest in named if digest not in known][:SHOWS_A_LOOK]:
-            if len(known) < SHOWN_MAX:
-                reply = await talk.try_post("/api/show", {"model": named[digest]})
-                known[digest] = _shown(as_object(reply.content)) if reply.status == 200 else None
+            if len(known) >= SHOWN_MAX:
+                break
+            reply = await talk.try_post("/api/show", {"model": named[digest]})
+            if not reply.status:  # no answer: ask again at the next look
+                break
+            known[digest] = _shown(as_object(reply.content)) if reply.status == 200 else None
         return known
 
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
+from fleet_app.backends import conversation
 from fleet_app.errors import BackendError
 from fleet_app.names import tagged
 from tests.backends.contract import engine_at, pulled, refusal_of, rest_of, sight
@@ -199,4 +200,19 @@ def test_what_a_model_can_do_is_asked_once_where_the_list_does_not_tell() -> Non
                         name: held.context for name, held in models.items()
                     }
 
+    asyncio.run(run())
+
+
+def test_a_model_of_which_no_answer_came_is_asked_about_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        with ollama_replay({"m:latest": Weights(abilities=("embeddings",))}) as replay:
+            replay.hang.add("/api/show")
+            monkeypatch.setattr(conversation, "ANSWER_TIMEOUT_S", 0.3)
+            async with sight(replay.url) as seen:
+                monkeypatch.setattr(conversation, "ANSWER_TIMEOUT_S", 20.0)
+                assert seen.engine.seen.models[0].capabilities == ()
+                replay.hang.clear()
+                assert (await seen.look()).models[0].capabilities == ("embeddings",)
+
+    monkeypatch.setattr(OllamaReplay, "tells_abilities", False)
     asyncio.run(run())
