@@ -19,7 +19,7 @@ class Asking:
     """Who is asked, and who is next, in one namespace. Pure: time comes in.
 
     Args:
-        delay_s: Nobody is asked earlier than so long after telling: what was pushed may be just behind.
+        delay_s: Who tells while nobody is asked is asked so long after: what was pushed may be just behind.
         patience_s: Nobody is waited for longer than this.
 
     Attributes:
@@ -49,6 +49,8 @@ class Asking:
         """That link is gone."""
         self._told.pop(link, None)
         self.answered(link, now)
+        if self._asked is None and not self._told:
+            self.at = NEVER
 
     def due(self, now: float) -> LinkKey | None:
         """Ask the next one, if it is time; return who owes the question."""

@@ -394,7 +394,7 @@ class Exchange:
     def _tell(self, entries: list[Entry], **flags: bool) -> Iterator[bytes]:
         """A telling with these flags of `Digest`."""
         (same, self._same), (held, self._holds) = (self._same, False), (self._holds, b"")
-        flags |= {"applied": self._applied(), "same": same, "patient": not (self._asks or flags.get("only_these"))}
-        self._asks = self.asks_always
-        told = Digest(space=self._number, entries=tuple(entries), held=held, **flags)
-        yield from map(encode, told.pieces())
+        asks, is_push = self._asks, flags.get("only_these", False)
+        self._asks = self.asks_always or (asks and is_push)  # a push is no question: that comes behind it
+        flags |= {"applied": self._applied(), "same": same, "patient": not (asks or is_push)}
+        yield from map(encode, Digest(space=self._number, entries=tuple(entries), held=held, **flags).pieces())

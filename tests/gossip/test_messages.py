@@ -53,6 +53,7 @@ digests = st.builds(
     only_these=st.booleans(),
     join=st.booleans(),
     goes_on=st.booleans(),
+    patient=st.booleans(),
     entries=entries.map(tuple),
     held=st.binary(max_size=64),
 )
@@ -105,6 +106,7 @@ def test_sums_and_rows_that_prove_themselves_come_back_from_their_bytes(message:
         (Mend(space=0, last=True, chunk=b""), 6),
         (Digest(space=0), 4),
         (Digest(space=5, applied=True), 4),
+        (Digest(space=5, applied=True, patient=True), 5),
         (Delta(space=0, last=True, chunk=b""), 6),
         (Push.of(0, block_of(Dot(Stamp(9), Origin(7)), "k"), Dot(Stamp(9), Origin(7)), None, applied=True), 17),
     ],
@@ -195,6 +197,7 @@ def test_a_hello_that_names_a_namespace_twice_is_refused() -> None:
 def test_a_longer_message_is_a_newer_versions() -> None:
     for message, fields in (
         (Digest(space=2, applied=True), [1, 2, 1, [], b"", "more", {}]),
+        (Digest(space=2, applied=True, patient=True), [1, 2, 256 + 128 + 1, []]),
         (Delta(space=2, last=True, chunk=b"c"), [2, 2, True, b"c", b"", [1, [2]]]),
         (Push(space=2, applied=True, stamp=9, block=b"b", short=False, origin=Origin(7)), [3, 2, 1, 9, b"b", 7, 8]),
         (Pulse(lane=Lane.PUSH), [4, 1, "more"]),

@@ -25,6 +25,14 @@ JOIN = "test_schedules.py::test_a_snapshot_join_that_goes_on_holds_what_the_peer
 INSTANT = "test_schedules.py::test_a_stream_that_is_read_in_slices_is_of_the_instant_at_which_it_was_cut"
 ASKING = "test_schedules.py::test_who_is_told_of_something_where_links_are_few_asks_for_it_soon"
 AGAIN = "test_quota.py::test_whoever_links_again_goes_on_where_it_was_until_the_hour_is_over"
+SPARE = "test_traffic.py::test_who_wants_news_a_moment_later_is_sent_it_then"
+ANSWER = "test_asking.py::test_a_patient_telling_is_not_answered_and_its_rows_are_sent_when_asked_for"
+TURN = "test_asking.py::test_one_is_asked_at_a_time_in_the_order_in_which_they_told"
+GONE = "test_asking.py::test_the_turn_of_a_link_that_is_gone_is_the_next_ones"
+SILENT = "test_asking.py::test_who_does_not_answer_is_waited_for_so_long_and_no_longer"
+BEHIND = "test_asking.py::test_a_question_is_not_lost_when_a_push_goes_before_it"
+JOINED = "test_asking.py::test_what_a_peer_tells_of_while_its_rows_wait_to_be_joined_is_asked_for_then"
+CHANCE = "test_asking.py::test_lanes_are_chosen_by_news_that_does_not_wait"
 
 
 class Mutant(NamedTuple):
@@ -108,20 +116,20 @@ MUTANTS = [
         "len(self._unsure) == 1", "(len(self._unsure) == 1 or len(self._unsure) == 2 and self._unsure.popitem())", 0,
     ),
     Mutant(
-        "who wants news at once gets none", "gossip/node.py",
+        "who wants news at once gets none", "gossip/relay.py",
         "                exchange.owes_delta = True\n                at_once", "                at_once", 0,
     ),
     Mutant(
-        "who wants news a moment later gets none", "gossip/node.py",
-        "exchange.relay_at = min(", "_ = min(", 173,
+        "who wants news a moment later gets none", "gossip/relay.py",
+        "exchange.relay_at = min(", "_ = min(", SPARE,
     ),
     Mutant(
-        "who waits before asking never asks", "gossip/node.py",
+        "who waits before asking never asks", "gossip/relay.py",
         "exchange.tell_at = min(exchange.tell_at, ask_at)", "pass", ASKING,
     ),
     Mutant(
-        "nobody is told where links are few", "gossip/node.py",
-        "exchange.tell_at = min(exchange.tell_at, now + self._spread(self._announce_delay_s(space)))", "pass", 0,
+        "nobody is told where links are few", "gossip/relay.py",
+        "exchange.tell_at = min(exchange.tell_at, now + self._spread(self._delay_s(space)))", "pass", 0,
     ),
     Mutant(
         "a full disk is taken for success", "gossip/exchange.py",
@@ -224,6 +232,43 @@ MUTANTS = [
         "return self.gives or not self.takes", "return self.gives", 404,
     ),
     Mutant(
+        "who may wait never asks", "gossip/asking.py", "exchange.ask()", "pass", 106,
+    ),
+    Mutant(
+        "a question is forgotten", "gossip/exchange.py",
+        "self.owes_digest = self._asks = True", "self.owes_digest = True", 100,
+    ),
+    Mutant(
+        "a push that is told of takes a question with it", "gossip/exchange.py",
+        "self.asks_always or (asks and is_push)", "self.asks_always", BEHIND,
+    ),
+    Mutant(
+        "what was told while rows came is not asked for", "gossip/patient.py",
+        "if came and self.lags:", "if False:", JOINED,
+    ),
+    Mutant(
+        "the next one is never asked", "gossip/asking.py",
+        "None, now if self._told else NEVER", "None, NEVER", TURN,
+    ),
+    Mutant(
+        "all are asked at once", "gossip/asking.py",
+        "self._asked, self.at = link, now + self._patience_s", "self.at = now if self._told else NEVER", TURN,
+    ),
+    Mutant(
+        "who is gone is waited for", "gossip/asking.py", "        self.answered(link, now)\n", "", GONE,
+    ),
+    Mutant(
+        "for an answer one waits for ever", "gossip/asking.py", "now + self._patience_s", "NEVER", SILENT,
+    ),
+    Mutant(
+        "a patient telling is answered", "gossip/exchange.py",
+        "(digest.only_these or digest.patient)", "digest.only_these", ANSWER,
+    ),
+    Mutant(
+        "lanes are chosen by what may wait", "gossip/relay.py",
+        "self.sparse and entries and space not in self._asking", "self.sparse and entries", CHANCE,
+    ),
+    Mutant(
         "entries that no row is left of are not passed on", "gossip/exchange.py",
         "is not None or not self._has_all", "is not None", RARE, AUDIT,
     ),
@@ -273,6 +318,7 @@ def run_tests(mutant: planted.Mutant, *tests: str) -> str:
 
 
 COMMON = [mutant for mutant in MUTANTS if mutant.killer != RARE]
+TESTS = sorted({mutant.killer for mutant in MUTANTS if isinstance(mutant.killer, str)})
 UNCOMMON = [mutant for mutant in MUTANTS if mutant.killer == RARE]
 
 
@@ -300,7 +346,7 @@ def test_the_library_as_it_is_survives_the_same_procedure() -> None:
     harmless = unharmed("crdt/row.py", "EMPTY = Row((), {})")
     assert not run_mutant(harmless, SIMULATOR, 0, 3, TIMEOUT_S)
     assert not run_mutant(harmless, AUDIT, 0, 3, TIMEOUT_S)
-    assert not run_tests(harmless, JOIN, INSTANT, ASKING, AGAIN)
+    assert not run_tests(harmless, *TESTS)
 
 
 if __name__ == "__main__":

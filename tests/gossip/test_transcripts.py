@@ -34,7 +34,7 @@ from propagul.store._namespace import Namespace
 from tests.gossip.taking import taken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from propagul.crdt import Entry
     from propagul.gossip import Effect, Event
@@ -48,7 +48,9 @@ DELAY_S = 0.001
 class Table:
     """A few nodes that speak over links of a millisecond, and somebody who writes down every frame."""
 
-    def __init__(self, names: str, directions: Mapping[str, Direction] | None = None) -> None:
+    def __init__(
+        self, names: str, directions: Mapping[str, Direction] | None = None, patient: Collection[str] = ()
+    ) -> None:
         self.now = 0.0
         self.lines: list[str] = []
         self.spaces = {
@@ -62,6 +64,7 @@ class Table:
                 {"": space},
                 GossipConfig(),
                 random.Random(1),
+                patient=patient,
                 directions={"": directions[name]} if directions and name in directions else {},
             )
             for name, space in self.spaces.items()
@@ -145,7 +148,7 @@ def told(frame: bytes) -> str:  # noqa: PLR0911 - one a kind
         case messages.Digest():
             flags = flagged(
                 applied=message.applied, same=message.same, more=message.more, rows_follow=message.rows_follow,
-                only_these=message.only_these, join=message.join,
+                only_these=message.only_these, join=message.join, patient=message.patient,
             )  # fmt: skip
             return f"digest  of {message.space}{flags} {entries_in_words(message.entries)}"
         case messages.Delta():
@@ -238,8 +241,22 @@ def leaf() -> list[str]:
     return table.lines
 
 
+def presence() -> list[str]:
+    table = Table("abcd", patient=("",))
+    table.say("all have more company than links, and what they say of themselves may wait")
+    for node in table.nodes.values():
+        node.be_sparse(True, table.now)
+    for dialler, acceptor in ("ab", "ac", "bd", "cd"):
+        table.link(dialler, acceptor)
+    table.run(5.0)
+    table.write("a", "k", b"of a")
+    table.say("d is told of it by both b and c, and asks one of them")
+    table.run(2.0)
+    return table.lines
+
+
 TRANSCRIPTS: dict[str, Callable[[], list[str]]] = {
-    "handshake": handshake, "cold-join": cold_join, "partition": partition, "leaf": leaf,
+    "handshake": handshake, "cold-join": cold_join, "partition": partition, "leaf": leaf, "presence": presence,
 }  # fmt: skip
 
 
