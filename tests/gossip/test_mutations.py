@@ -189,7 +189,7 @@ MUTANTS = [
     Mutant(
         "the log reads a join that went on from its beginning", "log/fold.py",
         "decoded = chain(reversed(last), chain.from_iterable(before))",
-        "decoded = reversed(list(chain(reversed(last), chain.from_iterable(before))))", 584,
+        "decoded = reversed(list(chain(reversed(last), chain.from_iterable(before))))", 1380,
     ),
     Mutant(
         "what a bad stream left is kept", "gossip/spaces.py",
