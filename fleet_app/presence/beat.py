@@ -140,6 +140,14 @@ def moved(before: Packed, now: Packed) -> bool:
     return len(then) != len(gpus) or any(map(_far, then, gpus, cycle(_GPU_STEPS)))
 
 
+def tells_more(before: Packed, now: Packed) -> bool:
+    """Whether a load of the box, its memory or disk is told now that could not be told before."""
+    return any(
+        then is None and figure is not None
+        for then, figure in zip(_figures(before[4:7], 3), _figures(now[4:7], 3), strict=True)
+    )
+
+
 def throttle_bits(reasons: Sequence[Throttle]) -> int:
     """Reasons as a beat carries them."""
     return sum(1 << THROTTLES.index(reason) for reason in reasons)

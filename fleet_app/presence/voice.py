@@ -70,8 +70,11 @@ class Voice:
             self._beat, self._beat_at = packed, now
 
     def _waited_for(self, packed: beat.Packed) -> bool:
-        """Whether a node begins or ceases to take requests: nobody is to be sent to one that is leaving."""
-        return self._beat is None or self._beat[3] != packed[3]
+        """Whether it begins or ceases to take requests, as nobody is to be sent to a box that leaves; or is just there.
+
+        What such a box measures comes a second after it has said who it is.
+        """
+        return self._beat is None or self._beat[3] != packed[3] or beat.tells_more(self._beat, packed)
 
     def _is_due(self, packed: beat.Packed, since_s: float, every_s: float, latest_s: float) -> bool:
         assert self._beat is not None

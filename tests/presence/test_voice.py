@@ -93,6 +93,13 @@ def test_a_box_that_drains_says_so_at_once() -> None:
     assert attic.beats(0.5, watched=False, draining=lambda _: True) == 1
 
 
+def test_the_first_figures_of_a_box_that_has_just_started_come_at_once() -> None:
+    attic = Attic()
+    assert attic.beats(1, watched=False, cpu=lambda _: None) == 1
+    assert attic.beats(1, watched=False, cpu=lambda _: 30.0) == 1
+    assert attic.beats(10, watched=False, cpu=lambda second: None if second % 2 else 30.0) == 0
+
+
 def test_what_stands_is_written_when_it_changes_and_a_pull_once_a_second() -> None:
     attic = Attic()
     attic.beats(5, watched=False, backends=lambda _: (engine(),))
