@@ -25,6 +25,7 @@ ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 
 def ask(page: Page, words: str) -> None:
     page.locator("#question").fill(words)
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()  # as soon as the page knows of a model
     page.locator("#question").press("Enter")
 
 
