@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from propagul import AgentStateStore
 
 TICK_S: Final = 1.0
-"""How often a node looks whether it has something to say."""
+"""How often a node looks whether it has something to say, or is watched: whoever flaps in that cannot rush it."""
 
 
 class Speech:
@@ -39,10 +39,7 @@ class Speech:
         self._presence, self._watchers = presence, watchers
         self._voice = Voice(store.presence, row=NODES + store.node)
         self._wake = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.demand = Demand(
-            store.presence, nodes=NODES, node=store.node, monotonic=time.monotonic, changed=self._wake_from_any_thread
-        )
+        self.demand = Demand(store.presence, nodes=NODES, node=store.node, monotonic=time.monotonic)
 
     def wake(self) -> None:
         """Something has changed that people wait for. In the node's loop."""
@@ -56,15 +53,9 @@ class Speech:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        self._loop = asyncio.get_running_loop()
         while True:
             self.say()
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._wake.wait()
-
-    def _wake_from_any_thread(self) -> None:
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is said any more
-                self._loop.call_soon_threadsafe(self._wake.set)

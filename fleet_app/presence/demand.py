@@ -45,19 +45,10 @@ class Demand:
         nodes: What stands before the ids of nodes.
         node: This one's.
         monotonic: Seconds.
-        changed: Called, in any thread, when somebody watches or ceases to at another node.
     """
 
-    def __init__(
-        self,
-        said: Said,
-        *,
-        nodes: str,
-        node: str,
-        monotonic: Callable[[], float],
-        changed: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._said, self._monotonic, self._changed = said, monotonic, changed
+    def __init__(self, said: Said, *, nodes: str, node: str, monotonic: Callable[[], float]) -> None:
+        self._said, self._monotonic = said, monotonic
         self._nodes, self._row = nodes, f"{nodes}{node}/{WATCHING}"
         self._elsewhere: set[str] = set()
         said.listen(self._hear)
@@ -95,7 +86,6 @@ class Demand:
         """Rows are kept, not what stands in them: who is out of reach watches again when it is back."""
         if key.endswith(WATCHING) and key.startswith(self._nodes) and key.count("/") == 2 and key != self._row:
             self._elsewhere.add(key)
-            self._changed()
 
     def _say(self, watched: bool) -> None:  # noqa: FBT001 - a value
         if watched and not self._is_said:

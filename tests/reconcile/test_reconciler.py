@@ -201,9 +201,12 @@ def test_a_fault_in_reading_the_fleet_ends_nothing() -> None:
         async with running(models=["m"]) as box:
             box.faults = 2
             box.declare("m", where="all")
-            while box.faults:
+
+            def is_over() -> bool:
                 box.reconciler.wake()
-                await asyncio.sleep(0.05)
+                return not box.faults
+
+            await until(is_over)
             box.reconciler.wake()
             await until(lambda: box.stands("m") == "Ready")
 
